@@ -1,0 +1,361 @@
+"""The NumPy/CuPy switch: which array library runs, on which device.
+
+This is the only file of minigrad that imports NumPy or CuPy. Everything else is written against an
+`ArrayNamespace`, called `xp`: the functions of one array library on one device, plus the few things
+in which the libraries differ. A device is a name: "cpu", "cuda" (short for "cuda:0") or "cuda:1".
+
+CuPy is loaded when a CUDA device is first asked for, never on import.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy
+
+Array = Any  # numpy.ndarray, cupy.ndarray, or whatever array type a registered backend brings
+DType = Any  # NumPy's dtypes serve every backend
+
+float16, float32, float64 = numpy.float16, numpy.float32, numpy.float64
+int32, int64, bool_ = numpy.int32, numpy.int64, numpy.bool_
+newaxis = numpy.newaxis
+
+
+class DeviceError(RuntimeError):
+    """A device cannot be used: its library or driver is missing, or there is no such device."""
+
+
+class ArrayNamespace:
+    """The functions of one array library on one device: `xp` in every formula.
+
+    An attribute that is not defined here is the library's own (`xp.tanh` is `numpy.tanh`).
+    A new backend subclasses this, says what differs, and calls `register`.
+    """
+
+    # An index out of range raises by itself. CuPy wraps it silently, and a check would synchronise.
+    checks_indices = True
+
+    def __init__(self, module: Any, array_type: type, device: str) -> None:
+        self.module = module
+        self.array_type = array_type
+        self.device = device
+        self._generator: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        function = getattr(self.module, name)
+        setattr(self, name, function)  # the next look-up is a plain attribute
+        return function
+
+    def __repr__(self) -> str:
+        return f"<array namespace of {self.device}>"
+
+    # Moving between the host and this device ------------------------------------------------------
+
+    def from_host(self, array: numpy.ndarray[Any, Any]) -> Array:
+        """The NumPy `array` as an array of this device; a CPU array comes back as it is."""
+        return array
+
+    def to_host(self, array: Array) -> numpy.ndarray[Any, Any]:
+        """`array` as a NumPy array; waits until the device has computed it."""
+        host: numpy.ndarray[Any, Any] = array
+        return host
+
+    def synchronize(self) -> None:
+        """Wait until everything this device was asked to do is done."""
+
+    def activate(self) -> contextlib.AbstractContextManager[Any]:
+        """A context in which this device is its library's current one."""
+        return contextlib.nullcontext()
+
+    def at(self, array: Array) -> ArrayNamespace:
+        """The namespace of the device that `array`, of this array type, lies on."""
+        return self
+
+    # Randomness -----------------------------------------------------------------------------------
+
+    @property
+    def generator(self) -> Any:
+        """This device's random generator."""
+        if self._generator is None:
+            self.seed(_seed)
+        return self._generator
+
+    def seed(self, seed: int) -> None:
+        """Start this device's generator anew from `seed`."""
+        self._generator = self.module.random.default_rng(seed)
+
+    # What the libraries do differently ------------------------------------------------------------
+
+    def add_at(self, out: Array, index: Any, values: Array) -> None:
+        """out[index] += values, where an index that occurs twice is added twice."""
+        self.module.add.at(out, index, values)
+
+
+class CudaNamespace(ArrayNamespace):
+    """CuPy on one CUDA device."""
+
+    checks_indices = False
+
+    def __init__(self, cupy: Any, number: int) -> None:
+        super().__init__(cupy, cupy.ndarray, f"cuda:{number}")
+        self._device = cupy.cuda.Device(number)
+
+    def from_host(self, array: numpy.ndarray[Any, Any]) -> Array:
+        with self._device:
+            return self.module.asarray(array)
+
+    def to_host(self, array: Array) -> numpy.ndarray[Any, Any]:
+        host: numpy.ndarray[Any, Any] = self.module.asnumpy(array)
+        return host
+
+    def synchronize(self) -> None:
+        self._device.synchronize()
+
+    def activate(self) -> contextlib.AbstractContextManager[Any]:
+        context: contextlib.AbstractContextManager[Any] = self._device
+        return context
+
+    def at(self, array: Array) -> ArrayNamespace:
+        device = array.device
+        if device.id != self.module.cuda.runtime.getDevice():
+            device.use()  # CuPy computes and allocates on the thread's current device
+        return namespace(f"cuda:{device.id}")
+
+    def seed(self, seed: int) -> None:
+        with self._device:
+            self._generator = self.module.random.default_rng(seed)
+
+
+# Finding a namespace ------------------------------------------------------------------------------
+
+cpu = ArrayNamespace(numpy, numpy.ndarray, "cpu")
+_namespaces: dict[str, ArrayNamespace] = {"cpu": cpu}
+_by_array_type: dict[type, ArrayNamespace] = {numpy.ndarray: cpu}
+_lock = threading.Lock()
+_seed = 0
+
+
+def register(namespace: ArrayNamespace) -> None:
+    """Make a further backend known: its device name, and its array type."""
+    _namespaces[namespace.device] = namespace
+    _by_array_type[namespace.array_type] = namespace
+
+
+def namespace_of(array: Array) -> ArrayNamespace:
+    """The namespace whose arrays `array` is one of.
+
+    Raises:
+        TypeError: no backend has arrays of this type.
+    """
+    if not is_array(array):
+        raise TypeError(f"expected an array of a known backend, got {type(array).__name__}")
+    return _by_array_type[type(array)].at(array)
+
+
+def is_array(value: object) -> bool:
+    """Whether `value` is an array of some backend."""
+    if type(value) in _by_array_type:
+        return True
+    if type(value).__module__.partition(".")[0] != "cupy" or type(value).__name__ != "ndarray":
+        return False
+    namespace("cuda")  # somebody else has loaded CuPy: make its arrays known
+    return True
+
+
+def namespace(device: str) -> ArrayNamespace:
+    """The namespace of a device name.
+
+    Raises:
+        DeviceError: the device's library or driver is missing, or there is no such device.
+        ValueError: the name is not one of "cpu", "cuda", "cuda:N".
+    """
+    found = _namespaces.get(device)
+    if found is not None:
+        return found
+    if not isinstance(device, str):
+        raise TypeError(f'a device is a name such as "cpu" or "cuda:1", got {device!r}')
+    name, _, digits = device.partition(":")
+    if name != "cuda" or not (digits.isdecimal() or device == "cuda"):
+        known = ", ".join(repr(name) for name in [*_namespaces, "cuda", "cuda:N"])
+        raise ValueError(f"unknown device {device!r}; expected one of {known}")
+    with _lock:
+        return _open_cuda(int(digits or 0))
+
+
+def _open_cuda(number: int) -> ArrayNamespace:
+    canonical = f"cuda:{number}"
+    if canonical not in _namespaces:
+        cupy = _load_cupy()
+        count = _count_devices(cupy)
+        if number >= count:
+            there = "cuda:0 is the only one" if count == 1 else f"there are cuda:0 to cuda:{count - 1}"
+            raise DeviceError(f'device "{canonical}" does not exist: {there} on this machine. Choose one of these')
+        register(CudaNamespace(cupy, number))
+    return _namespaces[canonical]
+
+
+def _load_cupy() -> Any:
+    try:
+        return importlib.import_module("cupy")
+    except ImportError as error:
+        if getattr(error, "name", None) == "cupy":
+            cause = "CuPy is not installed"
+        else:  # an installation that is there but broken explains itself
+            cause = f"CuPy is installed but cannot be loaded ({error})"
+        raise DeviceError(
+            f'device "cuda" needs CuPy: {cause}. Install the build for your CUDA version, '
+            "for example pip install cupy-cuda12x or cupy-cuda13x (minigrad's extras cuda12 and cuda13), "
+            'or use device "cpu"'
+        ) from error
+
+
+def _count_devices(cupy: Any) -> int:
+    try:
+        count = int(cupy.cuda.runtime.getDeviceCount())
+    except Exception as error:  # CuPy raises its own CUDARuntimeError, whose import needs a working CuPy
+        raise DeviceError(
+            f'device "cuda": CuPy {cupy.__version__} is installed but finds no usable NVIDIA driver or GPU '
+            f"(CUDA says: {error}). Install or update the NVIDIA driver (nvidia-smi must list the GPU), "
+            "check that CuPy's build matches the driver's CUDA version, "
+            'or use device "cpu"'
+        ) from error
+    if count == 0:
+        raise DeviceError('device "cuda": CuPy is installed but this machine has no CUDA device; use device "cpu"')
+    return count
+
+
+def cuda_is_available() -> bool:
+    """Whether a CUDA device can be used: CuPy is installed and finds a driver and a GPU.
+
+    >>> cuda_is_available() in (True, False)
+    True
+    """
+    try:
+        namespace("cuda")
+    except DeviceError:
+        return False
+    return True
+
+
+def synchronize(device: str | None = None) -> None:
+    """Wait until everything `device` (the default device if None) was asked to do is done."""
+    namespace(device or default_device()).synchronize()
+
+
+# The default device -------------------------------------------------------------------------------
+
+
+class _Chosen(threading.local):
+    device: str | None = None  # this thread's own choice, made by use_device
+
+
+_chosen = _Chosen()
+_default = "cpu"
+
+
+def default_device() -> str:
+    """The device on which new tensors and modules are made.
+
+    >>> default_device()
+    'cpu'
+    """
+    return _chosen.device or _default
+
+
+def set_default_device(device: str) -> None:
+    """Make `device` the default of every thread.
+
+    Raises:
+        DeviceError: the device cannot be used; the message says what to install or change.
+        ValueError: there is no device of that name.
+
+    >>> set_default_device("cpu")
+    """
+    global _default
+    _default = namespace(device).device
+
+
+@contextlib.contextmanager
+def use_device(device: str) -> Iterator[None]:
+    """Make `device` this thread's default inside a `with` block.
+
+    Raises:
+        DeviceError: the device cannot be used; the message says what to install or change.
+        ValueError: there is no device of that name.
+
+    >>> with use_device("cpu"):
+    ...     default_device()
+    'cpu'
+    """
+    xp = namespace(device)
+    before, _chosen.device = _chosen.device, xp.device
+    try:
+        with xp.activate():
+            yield
+    finally:
+        _chosen.device = before
+
+
+def manual_seed(seed: int) -> None:
+    """Start the random generator of every device anew from `seed`, a non-negative integer.
+
+    Without a call, every process starts from seed 0.
+
+    >>> manual_seed(0)
+    """
+    if isinstance(seed, bool) or not isinstance(seed, (int, numpy.integer)) or seed < 0:
+        raise ValueError(f"a seed is a non-negative integer, got {seed!r}")
+    global _seed
+    _seed = int(seed)
+    for known in _namespaces.values():
+        known.seed(_seed)
+
+
+# Data of the host ---------------------------------------------------------------------------------
+
+
+def as_host_array(data: Any, dtype: DType | None = None) -> numpy.ndarray[Any, Any]:
+    """A new NumPy array from numbers, nested lists or a NumPy array.
+
+    NumPy arrays and scalars keep their dtype; Python floats give float32, ints int64, bools bool.
+
+    Raises:
+        TypeError: the data are not numbers (strings, ragged lists, objects).
+    """
+    try:
+        array = numpy.array(data, dtype=dtype)
+    except (ValueError, TypeError) as error:
+        raise TypeError(f"expected numbers in (nested) lists of equal lengths, or an array: {error}") from error
+    if dtype is None and array.dtype == numpy.float64 and not _has_numpy_leaf(data):
+        array = array.astype(numpy.float32)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"expected real numbers or booleans, got dtype {array.dtype}")
+    return array
+
+
+def _has_numpy_leaf(data: Any) -> bool:
+    """Whether (nested) `data` holds a NumPy value, whose dtype is then the user's own choice."""
+    while isinstance(data, (list, tuple)) and data:
+        data = data[0]
+    return isinstance(data, (numpy.ndarray, numpy.generic))
+
+
+def is_floating(dtype: DType) -> bool:
+    """Whether `dtype` is a floating one, the only kind that has gradients."""
+    return numpy.dtype(dtype).kind == "f"
+
+
+def as_dtype(dtype: DType) -> Any:
+    """`dtype` as a NumPy dtype object."""
+    return numpy.dtype(dtype)
+
+
+def python_scalar(value: object) -> object:
+    """A NumPy scalar as a Python one; anything else as it is."""
+    return value.item() if isinstance(value, numpy.generic) else value

@@ -1,0 +1,118 @@
+"""Filling parameters with their first values, in place, as in `torch.nn.init`.
+
+Numbers are drawn by the generator of the CPU and then moved, so that the same seed gives the same
+model on every device.
+"""
+
+from __future__ import annotations
+
+import math
+
+from ..backend import as_dtype, cpu, float64, is_floating, namespace_of
+from ..tape import Tensor, mark_written
+
+
+def _fill(x: Tensor, values: object) -> Tensor:
+    if not is_floating(x.dtype):
+        raise TypeError(f"expected a floating-point tensor to fill, got {x.dtype}")
+    host = cpu.broadcast_to(cpu.asarray(values, dtype=x.dtype), x.shape)
+    x.data[...] = namespace_of(x.data).from_host(host)
+    mark_written(x)
+    return x
+
+
+def constant_(x: Tensor, value: float) -> Tensor:
+    """x = value, everywhere.
+
+    >>> constant_(mg.zeros(2), 0.5).tolist()
+    [0.5, 0.5]
+    """
+    return _fill(x, value)
+
+
+def zeros_(x: Tensor) -> Tensor:
+    """x = 0.
+
+    >>> zeros_(mg.ones(2)).tolist()
+    [0.0, 0.0]
+    """
+    return _fill(x, 0.0)
+
+
+def ones_(x: Tensor) -> Tensor:
+    """x = 1.
+
+    >>> ones_(mg.zeros(2)).tolist()
+    [1.0, 1.0]
+    """
+    return _fill(x, 1.0)
+
+
+def uniform_(x: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
+    """x ~ U(low, high).
+
+    >>> uniform_(mg.zeros((2, 3)), -0.1, 0.1).shape
+    (2, 3)
+    """
+    return _fill(x, cpu.generator.uniform(low, high, x.shape))
+
+
+def normal_(x: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
+    """x ~ N(mean, std²).
+
+    >>> normal_(mg.zeros((2, 3)), std=0.02).shape
+    (2, 3)
+    """
+    return _fill(x, cpu.generator.normal(mean, std, x.shape))
+
+
+def _fans(x: Tensor) -> tuple[int, int]:
+    if x.ndim < 2:
+        raise ValueError(f"fan-in and fan-out need a weight of at least 2 axes (out, in), got shape {x.shape}")
+    rest = math.prod(x.shape[2:])
+    return x.shape[1] * rest, x.shape[0] * rest
+
+
+def xavier_uniform_(x: Tensor, gain: float = 1.0) -> Tensor:
+    """x ~ U(-a, a), a = gain √(6 / (fan_in + fan_out)).          Glorot and Bengio 2010
+
+    >>> xavier_uniform_(mg.zeros((2, 3))).shape
+    (2, 3)
+    """
+    bound = gain * math.sqrt(6.0 / sum(_fans(x)))
+    return uniform_(x, -bound, bound)
+
+
+def xavier_normal_(x: Tensor, gain: float = 1.0) -> Tensor:
+    """x ~ N(0, s²), s = gain √(2 / (fan_in + fan_out)).          Glorot and Bengio 2010
+
+    >>> xavier_normal_(mg.zeros((2, 3))).shape
+    (2, 3)
+    """
+    return normal_(x, 0.0, gain * math.sqrt(2.0 / sum(_fans(x))))
+
+
+def kaiming_uniform_(x: Tensor, a: float = 0.0) -> Tensor:
+    """x ~ U(-b, b), b = √(6 / ((1 + a²) fan_in)); a: the slope of a leaky ReLU.          He et al. 2015
+
+    >>> kaiming_uniform_(mg.zeros((2, 3))).shape
+    (2, 3)
+    """
+    bound = math.sqrt(6.0 / ((1 + a * a) * _fans(x)[0]))
+    return uniform_(x, -bound, bound)
+
+
+def orthogonal_(x: Tensor, gain: float = 1.0) -> Tensor:
+    """x = gain Q with orthonormal rows or columns, whichever are fewer.          Saxe et al. 2013
+
+    >>> w = orthogonal_(mg.zeros((3, 3)))
+    >>> bool((abs(w @ w.T - mg.eye(3)) < 1e-5).numpy().all())
+    True
+    """
+    if x.ndim < 2:
+        raise ValueError(f"orthogonal_ needs at least 2 axes, got shape {x.shape}")
+    rows, columns = x.shape[0], math.prod(x.shape[1:])
+    normal = cpu.generator.standard_normal((max(rows, columns), min(rows, columns)), dtype=as_dtype(float64).type)
+    q, r = cpu.module.linalg.qr(normal)
+    q = q * cpu.sign(cpu.diag(r))  # makes the distribution uniform over rotations
+    return _fill(x, gain * (q if rows >= columns else q.T).reshape(x.shape))

@@ -1,0 +1,8 @@
+"""The primitives: formulas only, one table row each. `registry` holds every one by name."""
+
+from . import contraction as contraction
+from . import elementwise as elementwise
+from . import index as index
+from . import reduction as reduction
+from . import shape as shape
+from .primitive import registry as registry

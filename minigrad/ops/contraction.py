@@ -1,0 +1,81 @@
+"""Primitives that multiply and sum over shared axes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..backend import Array
+from .primitive import Shape, contraction
+
+XP = Any
+
+
+def _cannot_multiply(x: Shape, y: Shape) -> str:
+    if not x or not y:
+        return f"two arrays of at least one axis (use * for scalars), got shapes {x} and {y}"
+    inner = y[-2] if len(y) > 1 else y[0]
+    if x[-1] != inner:
+        cure = ""
+        if len(y) == 2 and x[-1] == y[1]:
+            cure = "; y.T fits"
+        elif len(x) == 2 and x[0] == inner:
+            cure = "; x.T fits"
+        return f"x (..., K) and y (..., K, M), but K is {x[-1]} in x and {inner} in y{cure}"
+    return f"leading axes that broadcast, got {x[:-2]} of {x} and {y[:-2]} of {y}"
+
+
+def _swap(xp: XP, x: Array) -> Array:
+    """x with its last two axes exchanged."""
+    return xp.transpose(x, axes=(*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
+
+
+@contraction(_cannot_multiply)
+def matmul(xp: XP, x: Array, y: Array) -> Array:
+    """out = x y           ∂L/∂x = g yᵀ, ∂L/∂y = xᵀ g          x (..., N, K), y (..., K, M), out (..., N, M)
+
+    A vector is a row on the left and a column on the right; leading axes broadcast.
+    """
+    if x.ndim > 2 and y.ndim == 2:  # one large product instead of many small ones
+        rows = math.prod(x.shape[:-1])
+        return xp.matmul(x.reshape(rows, x.shape[-1]), y).reshape(*x.shape[:-1], y.shape[-1])
+    return xp.matmul(x, y)
+
+
+def _matmul_x(xp: XP, g: Array, out: Array, x: Array, y: Array) -> Array:
+    if y.ndim == 1:
+        return xp.expand_dims(g, axis=-1) * y
+    if x.ndim == 1:
+        return xp.squeeze(xp.matmul(y, xp.expand_dims(g, axis=-1)), axis=-1)
+    return xp.matmul(g, _swap(xp, y))
+
+
+def _matmul_y(xp: XP, g: Array, out: Array, x: Array, y: Array) -> Array:
+    if x.ndim == 1:
+        return g * x if y.ndim == 1 else xp.expand_dims(x, axis=-1) * xp.expand_dims(g, axis=-2)
+    if y.ndim == 1:
+        return xp.squeeze(xp.matmul(xp.expand_dims(g, axis=-2), x), axis=-2)
+    if y.ndim == 2:
+        return xp.outer_sum(x, g)
+    return xp.matmul(_swap(xp, x), g)
+
+
+matmul.derivatives(_matmul_x, _matmul_y)
+
+
+@contraction(lambda x, y: f"x (..., K) and y (..., M) with equal leading axes, got {x} and {y}")
+def outer_sum(xp: XP, x: Array, y: Array) -> Array:
+    """out = Σₙ xₙ yₙᵀ     ∂L/∂xₙ = g yₙ, ∂L/∂yₙ = gᵀ xₙ          x (..., K), y (..., M), out (K, M)
+
+    The gradient that a matrix gets from a product: a sum of outer products over the leading axes.
+    """
+    if x.shape[:-1] != y.shape[:-1]:
+        raise ValueError(f"leading axes {x.shape[:-1]} and {y.shape[:-1]} differ")
+    rows = math.prod(x.shape[:-1])
+    return xp.matmul(x.reshape(rows, x.shape[-1]).T, y.reshape(rows, y.shape[-1]))
+
+
+outer_sum.derivatives(
+    lambda xp, g, out, x, y: xp.matmul(y, xp.transpose(g)),
+    lambda xp, g, out, x, y: xp.matmul(x, g),
+)

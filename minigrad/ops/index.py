@@ -1,0 +1,96 @@
+"""Primitives that pick entries by index, and their adjoints, which add up by index.
+
+An index is a parameter, never an input: it holds integers, slices and integer or boolean arrays of the
+same device. Whether integers are in range is checked on the CPU; a GPU wraps them silently, because
+checking would make the host wait for the device.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..backend import Array
+from .primitive import Shape, index, no_such_axis
+
+XP = Any
+
+
+def _has_arrays(index: Any) -> bool:
+    parts = index if isinstance(index, tuple) else (index,)
+    return any(hasattr(part, "dtype") for part in parts)
+
+
+# Any index ----------------------------------------------------------------------------------------
+
+
+def _bad_index(x: Shape, *, index: Any) -> str:
+    shown = ", ".join(
+        f"an array of shape {part.shape} and dtype {part.dtype}" if hasattr(part, "dtype") else repr(part)
+        for part in (index if isinstance(index, tuple) else (index,))
+    )
+    return f"at most {len(x)} indices, in range for shape {x}: integers, slices, None, ..., integer arrays; got {shown}"
+
+
+@index(_bad_index, view=True)
+def getitem(xp: XP, x: Array, *, index: Any) -> Array:
+    """y = x[index]        its adjoint is scatter_add"""
+    return x[index]
+
+
+getitem.derivatives(lambda xp, g, y, x, *, index: xp.scatter_add(g, index=index, shape=x.shape))
+
+
+@index(lambda x, *, index, shape: f"a gradient of the shape of zeros({shape})[index], got {x}")
+def scatter_add(xp: XP, x: Array, *, index: Any, shape: Shape) -> Array:
+    """y = zeros(shape); y[index] += x, where an entry picked twice is added twice          its adjoint is getitem"""
+    y = xp.zeros(shape, dtype=x.dtype)
+    if _has_arrays(index):
+        xp.add_at(y, index, x)
+    else:  # slices and integers pick no entry twice
+        y[index] = x
+    return y
+
+
+scatter_add.derivatives(lambda xp, g, y, x, *, index, shape: xp.getitem(g, index=index))
+
+# Rows of a table ----------------------------------------------------------------------------------
+
+
+def _bad_take(x: Shape, *, indices: Any, axis: int | None = None) -> str:
+    wrong = None if axis is None else no_such_axis(x, axis)
+    size = math.prod(x) if axis is None else x[axis] if not wrong else 0
+    kind = getattr(indices, "dtype", type(indices).__name__)
+    return wrong or f"integer indices from {-size} to {size - 1} for shape {x} along axis {axis}, got {kind} indices"
+
+
+@index(_bad_take)
+def take(xp: XP, x: Array, *, indices: Array, axis: int | None = None) -> Array:
+    """y = the slices of x at `indices` along `axis` (of flattened x if None)          its adjoint is segment_sum"""
+    return xp.take(x, indices, axis=axis)
+
+
+@take.derivatives
+def _(xp: XP, g: Array, y: Array, x: Array, *, indices: Array, axis: int | None = None) -> Array:
+    if axis is None:
+        return xp.reshape(xp.segment_sum(g, indices=indices, size=math.prod(x.shape)), shape=x.shape)
+    return xp.segment_sum(g, indices=indices, size=x.shape[axis], axis=axis % x.ndim)
+
+
+def _bad_segments(x: Shape, *, indices: Any, size: int, axis: int = 0) -> str:
+    return f"as many slices along axis {axis} as indices, got shape {x} and indices {getattr(indices, 'shape', ())}"
+
+
+@index(_bad_segments)
+def segment_sum(xp: XP, x: Array, *, indices: Array, size: int, axis: int = 0) -> Array:
+    """y[j] = Σ x[i] over all i with indices[i] = j, for j < size, along `axis`          its adjoint is take
+
+    The axes of `indices`, an array or an integer, stand in x where the result has the one axis `axis`.
+    """
+    ndim = getattr(indices, "ndim", 0)
+    y = xp.zeros((*x.shape[:axis], size, *x.shape[axis + ndim :]), dtype=x.dtype)
+    xp.add_at(y, (*[slice(None)] * axis, indices), x)
+    return y
+
+
+segment_sum.derivatives(lambda xp, g, y, x, *, indices, size, axis=0: xp.take(g, indices=indices, axis=axis))

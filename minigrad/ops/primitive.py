@@ -1,0 +1,308 @@
+"""What a primitive is, its kinds, and the registry.
+
+A primitive is written once, as a table row: its value, and one derivative formula per input.
+
+    @elementwise(saves=OUTPUT)
+    def tanh(xp, x):
+        '''y = tanh x          dy/dx = 1 - y²'''
+        return xp.tanh(x)
+
+    tanh.derivatives(lambda xp, g, y, x: g * (1 - y * y))
+
+Both are pure functions of a namespace `xp` and of arrays, or of things that behave like arrays, so
+that one formula has several readings. The *value* uses the array library's names and operators. A
+*derivative* gets the incoming gradient `g`, the output `y` and the inputs, and uses operators and the
+names of the registry (`xp.sigmoid`, `xp.sum_to`): it runs on arrays (`Compute`) and on recorded
+tensors alike, which is where gradients of gradients come from. Parameters such as `axis` are keywords.
+
+No file in this folder knows what a Tensor or a tape is.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
+
+from ..backend import Array, ArrayNamespace, DType
+
+Shape = tuple[int, ...]
+ShapeRule = Callable[..., str | None]
+
+# What forward keeps for backward: the output, all inputs, some inputs by name, or nothing.
+OUTPUT: Final = "the output"
+INPUTS: Final = "all inputs"
+NOTHING: Final = ""
+
+
+@dataclass(frozen=True)
+class Domain:
+    """Where an input may lie so that the primitive is differentiable: an interval without some points.
+
+    Property tests draw their inputs from it.
+    """
+
+    low: float
+    high: float
+    kinks: tuple[float, ...] = ()  # points inside at which there is no derivative
+    distinct: bool = False  # no two entries (of one input, or of two) may be equal
+    dtype: str = "float"  # "bool" for a condition
+
+
+class Absent:
+    """An input or output that was not saved: its shape and dtype; arithmetic on it fails loudly."""
+
+    __slots__ = ("dtype", "shape")
+    __array_ufunc__ = None  # so that `array * absent` asks Absent, which raises
+
+    def __init__(self, shape: Shape, dtype: DType) -> None:
+        self.shape = shape
+        self.dtype = dtype
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def __repr__(self) -> str:
+        return f"<not saved: shape {self.shape}, {self.dtype}>"
+
+    def _refuse(self, *_: Any, **__: Any) -> Any:
+        raise TypeError(
+            f"a derivative used the values of something that was not saved ({self!r}); add it to the primitive's saves="
+        )
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _refuse
+    __pow__ = __rpow__ = __neg__ = __matmul__ = __rmatmul__ = __array__ = __getitem__ = __iter__ = _refuse
+    __lt__ = __le__ = __gt__ = __ge__ = __bool__ = __float__ = __abs__ = _refuse
+    __eq__ = __ne__ = _refuse
+    __hash__ = object.__hash__
+
+
+class Primitive:
+    """One operation: a value, and a derivative formula per input. Calling it records it on the tape.
+
+    Attributes:
+        name: its name in the registry, in `xp` and in error messages.
+        kind: "elementwise", "reduction", "shape", "index" or "contraction".
+        value: `value(xp, *inputs, **parameters)`, on arrays.
+        vjps: one `f(xp, g, y, *inputs, **parameters)` per input, None where there is no derivative.
+            A variadic primitive has a single one, which returns a gradient for each input.
+        variadic: whether the inputs come as one sequence (`concatenate`).
+        multiple: whether the output is a list (`split`).
+        view: whether the output may share the first input's memory.
+        domains: per input, where it is differentiable.
+    """
+
+    # The engine puts itself here, so that calling a primitive records it: `dispatch(primitive, inputs, parameters)`.
+    dispatch: ClassVar[Callable[[Primitive, Sequence[Any], dict[str, Any]], Any]]
+
+    def __init__(
+        self,
+        value: Callable[..., Any],
+        kind: str,
+        *,
+        saves: str | tuple[str, ...],
+        domain: Any,
+        explain_shapes: ShapeRule | None,
+        variadic: bool = False,
+        multiple: bool = False,
+        view: bool = False,
+    ) -> None:
+        self.name = value.__name__
+        self.kind = kind
+        self.value = value
+        self.variadic = variadic
+        self.multiple = multiple
+        self.view = view
+        self.explain_shapes = explain_shapes
+        self.vjps: tuple[Callable[..., Any] | None, ...] = ()
+        self.__doc__ = value.__doc__
+        self.__name__ = self.name
+        self.__qualname__ = self.name
+        self.__module__ = value.__module__
+        self.__signature__ = _signature_without_namespace(value)
+
+        arguments = list(self.__signature__.parameters.values())
+        self.inputs = tuple(a.name for a in arguments if a.kind is not a.KEYWORD_ONLY)
+        self.parameters = tuple(a.name for a in arguments if a.kind is a.KEYWORD_ONLY)
+        self.saves_output, self.saves_inputs = self._what_is_saved(saves)
+        per_input = domain if isinstance(domain, list) else [domain] * len(self.inputs)
+        self.domains = tuple(d if isinstance(d, Domain) else Domain(*d) for d in per_input)
+
+    def _what_is_saved(self, saves: str | tuple[str, ...]) -> tuple[bool, tuple[bool, ...]]:
+        named = (saves,) if isinstance(saves, str) else saves
+        unknown = set(named) - {OUTPUT, INPUTS, NOTHING, *self.inputs}
+        if unknown:
+            raise ValueError(f"{self.name} saves {sorted(unknown)}, but its inputs are {list(self.inputs)}")
+        return OUTPUT in named, tuple(INPUTS in named or name in named for name in self.inputs)
+
+    def derivatives(self, *vjps: Callable[..., Any] | None) -> None:
+        """Give the derivative formulas, one per input, in the order of the inputs."""
+        if len(vjps) != len(self.inputs):
+            raise ValueError(f"{self.name} has {len(self.inputs)} inputs {self.inputs} but {len(vjps)} derivatives")
+        self.vjps = vjps
+
+    def __call__(self, *args: Any, **parameters: Any) -> Any:
+        inputs, rest = args[: len(self.inputs)], args[len(self.inputs) :]
+        if rest:  # NumPy lets parameters be positional: sum(x, 0)
+            if len(rest) > len(self.parameters):
+                raise TypeError(f"{self.name}{self.__signature__} got {len(args)} positional arguments")
+            parameters |= dict(zip(self.parameters, rest, strict=False))
+        if len(inputs) < len(self.inputs):
+            self._bind_named_inputs(inputs, parameters)
+        return Primitive.dispatch(self, inputs[0] if self.variadic else inputs, parameters)
+
+    def _bind_named_inputs(self, inputs: tuple[Any, ...], parameters: dict[str, Any]) -> None:
+        missing = self.inputs[len(inputs) :]
+        raise TypeError(f"{self.name}{self.__signature__} needs {', '.join(missing)}; inputs are positional")
+
+    def __repr__(self) -> str:
+        return f"<primitive {self.name}{self.__signature__}>"
+
+
+def _signature_without_namespace(value: Callable[..., Any]) -> inspect.Signature:
+    signature = inspect.signature(value)
+    arguments = [a.replace(annotation=inspect.Parameter.empty) for a in list(signature.parameters.values())[1:]]
+    return signature.replace(parameters=arguments, return_annotation=inspect.Signature.empty)
+
+
+# The registry -------------------------------------------------------------------------------------
+
+registry: dict[str, Primitive] = {}
+
+
+def register(primitive: Primitive) -> Primitive:
+    """Enter a primitive under its name, so that formulas, tests and explanations find it.
+
+    Raises:
+        ValueError: there is one of that name already.
+    """
+    if primitive.name in registry:
+        raise ValueError(f"there is a primitive named {primitive.name!r} already; choose another name")
+    registry[primitive.name] = primitive
+    return primitive
+
+
+class Compute:
+    """The compute reading: every registered name as a function from arrays to arrays."""
+
+    def __init__(self, xp: ArrayNamespace) -> None:
+        self.arrays = xp
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        primitive = registry.get(name)
+        if primitive is None:
+            raise AttributeError(f"a derivative used xp.{name}, but no primitive of that name is registered")
+        value, xp = primitive.value, self.arrays
+
+        def compute(*inputs: Any, **parameters: Any) -> Any:
+            return value(xp, *inputs, **parameters)
+
+        setattr(self, name, compute)  # the next look-up is a plain attribute
+        return compute
+
+
+# The kinds ----------------------------------------------------------------------------------------
+
+Decorator = Callable[[Callable[..., Any]], Primitive]
+EVERYWHERE: Final = Domain(-3.0, 3.0)
+
+
+def elementwise(saves: str | tuple[str, ...] = NOTHING, domain: Any = EVERYWHERE) -> Decorator:
+    """A primitive that acts entry by entry; its inputs broadcast, and the sweep undoes that."""
+
+    def decorate(value: Callable[..., Any]) -> Primitive:
+        return register(Primitive(value, "elementwise", saves=saves, domain=domain, explain_shapes=_cannot_broadcast))
+
+    return decorate
+
+
+def reduction(
+    saves: str | tuple[str, ...] = NOTHING, domain: Any = EVERYWHERE, explain_shapes: ShapeRule | None = None
+) -> Decorator:
+    """A primitive that takes axes away (all of them if axis is None), or their adjoint."""
+
+    def decorate(value: Callable[..., Any]) -> Primitive:
+        rule = explain_shapes or _no_such_axis
+        return register(Primitive(value, "reduction", saves=saves, domain=domain, explain_shapes=rule))
+
+    return decorate
+
+
+def shape(
+    explain_shapes: ShapeRule, *, variadic: bool = False, multiple: bool = False, view: bool = False
+) -> Decorator:
+    """A primitive that moves entries without changing them; its derivative moves them back."""
+
+    def decorate(value: Callable[..., Any]) -> Primitive:
+        primitive = Primitive(
+            value,
+            "shape",
+            saves=NOTHING,
+            domain=EVERYWHERE,
+            explain_shapes=explain_shapes,
+            variadic=variadic,
+            multiple=multiple,
+            view=view,
+        )
+        return register(primitive)
+
+    return decorate
+
+
+def index(explain_shapes: ShapeRule, *, view: bool = False) -> Decorator:
+    """A primitive that picks entries by index, or adds them up by index."""
+
+    def decorate(value: Callable[..., Any]) -> Primitive:
+        return register(
+            Primitive(value, "index", saves=NOTHING, domain=EVERYWHERE, explain_shapes=explain_shapes, view=view)
+        )
+
+    return decorate
+
+
+def contraction(explain_shapes: ShapeRule) -> Decorator:
+    """A primitive that multiplies and sums over shared axes."""
+
+    def decorate(value: Callable[..., Any]) -> Primitive:
+        return register(
+            Primitive(value, "contraction", saves=INPUTS, domain=EVERYWHERE, explain_shapes=explain_shapes)
+        )
+
+    return decorate
+
+
+# Shape rules: given shapes and parameters, what is wrong with them, or None. Read only after a failure.
+
+
+def _cannot_broadcast(*shapes: Shape) -> str | None:
+    ndim = max((len(s) for s in shapes), default=0)
+    for axis in range(-1, -ndim - 1, -1):
+        sizes = {s[axis] for s in shapes if len(s) >= -axis} - {1}
+        if len(sizes) > 1:
+            found = " against ".join(str(size) for size in sorted(sizes))
+            return (
+                "shapes that broadcast (counted from the last axis, sizes are equal or 1), "
+                f"but axis {axis} has {found}; use reshape or expand_dims to line the axes up"
+            )
+    return None
+
+
+def _no_such_axis(x: Shape, *, axis: Any = None, **_: Any) -> str | None:
+    return no_such_axis(x, axis)
+
+
+def no_such_axis(x: Shape, axis: Any) -> str | None:
+    """What is wrong with `axis` for an array of shape `x`."""
+    axes = axis if isinstance(axis, tuple) else () if axis is None else (axis,)
+    for a in axes:
+        if not isinstance(a, int):
+            return f"an axis that is an integer, got {a!r}"
+        if not -len(x) <= a < len(x):
+            return f"an axis from {-len(x)} to {len(x) - 1} for shape {x}, got {a}" if x else "no axis: x is 0-d"
+    if len({a % len(x) for a in axes}) < len(axes):
+        return f"each axis at most once, got {axis}"
+    if any(x[a] == 0 for a in (axes or range(len(x)))):
+        return f"at least one entry along the axis, but the shape is {x}"
+    return None

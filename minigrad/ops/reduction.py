@@ -1,0 +1,160 @@
+"""Primitives that take axes away, and the pair that adds and undoes them: broadcast_to and sum_to.
+
+`axis` is None (all axes), an integer, or a tuple of them; `keepdims` leaves each reduced axis with size 1.
+"""
+
+from __future__ import annotations
+
+import builtins
+import math
+from typing import Any
+
+from ..backend import Array
+from .primitive import INPUTS, OUTPUT, Domain, Shape, reduction
+
+XP = Any
+Axis = int | tuple[int, ...] | None
+
+
+def _axes(axis: Axis, ndim: int) -> tuple[int, ...]:
+    axes = tuple(range(ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    return tuple(a % ndim for a in axes)
+
+
+def _count(x: Array, axis: Axis) -> int:
+    """How many entries go into one entry of the result."""
+    return math.prod(x.shape[a] for a in _axes(axis, x.ndim))
+
+
+def _with_reduced_axes(xp: XP, g: Array, x: Array, axis: Axis, keepdims: bool) -> Array:
+    """`g` with its reduced axes back, as axes of size 1, so that it broadcasts against x."""
+    if keepdims or x.ndim == 0:
+        return g
+    axes = _axes(axis, x.ndim)
+    return xp.reshape(g, shape=tuple(1 if a in axes else size for a, size in enumerate(x.shape)))
+
+
+# Sums ---------------------------------------------------------------------------------------------
+
+
+@reduction()
+def sum(xp: XP, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
+    """y = Σ x             ∂y/∂xᵢ = 1"""
+    return xp.sum(x, axis=axis, keepdims=keepdims)
+
+
+@sum.derivatives
+def _(xp: XP, g: Array, y: Array, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
+    return xp.broadcast_to(_with_reduced_axes(xp, g, x, axis, keepdims), shape=x.shape)
+
+
+@reduction()
+def mean(xp: XP, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
+    """y = Σ x / n         ∂y/∂xᵢ = 1/n          n: the number of entries reduced; of none it is NaN"""
+    return xp.mean(x, axis=axis, keepdims=keepdims)
+
+
+@mean.derivatives
+def _(xp: XP, g: Array, y: Array, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
+    g = g / builtins.max(_count(x, axis), 1)
+    return xp.broadcast_to(_with_reduced_axes(xp, g, x, axis, keepdims), shape=x.shape)
+
+
+@reduction(saves=INPUTS)
+def var(xp: XP, x: Array, *, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Array:
+    """y = Σ (x - mean x)² / (n - ddof)          ∂y/∂xᵢ = 2 (xᵢ - mean x) / (n - ddof)"""
+    return xp.var(x, axis=axis, ddof=ddof, keepdims=keepdims)
+
+
+@var.derivatives
+def _(xp: XP, g: Array, y: Array, x: Array, *, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Array:
+    centred = x - xp.mean(x, axis=axis, keepdims=True)
+    return _with_reduced_axes(xp, g, x, axis, keepdims) * centred * (2 / (_count(x, axis) - ddof))
+
+
+@reduction(saves=(INPUTS, OUTPUT))
+def logsumexp(xp: XP, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
+    """y = log Σ eˣ        ∂y/∂xᵢ = e^(xᵢ - y)          the largest x is taken out first: it cannot overflow"""
+    largest = xp.max(x, axis=axis, keepdims=True)
+    largest = xp.where(xp.isfinite(largest), largest, xp.zeros_like(largest))
+    y = xp.log(xp.sum(xp.exp(x - largest), axis=axis, keepdims=True)) + largest
+    return y if keepdims else y.reshape([n for a, n in enumerate(x.shape) if a not in _axes(axis, x.ndim)])
+
+
+@logsumexp.derivatives
+def _(xp: XP, g: Array, y: Array, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
+    g, y = (_with_reduced_axes(xp, a, x, axis, keepdims) for a in (g, y))
+    return g * xp.exp(x - y)
+
+
+# The largest and the smallest ---------------------------------------------------------------------
+
+
+def _shared_among_ties(xp: XP, g: Array, y: Array, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
+    g, y = (_with_reduced_axes(xp, a, x, axis, keepdims) for a in (g, y))
+    chosen = xp.astype(x == y, dtype=x.dtype)
+    return g * chosen / xp.sum(chosen, axis=axis, keepdims=True)
+
+
+@reduction(saves=(INPUTS, OUTPUT), domain=Domain(-3.0, 3.0, distinct=True))
+def max(xp: XP, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
+    """y = max x           ∂y/∂xᵢ = 1/k where xᵢ is one of k equal largest entries, else 0"""
+    return xp.max(x, axis=axis, keepdims=keepdims)
+
+
+@reduction(saves=(INPUTS, OUTPUT), domain=Domain(-3.0, 3.0, distinct=True))
+def min(xp: XP, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
+    """y = min x           ∂y/∂xᵢ = 1/k where xᵢ is one of k equal smallest entries, else 0"""
+    return xp.min(x, axis=axis, keepdims=keepdims)
+
+
+max.derivatives(_shared_among_ties)
+min.derivatives(_shared_among_ties)
+
+
+@reduction()
+def argmax(xp: XP, x: Array, *, axis: int | None = None, keepdims: bool = False) -> Array:
+    """The index of the first largest entry (of the flattened array if axis is None); no derivative."""
+    return xp.argmax(x, axis=axis, keepdims=keepdims)
+
+
+@reduction()
+def argmin(xp: XP, x: Array, *, axis: int | None = None, keepdims: bool = False) -> Array:
+    """The index of the first smallest entry (of the flattened array if axis is None); no derivative."""
+    return xp.argmin(x, axis=axis, keepdims=keepdims)
+
+
+# Broadcasting and its adjoint ---------------------------------------------------------------------
+
+
+def _cannot_broadcast_to(x: Shape, *, shape: Shape) -> str:
+    return f"an x whose axes, counted from the last, are 1 or equal to those of {shape}, got {x}"
+
+
+def _cannot_sum_to(x: Shape, *, shape: Shape) -> str:
+    return f"a shape that broadcasts to {x}, got {shape}"
+
+
+@reduction(explain_shapes=_cannot_broadcast_to)
+def broadcast_to(xp: XP, x: Array, *, shape: Shape) -> Array:
+    """y = x repeated along new axes and along axes of size 1          its adjoint is sum_to"""
+    return xp.broadcast_to(x, shape)
+
+
+broadcast_to.derivatives(lambda xp, g, y, x, *, shape: xp.sum_to(g, shape=x.shape))
+
+
+@reduction(explain_shapes=_cannot_sum_to)
+def sum_to(xp: XP, x: Array, *, shape: Shape) -> Array:
+    """y = x summed over the axes that broadcasting from `shape` had added          its adjoint is broadcast_to"""
+    if x.shape == shape:
+        return x
+    extra = x.ndim - len(shape)
+    if extra < 0 or any(n not in (1, x.shape[extra + a]) for a, n in enumerate(shape)):
+        raise ValueError(f"cannot sum {x.shape} to {shape}")
+    y = xp.sum(x, axis=tuple(range(extra))) if extra else x
+    stretched = tuple(a for a, n in enumerate(shape) if n == 1 and y.shape[a] != 1)
+    return xp.sum(y, axis=stretched, keepdims=True) if stretched else y
+
+
+sum_to.derivatives(lambda xp, g, y, x, *, shape: xp.broadcast_to(g, shape=x.shape))

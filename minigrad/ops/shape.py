@@ -1,0 +1,145 @@
+"""Primitives that move entries without changing them. Each derivative moves the gradient back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from ..backend import Array
+from .primitive import Shape, no_such_axis, shape
+
+XP = Any
+
+# One in, one out ----------------------------------------------------------------------------------
+
+
+def _cannot_reshape(x: Shape, *, shape: Shape) -> str:
+    return f"a shape of {math.prod(x)} entries, as {x} has (one axis may be -1), got {shape}"
+
+
+def _cannot_transpose(x: Shape, *, axes: Any = None) -> str:
+    return f"axes that name each of the {len(x)} axes of {x} once, got {axes}"
+
+
+def _cannot_squeeze(x: Shape, *, axis: Any = None) -> str:
+    return no_such_axis(x, axis) or f"axes of size 1, got axis {axis} of shape {x}"
+
+
+def _cannot_expand(x: Shape, *, axis: Any) -> str:
+    added = len(axis) if isinstance(axis, tuple) else 1
+    ndim = len(x) + added
+    return f"new axes between {-ndim} and {ndim - 1}, each once, for shape {x}, got {axis}"
+
+
+@shape(_cannot_reshape, view=True)
+def reshape(xp: XP, x: Array, *, shape: Shape) -> Array:
+    """y = x with its entries, in C order, under another shape"""
+    return xp.reshape(x, shape)
+
+
+reshape.derivatives(lambda xp, g, y, x, *, shape: xp.reshape(g, shape=x.shape))
+
+
+@shape(_cannot_transpose, view=True)
+def transpose(xp: XP, x: Array, *, axes: Sequence[int] | None = None) -> Array:
+    """y = x with its axes in the order `axes`, reversed if None"""
+    return xp.transpose(x, axes)
+
+
+@transpose.derivatives
+def _(xp: XP, g: Array, y: Array, x: Array, *, axes: Sequence[int] | None = None) -> Array:
+    if axes is None:
+        return xp.transpose(g)
+    order = [a % x.ndim for a in axes]
+    return xp.transpose(g, axes=tuple(order.index(a) for a in range(x.ndim)))
+
+
+@shape(_cannot_squeeze, view=True)
+def squeeze(xp: XP, x: Array, *, axis: int | tuple[int, ...] | None = None) -> Array:
+    """y = x without its axes of size 1, or without those named"""
+    return xp.squeeze(x, axis)
+
+
+squeeze.derivatives(lambda xp, g, y, x, *, axis=None: xp.reshape(g, shape=x.shape))
+
+
+@shape(_cannot_expand, view=True)
+def expand_dims(xp: XP, x: Array, *, axis: int | tuple[int, ...]) -> Array:
+    """y = x with new axes of size 1 at the positions `axis` of the result"""
+    return xp.expand_dims(x, axis)
+
+
+expand_dims.derivatives(lambda xp, g, y, x, *, axis: xp.reshape(g, shape=x.shape))
+
+# Many in, one out, and back -----------------------------------------------------------------------
+
+
+def _cannot_concatenate(*xs: Shape, axis: int = 0) -> str:
+    if not xs:
+        return "at least one array to concatenate, got none"
+    return f"arrays that agree on every axis but {axis}, got {_list(xs)}"
+
+
+def _cannot_stack(*xs: Shape, axis: int = 0) -> str:
+    if not xs:
+        return "at least one array to stack, got none"
+    return f"arrays of one shape, and an axis from {-len(xs[0]) - 1} to {len(xs[0])}, got {_list(xs)}, axis {axis}"
+
+
+def _list(shapes: Sequence[Shape]) -> str:
+    return ", ".join(map(str, shapes[:8])) + (", ..." if len(shapes) > 8 else "")
+
+
+def _cannot_split(x: Shape, *, sections: Any, axis: int = 0) -> str:
+    wrong = no_such_axis(x, axis)
+    if wrong or not isinstance(sections, int):
+        return wrong or f"the indices at which to split, as integers, got {sections!r}"
+    return f"a number of equal sections that divides axis {axis} of {x}, got {sections}"
+
+
+def _cannot_unstack(x: Shape, *, axis: int = 0) -> str:
+    return no_such_axis(x, axis) or "an array to unstack"
+
+
+@shape(_cannot_concatenate, variadic=True)
+def concatenate(xp: XP, xs: Sequence[Array], *, axis: int = 0) -> Array:
+    """y = the arrays xs one after the other along `axis`          its adjoint is split"""
+    return xp.concatenate(xs, axis)
+
+
+@concatenate.derivatives
+def _(xp: XP, g: Array, y: Array, xs: Sequence[Array], *, axis: int = 0) -> list[Array]:
+    ends = [0]
+    for x in xs:
+        ends.append(ends[-1] + x.shape[axis])
+    return list(xp.split(g, sections=ends[1:-1], axis=axis))
+
+
+@shape(_cannot_split, multiple=True, view=True)
+def split(xp: XP, x: Array, *, sections: int | Sequence[int], axis: int = 0) -> list[Array]:
+    """ys = x cut along `axis` into equal sections, or at the indices given          its adjoint is concatenate"""
+    parts: list[Array] = xp.split(x, sections, axis)
+    return parts
+
+
+split.derivatives(lambda xp, g, y, x, *, sections, axis=0: xp.concatenate(g, axis=axis))
+
+
+@shape(_cannot_stack, variadic=True)
+def stack(xp: XP, xs: Sequence[Array], *, axis: int = 0) -> Array:
+    """y = the arrays xs, of one shape, side by side along a new `axis`          its adjoint is unstack"""
+    return xp.stack(xs, axis)
+
+
+stack.derivatives(lambda xp, g, y, xs, *, axis=0: xp.unstack(g, axis=axis))
+
+
+@shape(_cannot_unstack, multiple=True, view=True)
+def unstack(xp: XP, x: Array, *, axis: int = 0) -> list[Array]:
+    """ys = the slices of x along `axis`, which disappears          its adjoint is stack"""
+    moved = xp.moveaxis(x, axis, 0)
+    return [moved[i] for i in range(len(moved))]
+
+
+unstack.derivatives(lambda xp, g, y, x, *, axis=0: xp.stack(g, axis=axis))

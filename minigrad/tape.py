@@ -1,0 +1,313 @@
+"""The tape: the bare Tensor, the nodes it hangs from, and recording (`apply`).
+
+A Tensor is an array and a place in the graph. Applying a primitive to a Tensor that needs a gradient
+makes a Node, which holds what the derivative formulas will want and *edges* to where the inputs came
+from: a leaf Tensor, or a node and the number of its output. Edges run from outputs to inputs only, so
+reference counting frees a graph as soon as nobody can reach it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from .backend import Array, ArrayNamespace, cpu, default_device, is_array, is_floating, namespace, namespace_of
+from .backend import python_scalar
+from .ops.primitive import Absent, Primitive
+
+if TYPE_CHECKING:
+    from .tensor import Methods as _Methods
+else:
+    _Methods = object  # tensor.py hangs its methods onto Tensor
+
+
+class Storage:
+    """When some memory was last written to, on the clock that numbers nodes. Views share one."""
+
+    __slots__ = ("written",)
+
+    def __init__(self) -> None:
+        self.written = 0
+
+
+class Tensor(_Methods):
+    """An array, and its place in the graph. Make one with `tensor`; see there."""
+
+    __slots__ = ("__weakref__", "_data", "_requires_grad", "_source", "_storage", "grad", "is_parameter")
+
+    def __init__(self, data: Array, requires_grad: bool = False, storage: Storage | None = None) -> None:
+        self._data = data
+        self._requires_grad = requires_grad
+        self.grad: Tensor | None = None
+        self.is_parameter = False
+        self._source: tuple[Node, int] | None = None  # None for a leaf
+        self._storage = storage or Storage()
+
+
+Edge = Tensor | tuple["Node", int] | None
+
+
+class Node:
+    """One recorded application of a primitive."""
+
+    __slots__ = (
+        "birth",
+        "edges",
+        "inputs",
+        "multiple",
+        "output",
+        "parameters",
+        "primitive",
+        "specs",
+        "storages",
+        "xp",
+    )
+
+    birth: int  # when it was made; larger than every input's
+    primitive: Primitive
+    parameters: dict[str, Any]
+    xp: ArrayNamespace
+    edges: Sequence[Edge]  # one per input; None where no gradient is wanted
+    inputs: Sequence[Any]  # one per input: an array, a Python scalar, or Absent
+    output: Any  # what the formulas call y: an array or Absent, or a list of them
+    specs: Sequence[tuple[tuple[int, ...], Any]]  # shape and dtype of each output
+    storages: Sequence[Storage | None]  # of the inputs and, last, of the output; None where nothing was saved
+
+
+# Time: nodes are numbered as they are made, and a write to memory takes a number of the same sequence,
+# so "has it been written to since it was saved?" is one comparison.
+_clock = itertools.count(1)
+last_write = 0
+
+
+def mark_written(tensor: Tensor) -> None:
+    """Note that the memory of `tensor` has new contents: a sweep that still needs the old ones will raise."""
+    global last_write
+    tensor._storage.written = last_write = next(_clock)
+
+
+class _Mode(threading.local):
+    recording = True
+
+
+mode = _Mode()
+
+
+class no_grad(contextlib.ContextDecorator):  # noqa: N801 - used like a function, as in PyTorch
+    """Inside this block, or a function decorated with it, nothing is recorded. One per thread.
+
+    >>> import minigrad as mg
+    >>> x = mg.ones(2, requires_grad=True)
+    >>> with mg.no_grad():
+    ...     (2 * x).requires_grad
+    False
+    """
+
+    def __init__(self) -> None:
+        self._before: list[bool] = []
+
+    def __enter__(self) -> None:
+        self._before.append(mode.recording)
+        mode.recording = False
+
+    def __exit__(self, *_: object) -> None:
+        mode.recording = self._before.pop()
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations are being recorded in this thread.
+
+    >>> is_grad_enabled()
+    True
+    """
+    return mode.recording
+
+
+# Recording ----------------------------------------------------------------------------------------
+
+
+def apply(primitive: Primitive, inputs: Sequence[Any], parameters: dict[str, Any]) -> Any:
+    """Compute a primitive, and record it if an input needs a gradient.
+
+    Inputs are Tensors, arrays of the same device, or Python scalars, which stay as they are.
+    """
+    arrays: list[Any] = []
+    kind = None
+    needs_grad = False
+    for x in inputs:
+        if type(x) is Tensor:
+            data = x._data
+            if kind is None:
+                kind = type(data)
+            elif kind is not type(data):
+                raise _mixed_devices(primitive, inputs)
+            arrays.append(data)
+            if x._requires_grad:
+                needs_grad = True
+        elif type(x) is float or type(x) is int:
+            arrays.append(x)
+        else:
+            return apply(primitive, [_as_operand(primitive, x) for x in inputs], parameters)
+
+    xp = cpu if kind is cpu.array_type else _namespace_for(arrays)
+    try:
+        value = primitive.value
+        y = value(xp, arrays, **parameters) if primitive.variadic else value(xp, *arrays, **parameters)
+    except (ValueError, IndexError, TypeError, NotImplementedError) as error:
+        raise _explained(primitive, inputs, parameters, error) from error
+
+    recorded = needs_grad and mode.recording and primitive.vjps
+    if not recorded and not primitive.multiple:
+        return Tensor(as_array(xp, y), False, _storage_of(primitive, inputs, y))
+    outputs = [as_array(xp, a) for a in y] if primitive.multiple else [as_array(xp, y)]
+    tensors = [Tensor(a, bool(recorded), _storage_of(primitive, inputs, a)) for a in outputs]
+    if recorded:
+        _record(primitive, parameters, xp, inputs, arrays, outputs, tensors)
+    return tensors if primitive.multiple else tensors[0]
+
+
+def _record(
+    primitive: Primitive,
+    parameters: dict[str, Any],
+    xp: ArrayNamespace,
+    inputs: Sequence[Any],
+    arrays: list[Any],
+    outputs: list[Array],
+    tensors: list[Tensor],
+) -> None:
+    """Make the node of one application and hang its outputs on it."""
+    node = Node()
+    node.birth = next(_clock)
+    node.primitive = primitive
+    node.parameters = parameters
+    node.xp = xp
+    edges: list[Edge] = []
+    saved: list[Any] = []
+    storages: list[Storage | None] = []
+    saves = itertools.repeat(primitive.saves_inputs[0]) if primitive.variadic else primitive.saves_inputs
+    for x, array, save in zip(inputs, arrays, saves, strict=False):
+        if type(x) is not Tensor:
+            edges.append(None)
+            saved.append(x)
+            storages.append(None)
+            continue
+        edges.append((x._source or x) if x._requires_grad else None)
+        if save:
+            saved.append(array)
+            storages.append(x._storage)
+        else:
+            saved.append(Absent(array.shape, array.dtype))
+            storages.append(None)
+    node.edges = edges
+    node.inputs = saved
+    node.specs = [(a.shape, a.dtype) for a in outputs]
+    if primitive.saves_output:
+        node.output = outputs[0]
+        storages.append(tensors[0]._storage)
+    else:
+        absent = [Absent(*spec) for spec in node.specs]
+        node.output = absent if primitive.multiple else absent[0]
+        storages.append(None)
+    node.storages = storages
+    for slot, tensor in enumerate(tensors):
+        tensor._source = (node, slot)
+
+
+def _storage_of(primitive: Primitive, inputs: Sequence[Any], y: Array) -> Storage | None:
+    """The storage an output shares with the first input, if it is a view of it; None for one of its own."""
+    if primitive.view and getattr(y, "base", None) is not None:
+        storage: Storage = inputs[0]._storage
+        return storage
+    return None
+
+
+def as_array(xp: ArrayNamespace, y: Any) -> Array:
+    """NumPy turns 0-d results into scalars; a Tensor always holds an array."""
+    return y if is_array(y) else xp.asarray(y)
+
+
+def _namespace_for(arrays: list[Any]) -> ArrayNamespace:
+    """The namespace of the first array, or of the default device if there are only scalars."""
+    for a in arrays:
+        if is_array(a):
+            return namespace_of(a)
+    return namespace(default_device())
+
+
+def _as_operand(primitive: Primitive, x: Any) -> Any:
+    """What `apply` takes, from what users pass."""
+    if type(x) is Tensor:
+        return x
+    if type(x) is bool:
+        return int(x)
+    x = python_scalar(x)
+    if isinstance(x, (bool, int, float)):
+        return int(x) if isinstance(x, int) else float(x)
+    if is_array(x):
+        return Tensor(x)
+    raise TypeError(
+        f"{primitive.name}: expected Tensors, arrays or numbers, got {type(x).__name__}; "
+        "make a Tensor of it with minigrad.tensor(...)"
+    )
+
+
+def call(primitive: Primitive, inputs: Sequence[Any], parameters: dict[str, Any]) -> Any:
+    """`apply`, for people: a parameter may be a Tensor (the indices of `take`), and its array is used."""
+    plain = {name: p._data if type(p) is Tensor else p for name, p in parameters.items()}
+    return apply(primitive, inputs, plain)
+
+
+Primitive.dispatch = staticmethod(call)
+
+
+# Errors -------------------------------------------------------------------------------------------
+
+
+def describe(x: Any) -> str:
+    """An operand in an error message: its shape, dtype and device."""
+    if type(x) is Tensor:
+        return f"{tuple(x._data.shape)} {x._data.dtype} on {namespace_of(x._data).device}"
+    return repr(x)
+
+
+def _mixed_devices(primitive: Primitive, inputs: Sequence[Any]) -> RuntimeError:
+    named = (
+        f"{name} {describe(x)}" for name, x in zip(_names(primitive, inputs), inputs, strict=True) if type(x) is Tensor
+    )
+    return RuntimeError(
+        f"{primitive.name}: expected tensors of one device, got {', '.join(named)}. "
+        'Nothing is moved by itself: move one with .to(device), for example x.to("cpu")'
+    )
+
+
+def _names(primitive: Primitive, inputs: Sequence[Any]) -> Sequence[str]:
+    if primitive.variadic:
+        return [f"{primitive.inputs[0]}[{i}]" for i in range(len(inputs))]
+    return primitive.inputs
+
+
+def _explained(
+    primitive: Primitive, inputs: Sequence[Any], parameters: dict[str, Any], error: Exception
+) -> Exception:
+    """An exception of the same family that says which operation, what was expected and what came."""
+    shapes = [tuple(getattr(x, "_data", cpu.asarray(0)).shape) for x in inputs]
+    named = zip(_names(primitive, inputs), inputs, strict=False)
+    came = ", ".join(f"{name} {describe(x)}" for name, x in itertools.islice(named, 8))
+    given = "".join(f", {name}={value!r}" for name, value in parameters.items() if not hasattr(value, "dtype"))
+    try:
+        expected = primitive.explain_shapes and primitive.explain_shapes(*shapes, **parameters)
+    except Exception:  # the rule met parameters it cannot even read: the library's words must do
+        expected = None
+    kind = next(k for k in (IndexError, TypeError, NotImplementedError, ValueError) if isinstance(error, k))
+    if expected and kind is TypeError and not isinstance(error, ValueError):
+        kind = ValueError if "dtype" not in str(error) else TypeError
+    if isinstance(error, ValueError):  # AxisError is both
+        kind = ValueError
+    if expected:
+        return kind(f"{primitive.name}: expected {expected}. Came: {came}{given}")
+    return kind(f"{primitive.name}: {error}. Came: {came}{given}")
+
+

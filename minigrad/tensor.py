@@ -1,0 +1,446 @@
+"""What a Tensor can do: its operators, methods and printing. Importing this file gives them to Tensor.
+
+Each is a line: the work is a primitive's. Functions and methods follow NumPy (`axis=`, `keepdims=`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from . import engine
+from .backend import Array, as_dtype, cpu, is_array, is_floating, namespace, namespace_of
+from .ops import contraction, elementwise, index, reduction, shape
+from .ops.reduction import Axis
+from .tape import Tensor, apply, describe, mark_written, mode
+
+Operand = Any  # a Tensor, an array of the same device, or a Python number
+_NOTHING: dict[str, Any] = {}
+
+
+class Methods:
+    """The operators and methods of Tensor."""
+
+    __slots__ = ()
+    __array_ufunc__ = None  # so that `ndarray * tensor` asks the tensor
+
+    if TYPE_CHECKING:  # the slots of Tensor, see tape.py
+        _data: Any
+        _requires_grad: bool
+        _source: Any
+        _storage: Any
+        grad: Tensor | None
+        is_parameter: bool
+
+    # What it is -----------------------------------------------------------------------------------
+
+    @property
+    def data(self) -> Array:
+        """The raw array. Assigning another makes a backward pass that still needs the old one raise."""
+        return self._data
+
+    @data.setter
+    def data(self: Any, array: Array) -> None:
+        if not is_array(array):
+            raise TypeError(f".data is an array (of NumPy or CuPy), got {type(array).__name__}; assign t.data of a Tensor t")
+        self._data = array
+        mark_written(self)
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether operations on this tensor are recorded, so that it can get a gradient."""
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, needed: bool) -> None:
+        if self._source is not None and not needed:
+            raise RuntimeError("requires_grad of a computed tensor cannot be turned off; use x.detach()")
+        if needed and not is_floating(self._data.dtype):
+            raise TypeError(_no_gradient_for(self._data.dtype))
+        self._requires_grad = needed
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The size of each axis."""
+        return tuple(self._data.shape)
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return int(self._data.ndim)
+
+    @property
+    def size(self) -> int:
+        """The number of entries."""
+        return int(self._data.size)
+
+    @property
+    def dtype(self) -> Any:
+        """The type of the entries, a NumPy dtype."""
+        return self._data.dtype
+
+    @property
+    def device(self) -> str:
+        """Where the array lies: "cpu", "cuda:0", ..."""
+        return namespace_of(self._data).device
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether it was made by the user rather than computed; leaves get `.grad`."""
+        return self._source is None
+
+    @property
+    def T(self) -> Tensor:  # noqa: N802 - NumPy's name
+        """The tensor with its axes reversed."""
+        tensor: Tensor = apply(shape.transpose, (self,), _NOTHING)
+        return tensor
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("a 0-d tensor has no length")
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        host = namespace_of(self._data).to_host(self._data)
+        parts = [
+            cpu.array2string(host, separator=", ", prefix="tensor("),
+            f"dtype={self.dtype}",
+            f"device={self.device!r}",
+        ]
+        if self._requires_grad:
+            parts.append("requires_grad=True")
+        if self._source is not None:
+            parts.append(f"op={self._source[0].primitive.name}")
+        return f"tensor({', '.join(parts)})"
+
+    # Out of minigrad ------------------------------------------------------------------------------
+
+    def numpy(self) -> Any:
+        """The NumPy array itself, not a copy.
+
+        Raises:
+            TypeError: the tensor is on a GPU, or it requires a gradient.
+
+        >>> import minigrad as mg
+        >>> mg.tensor([1.0, 2.0]).numpy()
+        array([1., 2.], dtype=float32)
+        """
+        if self._requires_grad:
+            raise TypeError("numpy() on a tensor that requires a gradient; use x.detach().numpy()")
+        if type(self._data) is not cpu.array_type:
+            raise TypeError(f'numpy() on a tensor of {self.device}; use x.to("cpu").numpy()')
+        return self._data
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        return cpu.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def item(self) -> Any:
+        """The only entry, as a Python number; waits for the device.
+
+        Raises:
+            ValueError: there is more than one entry, or none.
+        """
+        if self.size != 1:
+            raise ValueError(f"item() needs a tensor of one entry, got shape {self.shape}; use tolist()")
+        return namespace_of(self._data).to_host(self._data).item()
+
+    def tolist(self) -> Any:
+        """The entries as (nested lists of) Python numbers; waits for the device."""
+        return namespace_of(self._data).to_host(self._data).tolist()
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __bool__(self) -> bool:
+        return bool(self.item())
+
+    # Moving and converting ------------------------------------------------------------------------
+
+    def to(self: Any, target: Any) -> Tensor:
+        """This tensor on another device, or with another dtype; itself if nothing changes.
+
+        Args:
+            target: a device name ("cpu", "cuda", "cuda:1") or a dtype.
+
+        Raises:
+            DeviceError: the device cannot be used.
+
+        >>> import minigrad as mg
+        >>> mg.ones(2).to("cpu").to(mg.float64)
+        tensor([1., 1.], dtype=float64, device='cpu')
+        """
+        if not _is_device(target):
+            return self.astype(target)  # type: ignore[no-any-return]
+        target = namespace(target).device
+        if target == self.device:
+            return self  # type: ignore[no-any-return]
+        return apply(elementwise.to_device, (self,), {"device": target, "source": self.device})  # type: ignore[no-any-return]
+
+    def astype(self: Any, dtype: Any) -> Tensor:
+        """This tensor with another dtype; itself if it has it already."""
+        dtype = as_dtype(dtype)
+        if dtype == self.dtype:
+            return self  # type: ignore[no-any-return]
+        return apply(elementwise.astype, (self,), {"dtype": dtype})  # type: ignore[no-any-return]
+
+    def detach(self) -> Tensor:
+        """The same memory as a tensor of its own, cut from the graph: no gradient flows through it."""
+        return Tensor(self._data, False, self._storage)
+
+    def backward(
+        self: Any, gradient: Any = None, *, retain_graph: bool | None = None, create_graph: bool = False
+    ) -> None:
+        engine.backward(self, gradient, retain_graph=retain_graph, create_graph=create_graph)
+
+    backward.__doc__ = engine.backward.__doc__
+
+    # Indexing -------------------------------------------------------------------------------------
+
+    def __getitem__(self: Any, key: Any) -> Tensor:
+        return apply(index.getitem, (self,), {"index": as_index(self, key)})  # type: ignore[no-any-return]
+
+    def __setitem__(self: Any, key: Any, value: Any) -> None:
+        if self._requires_grad and (mode.recording or self._source is not None):
+            raise RuntimeError(
+                "x[...] = value on a tensor that needs a gradient: a recorded value is never changed in place. "
+                "Write x = minigrad.where(mask, value, x), or, to change a leaf between passes, "
+                "with minigrad.no_grad(): x[...] = value"
+            )
+        if type(value) is Tensor:
+            if type(value._data) is not type(self._data):
+                raise RuntimeError(f"x[...] = value: expected one device, got x {describe(self)}, value {describe(value)}")
+            value = value._data
+        self._data[as_index(self, key)] = value
+        mark_written(self)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(self.unstack())
+
+    def take(self, indices: Any, axis: int | None = None) -> Tensor:
+        return take(self, indices, axis)
+
+    # Shapes ---------------------------------------------------------------------------------------
+
+    def reshape(self, *sizes: Any) -> Tensor:
+        """The entries, in C order, under another shape: reshape(2, 3) or reshape((2, 3)); one size may be -1."""
+        target = tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
+        return apply(shape.reshape, (self,), {"shape": target})  # type: ignore[no-any-return]
+
+    def transpose(self, *axes: Any) -> Tensor:
+        """The axes in another order: transpose(1, 0) or transpose((1, 0)); reversed if none are given."""
+        order = tuple(axes[0]) if len(axes) == 1 and isinstance(axes[0], (tuple, list)) else axes
+        return apply(shape.transpose, (self,), {"axes": order or None})  # type: ignore[no-any-return]
+
+    def squeeze(self, axis: int | tuple[int, ...] | None = None) -> Tensor:
+        """Without axes of size 1."""
+        return apply(shape.squeeze, (self,), {"axis": axis})  # type: ignore[no-any-return]
+
+    def split(self, sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
+        """Equal sections along an axis, or the parts between the indices given, as `numpy.split`."""
+        return apply(shape.split, (self,), {"sections": sections, "axis": axis})  # type: ignore[no-any-return]
+
+    def unstack(self, axis: int = 0) -> list[Tensor]:
+        """The slices along an axis, which disappears."""
+        return apply(shape.unstack, (self,), {"axis": axis})  # type: ignore[no-any-return]
+
+    # Reductions -----------------------------------------------------------------------------------
+
+    def var(self, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
+        return apply(reduction.var, (self,), {"axis": axis, "ddof": ddof, "keepdims": keepdims})  # type: ignore[no-any-return]
+
+    def clip(self, min: float | None = None, max: float | None = None) -> Tensor:
+        return apply(elementwise.clip, (self,), {"min": min, "max": max})  # type: ignore[no-any-return]
+
+    if TYPE_CHECKING:  # made from the tables below
+
+        def sum(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
+        def mean(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
+        def max(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
+        def min(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
+        def logsumexp(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
+        def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor: ...
+        def argmin(self, axis: int | None = None, keepdims: bool = False) -> Tensor: ...
+        def exp(self) -> Tensor: ...
+        def log(self) -> Tensor: ...
+        def sqrt(self) -> Tensor: ...
+        def tanh(self) -> Tensor: ...
+        def sigmoid(self) -> Tensor: ...
+        def relu(self) -> Tensor: ...
+        def abs(self) -> Tensor: ...
+        def __neg__(self) -> Tensor: ...
+        def __abs__(self) -> Tensor: ...
+        def __invert__(self) -> Tensor: ...
+        def __add__(self, other: Operand) -> Tensor: ...
+        def __radd__(self, other: Operand) -> Tensor: ...
+        def __sub__(self, other: Operand) -> Tensor: ...
+        def __rsub__(self, other: Operand) -> Tensor: ...
+        def __mul__(self, other: Operand) -> Tensor: ...
+        def __rmul__(self, other: Operand) -> Tensor: ...
+        def __truediv__(self, other: Operand) -> Tensor: ...
+        def __rtruediv__(self, other: Operand) -> Tensor: ...
+        def __matmul__(self, other: Operand) -> Tensor: ...
+        def __rmatmul__(self, other: Operand) -> Tensor: ...
+        def __rpow__(self, other: Operand) -> Tensor: ...
+        def __lt__(self, other: Operand) -> Tensor: ...
+        def __le__(self, other: Operand) -> Tensor: ...
+        def __gt__(self, other: Operand) -> Tensor: ...
+        def __ge__(self, other: Operand) -> Tensor: ...
+        def __and__(self, other: Operand) -> Tensor: ...
+        def __or__(self, other: Operand) -> Tensor: ...
+
+    def __pow__(self, other: Operand) -> Tensor:
+        if type(other) is int and other == 2:
+            return self * self  # several times faster than the general power
+        return apply(elementwise.power, (self, other), _NOTHING)  # type: ignore[no-any-return]
+
+    def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
+        return apply(elementwise.equal, (self, other), _NOTHING)  # type: ignore[no-any-return]
+
+    def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
+        return apply(elementwise.not_equal, (self, other), _NOTHING)  # type: ignore[no-any-return]
+
+    __hash__ = object.__hash__
+
+
+OPERATORS = {
+    "add": elementwise.add,
+    "sub": elementwise.subtract,
+    "mul": elementwise.multiply,
+    "truediv": elementwise.divide,
+    "pow": elementwise.power,
+    "matmul": contraction.matmul,
+    "lt": elementwise.less,
+    "le": elementwise.less_equal,
+    "gt": elementwise.greater,
+    "ge": elementwise.greater_equal,
+    "and": elementwise.logical_and,
+    "or": elementwise.logical_or,
+}
+UNARY = {
+    "__neg__": elementwise.negative,
+    "__abs__": elementwise.absolute,
+    "__invert__": elementwise.logical_not,
+    "abs": elementwise.absolute,
+    **{name: getattr(elementwise, name) for name in ("exp", "log", "sqrt", "tanh", "sigmoid", "relu")},
+}
+REDUCTIONS = {
+    name: getattr(reduction, name) for name in ("sum", "mean", "max", "min", "logsumexp", "argmax", "argmin")
+}
+
+
+def _operator(primitive: Any) -> Any:
+    return lambda x, y: apply(primitive, (x, y), _NOTHING)
+
+
+def _reflected(primitive: Any) -> Any:
+    return lambda x, y: apply(primitive, (y, x), _NOTHING)
+
+
+def _unary(primitive: Any) -> Any:
+    return lambda x: apply(primitive, (x,), _NOTHING)
+
+
+def _reduction(primitive: Any) -> Any:
+    return lambda x, axis=None, keepdims=False: apply(primitive, (x,), {"axis": axis, "keepdims": keepdims})
+
+
+def _give_methods(methods: dict[str, Any]) -> None:
+    for name, method in methods.items():
+        if callable(method):
+            method.__name__ = name.strip("_") if method.__name__ == "<lambda>" else method.__name__
+        setattr(Tensor, name, method)
+
+
+_own_methods = {k: v for k, v in vars(Methods).items() if k not in ("__module__", "__slots__", "__doc__", "__hash__")}
+_reflectable = {k: v for k, v in OPERATORS.items() if k not in ("lt", "le", "gt", "ge")}
+_give_methods({f"__{name}__": _operator(primitive) for name, primitive in OPERATORS.items()})
+_give_methods({f"__r{name}__": _reflected(primitive) for name, primitive in _reflectable.items()})
+_give_methods({name: _unary(primitive) for name, primitive in UNARY.items()})
+_give_methods({name: _reduction(primitive) for name, primitive in REDUCTIONS.items()})
+_give_methods(_own_methods)
+
+
+# Functions that need more than their primitive ----------------------------------------------------
+
+
+def as_index(x: Tensor, key: Any) -> Any:
+    """An index as arrays of x's device, from Tensors, arrays, lists, integers, slices, None and `...`."""
+    if type(key) is tuple:
+        return tuple(as_index(x, part) for part in key)
+    if type(key) is Tensor:
+        key = key._data
+    if is_array(key):
+        if type(key) is not type(x._data):
+            raise RuntimeError(
+                f"getitem: expected an index on the device of x, {describe(x)}, got {describe(Tensor(key))}; "
+                "move one with .to(device)"
+            )
+        return key
+    if isinstance(key, list):
+        host = cpu.asarray(key)
+        return namespace_of(x._data).from_host(host.astype(int) if not host.size else host)
+    return key
+
+
+def take(x: Tensor, indices: Any, axis: int | None = None) -> Tensor:
+    """The slices of x at integer indices along an axis (of flattened x if None), as `numpy.take`.
+
+    Equation: y[..., i, ...] = x[..., indices[i], ...]. Shapes: the axis is replaced by those of `indices`.
+
+    Raises:
+        IndexError: an index is out of range (a GPU wraps it silently).
+        TypeError: the indices are not integers.
+
+    >>> import minigrad as mg
+    >>> mg.take(mg.tensor([[1.0, 2.0], [3.0, 4.0]]), [1, 1], axis=0).tolist()
+    [[3.0, 4.0], [3.0, 4.0]]
+    """
+    if isinstance(indices, (int, tuple)) and not isinstance(indices, bool):
+        indices = cpu.asarray(indices)
+    else:
+        indices = as_index(x, indices)
+    if getattr(indices, "dtype", as_dtype(float)).kind not in "iu":
+        shown = getattr(indices, "dtype", type(indices).__name__)
+        raise TypeError(f"take: expected integer indices, got {shown}")
+    if type(indices) is not type(x._data):
+        indices = namespace_of(x._data).from_host(indices)
+    return apply(index.take, (x,), {"indices": indices, "axis": axis})  # type: ignore[no-any-return]
+
+
+def detach(state: Any) -> Any:
+    """A state cut from the graph it was computed in: no gradient flows further back than here.
+
+    This is what truncates backpropagation through time.
+
+    Args:
+        state: a Tensor, None, or tuples, lists and dicts of them, which come back in the same form.
+
+    Raises:
+        TypeError: something else is in there.
+
+    >>> import minigrad as mg
+    >>> h = mg.ones(2, requires_grad=True) * 2
+    >>> mg.detach((h, None))[0].requires_grad
+    False
+    """
+    if type(state) is Tensor:
+        return state.detach()
+    if state is None:
+        return None
+    if isinstance(state, dict):
+        return {key: detach(part) for key, part in state.items()}
+    if isinstance(state, (tuple, list)):
+        parts = [detach(part) for part in state]
+        return type(state)(*parts) if hasattr(state, "_fields") else type(state)(parts)
+    raise TypeError(f"detach: expected Tensors in tuples, lists or dicts, got {type(state).__name__}")
+
+
+def _is_device(target: Any) -> bool:
+    return isinstance(target, str) and (target.partition(":")[0] in ("cpu", "cuda") or not hasattr(cpu.module, target))
+
+
+def _no_gradient_for(dtype: Any) -> str:
+    return f"only floating-point tensors have gradients, got {dtype}; convert first, for example to minigrad.float32"

@@ -1,0 +1,141 @@
+"""Comparing gradients with numeric differences, for any function of Tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..backend import float64, namespace_of
+from ..engine import grad
+from ..tape import Tensor
+
+Function = Callable[..., Any]
+
+
+class GradcheckError(AssertionError):
+    """A gradient is not the one that numeric differences give."""
+
+
+def gradcheck(
+    fn: Function, inputs: Tensor | Sequence[Any], *, eps: float = 1e-6, atol: float = 1e-7, rtol: float = 1e-5
+) -> bool:
+    """Check every entry of every gradient of `fn` at `inputs` against central differences.
+
+    Equation: ∂L/∂xᵢ ≈ (L(x + eps eᵢ) - L(x - eps eᵢ)) / (2 eps), where L = Σ v ⊙ fn(x) with fixed
+    weights v, which are all different.
+
+    Args:
+        fn: takes the inputs and gives a Tensor, or a list or tuple of them.
+        inputs: float64 Tensors with requires_grad are checked; anything else is passed on.
+        eps: the step.
+        atol, rtol: an entry may differ by atol + rtol |numeric|.
+
+    Returns:
+        True.
+
+    Raises:
+        GradcheckError: an entry differs; it names the input, the index and both values.
+        TypeError: an input is not float64, or none requires a gradient.
+
+    >>> x = mg.tensor([0.3, -0.7], dtype=mg.float64, requires_grad=True)
+    >>> gradcheck(mg.tanh, x)
+    True
+    """
+    inputs = _checked_inputs(inputs, "gradcheck")
+    active = [i for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.requires_grad]
+    weights = [_weights(y, k) for k, y in enumerate(_outputs(fn(*inputs)))]
+
+    def loss(*xs: Any) -> Tensor:
+        ys = _outputs(fn(*xs))
+        total = (ys[0] * weights[0]).sum()
+        for y, v in zip(ys[1:], weights[1:], strict=True):
+            total = total + (y * v).sum()
+        return total
+
+    value = loss(*inputs)
+    if not value.requires_grad:
+        raise GradcheckError("gradcheck: the output of the function does not depend on any input that requires a gradient")
+    analytic = grad(value, [inputs[i] for i in active], allow_unused=True)
+    for i, gradient in zip(active, analytic, strict=True):
+        _compare(loss, inputs, i, gradient, eps, atol, rtol)
+    return True
+
+
+def gradgradcheck(
+    fn: Function, inputs: Tensor | Sequence[Any], *, eps: float = 1e-6, atol: float = 1e-6, rtol: float = 1e-4
+) -> bool:
+    """Check the gradients of the gradients of `fn`, by `gradcheck` of the gradient as a function of the inputs.
+
+    Arguments, results and errors are those of `gradcheck`.
+
+    >>> x = mg.tensor([0.3, -0.7], dtype=mg.float64, requires_grad=True)
+    >>> gradgradcheck(mg.tanh, x)
+    True
+    """
+    inputs = _checked_inputs(inputs, "gradgradcheck")
+    weights = [_weights(y, k) for k, y in enumerate(_outputs(fn(*inputs)))]
+    for v in weights:
+        v.requires_grad = True
+
+    def gradient(*xs: Any) -> list[Tensor]:
+        xs, vs = xs[: len(inputs)], xs[len(inputs) :]
+        ys = [y for y in _outputs(fn(*xs))]
+        pairs = [(y, v) for y, v in zip(ys, vs, strict=True) if y.requires_grad]
+        active = [x for x in xs if isinstance(x, Tensor) and x.requires_grad]
+        found = grad([y for y, _ in pairs], active, [v for _, v in pairs], create_graph=True, allow_unused=True)
+        return [g for g in found if g is not None]
+
+    return gradcheck(gradient, [*inputs, *weights], eps=eps, atol=atol, rtol=rtol)
+
+
+def _checked_inputs(inputs: Tensor | Sequence[Any], caller: str) -> list[Any]:
+    given = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    active = [x for x in given if isinstance(x, Tensor) and x.requires_grad]
+    if not active:
+        raise TypeError(f"{caller}: expected at least one Tensor with requires_grad=True among the inputs")
+    if any(x.dtype != float64 for x in active):
+        raise TypeError(f"{caller}: expected float64 inputs, numeric differences need the digits; use dtype=minigrad.float64")
+    return given
+
+
+def _outputs(ys: Any) -> list[Tensor]:
+    return list(ys) if isinstance(ys, (list, tuple)) else [ys]
+
+
+def _weights(y: Tensor, k: int) -> Tensor:
+    """Fixed, all different, around 1: no symmetry of the function can hide an error."""
+    xp = namespace_of(y.data)
+    return Tensor(xp.cos(xp.arange(y.size, dtype=float64) * 0.7 + k + 0.3).reshape(y.shape) + 1.5)
+
+
+def _compare(loss: Any, inputs: list[Any], i: int, gradient: Tensor | None, eps: float, atol: float, rtol: float) -> None:
+    x = inputs[i]
+    xp = namespace_of(x.data)
+    host = xp.to_host(x.data)
+    analytic = xp.to_host(gradient.data) if gradient is not None else host * 0.0
+    worst: tuple[float, str] | None = None
+    for flat in range(host.size):
+        values = []
+        for sign in (1, -1):
+            moved = host.copy()
+            moved.flat[flat] += sign * eps
+            shifted = Tensor(xp.from_host(moved), True)  # recorded, because fn itself may call grad
+            values.append(loss(*inputs[:i], shifted, *inputs[i + 1 :]).detach().item())
+        numeric = (values[0] - values[1]) / (2 * eps)
+        found = float(analytic.flat[flat])
+        difference = abs(found - numeric)
+        if not difference <= atol + rtol * abs(numeric):
+            index = tuple(int(n) for n in _unravel(flat, host.shape))
+            report = f"input {i} of shape {x.shape} at index {index}: analytic {found:.10g}, numeric {numeric:.10g}"
+            if worst is None or not difference <= worst[0]:
+                worst = (difference, report)
+    if worst is not None:
+        raise GradcheckError(f"gradcheck: the worst entry is {worst[1]} (difference {worst[0]:.3g})")
+
+
+def _unravel(flat: int, shape: tuple[int, ...]) -> list[int]:
+    index: list[int] = []
+    for size in reversed(shape):
+        flat, place = divmod(flat, size)
+        index.insert(0, place)
+    return index

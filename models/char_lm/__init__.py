@@ -1,0 +1,1 @@
+"""A character-level language model: `python -m models.char_lm train`, then `... sample`."""

@@ -1,0 +1,55 @@
+"""The model: characters in, a recurrent state, and a guess at the next character.
+
+T: time steps   N: streams   V: vocabulary   D: width of a character's vector   H: hidden size
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from minigrad import Tensor, nn
+from minigrad.nn import functional as F
+
+from .data import UserError
+
+CELLS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Everything needed to build the model again."""
+
+    vocabulary: str
+    cell: str = "lstm"
+    hidden: int = 256
+    layers: int = 1
+    embedding: int = 64  # D; 0 means one-hot characters instead of learned vectors
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.cell not in CELLS:
+            raise UserError(f"there is no cell {self.cell!r}; choose one of {', '.join(CELLS)}")
+
+
+class CharLM(nn.Module):
+    """logits, state = model(ids, state)          ids (T, N), logits (T, N, V)"""
+
+    def __init__(self, options: Options) -> None:
+        size = len(options.vocabulary)
+        self.options = options
+        if options.embedding:
+            self.embedding = nn.Embedding(size, options.embedding)
+        width = options.embedding or size
+        between = options.dropout if options.layers > 1 else 0.0
+        self.rnn = CELLS[options.cell](width, options.hidden, options.layers, dropout=between)
+        self.dropout = nn.Dropout(options.dropout)
+        self.output = nn.Linear(options.hidden, size)
+
+    def forward(self, ids: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        x = self.embedding(ids) if self.options.embedding else self._one_hot(ids)  # (T, N, D)
+        h, state = self.rnn(x, state)  # (T, N, H)
+        return self.output(self.dropout(h)), state
+
+    def _one_hot(self, ids: Tensor) -> Tensor:
+        return F.one_hot(ids, len(self.options.vocabulary), dtype=self.output.weight.dtype)
