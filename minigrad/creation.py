@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from .backend import Array, ArrayNamespace, as_dtype, as_host_array, default_device, float32, is_array, is_floating
-from .backend import namespace, namespace_of
+from .backend import (
+    Array,
+    ArrayNamespace,
+    as_dtype,
+    as_host_array,
+    default_device,
+    float32,
+    is_array,
+    is_floating,
+    namespace,
+    namespace_of,
+)
 from .tape import Tensor
 from .tensor import _no_gradient_for
 

@@ -219,7 +219,7 @@ def _freed(node: Node) -> RuntimeError:
 def _check_unwritten(node: Node) -> None:
     names = (*node.primitive.inputs, "the output")
     for i, storage in enumerate(node.storages):
-        if storage is not None and storage.written > node.birth:
+        if storage is not None and storage[0] > node.birth:
             name = names[-1] if i == len(node.storages) - 1 else names[min(i, len(names) - 2)]
             raise RuntimeError(
                 f"{node.primitive.name}: {name}, which it saved for the backward pass, has been written to since "
@@ -240,8 +240,8 @@ def _seeds(outputs: Sequence[Tensor], given: Sequence[Any], create_graph: bool, 
             raise TypeError(f"{caller}: expected a Tensor to differentiate, got {type(y).__name__}")
         if not y._requires_grad:
             raise RuntimeError(
-                f"{caller}: this tensor {describe(y)} does not need a gradient. Either nothing it was computed from has "
-                "requires_grad=True, or it was computed under no_grad, or detached"
+                f"{caller}: this tensor {describe(y)} does not need a gradient. Either nothing it was computed "
+                "from has requires_grad=True, or it was computed under no_grad, or detached"
             )
         data = y._data
         xp = namespace_of(data)
@@ -351,4 +351,3 @@ def grad(
 
 def _own(x: Tensor, cotangent: Array, owned: bool) -> Tensor:
     return Tensor(owned_array(namespace_of(x._data), cotangent, owned, x._data.shape))
-

@@ -14,9 +14,17 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .backend import Array, ArrayNamespace, cpu, default_device, is_array, is_floating, namespace, namespace_of
-from .backend import python_scalar
-from .ops.primitive import Absent, Primitive
+from .backend import (
+    Array,
+    ArrayNamespace,
+    cpu,
+    default_device,
+    is_array,
+    namespace,
+    namespace_of,
+    python_scalar,
+)
+from .ops.primitive import Absent, Primitive, Result
 
 if TYPE_CHECKING:
     from .tensor import Methods as _Methods
@@ -24,13 +32,9 @@ else:
     _Methods = object  # tensor.py hangs its methods onto Tensor
 
 
-class Storage:
-    """When some memory was last written to, on the clock that numbers nodes. Views share one."""
-
-    __slots__ = ("written",)
-
-    def __init__(self) -> None:
-        self.written = 0
+# When some memory was last written to, on the clock that numbers nodes: a list of one number, because
+# every operation makes one. Views and detached tensors share it.
+Storage = list[int]
 
 
 class Tensor(_Methods):
@@ -44,7 +48,7 @@ class Tensor(_Methods):
         self.grad: Tensor | None = None
         self.is_parameter = False
         self._source: tuple[Node, int] | None = None  # None for a leaf
-        self._storage = storage or Storage()
+        self._storage: Storage = storage or [0]
 
 
 Edge = Tensor | tuple["Node", int] | None
@@ -67,7 +71,7 @@ class Node:
     )
 
     birth: int  # when it was made; larger than every input's
-    primitive: Primitive
+    primitive: Primitive[Any]
     parameters: dict[str, Any]
     xp: ArrayNamespace
     edges: Sequence[Edge]  # one per input; None where no gradient is wanted
@@ -86,7 +90,7 @@ last_write = 0
 def mark_written(tensor: Tensor) -> None:
     """Note that the memory of `tensor` has new contents: a sweep that still needs the old ones will raise."""
     global last_write
-    tensor._storage.written = last_write = next(_clock)
+    tensor._storage[0] = last_write = next(_clock)
 
 
 class _Mode(threading.local):
@@ -129,7 +133,7 @@ def is_grad_enabled() -> bool:
 # Recording ----------------------------------------------------------------------------------------
 
 
-def apply(primitive: Primitive, inputs: Sequence[Any], parameters: dict[str, Any]) -> Any:
+def apply(primitive: Primitive[Result], inputs: Sequence[Any], parameters: dict[str, Any]) -> Result:
     """Compute a primitive, and record it if an input needs a gradient.
 
     Inputs are Tensors, arrays of the same device, or Python scalars, which stay as they are.
@@ -143,7 +147,7 @@ def apply(primitive: Primitive, inputs: Sequence[Any], parameters: dict[str, Any
             if kind is None:
                 kind = type(data)
             elif kind is not type(data):
-                raise _mixed_devices(primitive, inputs)
+                raise mixed_devices(primitive, inputs)
             arrays.append(data)
             if x._requires_grad:
                 needs_grad = True
@@ -154,74 +158,68 @@ def apply(primitive: Primitive, inputs: Sequence[Any], parameters: dict[str, Any
 
     xp = cpu if kind is cpu.array_type else _namespace_for(arrays)
     try:
-        value = primitive.value
-        y = value(xp, arrays, **parameters) if primitive.variadic else value(xp, *arrays, **parameters)
+        y = (
+            primitive.value(xp, arrays, **parameters)
+            if primitive.variadic
+            else primitive.value(xp, *arrays, **parameters)
+        )
     except (ValueError, IndexError, TypeError, NotImplementedError) as error:
-        raise _explained(primitive, inputs, parameters, error) from error
+        raise explained(primitive, inputs, parameters, error) from error
 
-    recorded = needs_grad and mode.recording and primitive.vjps
-    if not recorded and not primitive.multiple:
-        return Tensor(as_array(xp, y), False, _storage_of(primitive, inputs, y))
-    outputs = [as_array(xp, a) for a in y] if primitive.multiple else [as_array(xp, y)]
-    tensors = [Tensor(a, bool(recorded), _storage_of(primitive, inputs, a)) for a in outputs]
+    recorded = bool(needs_grad and mode.recording and primitive.vjps)
+    outputs = []
+    for a in y if primitive.multiple else (y,):
+        if type(a) is not kind:
+            a = as_array(xp, a)
+        is_view = primitive.view and a.base is not None
+        outputs.append(Tensor(a, recorded, inputs[0]._storage if is_view else None))
     if recorded:
-        _record(primitive, parameters, xp, inputs, arrays, outputs, tensors)
-    return tensors if primitive.multiple else tensors[0]
+        _record(primitive, parameters, xp, inputs, arrays, outputs)
+    result: Any = outputs if primitive.multiple else outputs[0]
+    return result  # type: ignore[no-any-return] # which of the two it is, the primitive knows
 
 
 def _record(
-    primitive: Primitive,
+    primitive: Primitive[Any],
     parameters: dict[str, Any],
     xp: ArrayNamespace,
     inputs: Sequence[Any],
     arrays: list[Any],
-    outputs: list[Array],
-    tensors: list[Tensor],
+    outputs: list[Tensor],
 ) -> None:
     """Make the node of one application and hang its outputs on it."""
-    node = Node()
-    node.birth = next(_clock)
-    node.primitive = primitive
-    node.parameters = parameters
-    node.xp = xp
     edges: list[Edge] = []
     saved: list[Any] = []
     storages: list[Storage | None] = []
-    saves = itertools.repeat(primitive.saves_inputs[0]) if primitive.variadic else primitive.saves_inputs
-    for x, array, save in zip(inputs, arrays, saves, strict=False):
-        if type(x) is not Tensor:
+    saves = primitive.saves_inputs * len(inputs) if primitive.variadic else primitive.saves_inputs
+    for x, array, save in zip(inputs, arrays, saves, strict=True):
+        if type(x) is not Tensor:  # a Python scalar
             edges.append(None)
             saved.append(x)
             storages.append(None)
             continue
         edges.append((x._source or x) if x._requires_grad else None)
-        if save:
-            saved.append(array)
-            storages.append(x._storage)
-        else:
-            saved.append(Absent(array.shape, array.dtype))
-            storages.append(None)
+        saved.append(array if save else Absent(array.shape, array.dtype))
+        storages.append(x._storage if save else None)
+
+    node = Node()
+    node.birth = next(_clock)
+    node.primitive = primitive
+    node.parameters = parameters
+    node.xp = xp
     node.edges = edges
     node.inputs = saved
-    node.specs = [(a.shape, a.dtype) for a in outputs]
+    node.specs = [(y._data.shape, y._data.dtype) for y in outputs]
     if primitive.saves_output:
-        node.output = outputs[0]
-        storages.append(tensors[0]._storage)
+        node.output = outputs[0]._data
+        storages.append(outputs[0]._storage)
     else:
-        absent = [Absent(*spec) for spec in node.specs]
+        absent = [Absent(shape, dtype) for shape, dtype in node.specs]
         node.output = absent if primitive.multiple else absent[0]
         storages.append(None)
     node.storages = storages
-    for slot, tensor in enumerate(tensors):
-        tensor._source = (node, slot)
-
-
-def _storage_of(primitive: Primitive, inputs: Sequence[Any], y: Array) -> Storage | None:
-    """The storage an output shares with the first input, if it is a view of it; None for one of its own."""
-    if primitive.view and getattr(y, "base", None) is not None:
-        storage: Storage = inputs[0]._storage
-        return storage
-    return None
+    for slot, y in enumerate(outputs):
+        y._source = (node, slot)
 
 
 def as_array(xp: ArrayNamespace, y: Any) -> Array:
@@ -237,7 +235,7 @@ def _namespace_for(arrays: list[Any]) -> ArrayNamespace:
     return namespace(default_device())
 
 
-def _as_operand(primitive: Primitive, x: Any) -> Any:
+def _as_operand(primitive: Primitive[Any], x: Any) -> Any:
     """What `apply` takes, from what users pass."""
     if type(x) is Tensor:
         return x
@@ -254,7 +252,7 @@ def _as_operand(primitive: Primitive, x: Any) -> Any:
     )
 
 
-def call(primitive: Primitive, inputs: Sequence[Any], parameters: dict[str, Any]) -> Any:
+def call(primitive: Primitive[Any], inputs: Sequence[Any], parameters: dict[str, Any]) -> Any:
     """`apply`, for people: a parameter may be a Tensor (the indices of `take`), and its array is used."""
     plain = {name: p._data if type(p) is Tensor else p for name, p in parameters.items()}
     return apply(primitive, inputs, plain)
@@ -273,7 +271,7 @@ def describe(x: Any) -> str:
     return repr(x)
 
 
-def _mixed_devices(primitive: Primitive, inputs: Sequence[Any]) -> RuntimeError:
+def mixed_devices(primitive: Primitive[Any], inputs: Sequence[Any]) -> RuntimeError:
     named = (
         f"{name} {describe(x)}" for name, x in zip(_names(primitive, inputs), inputs, strict=True) if type(x) is Tensor
     )
@@ -283,14 +281,14 @@ def _mixed_devices(primitive: Primitive, inputs: Sequence[Any]) -> RuntimeError:
     )
 
 
-def _names(primitive: Primitive, inputs: Sequence[Any]) -> Sequence[str]:
+def _names(primitive: Primitive[Any], inputs: Sequence[Any]) -> Sequence[str]:
     if primitive.variadic:
         return [f"{primitive.inputs[0]}[{i}]" for i in range(len(inputs))]
     return primitive.inputs
 
 
-def _explained(
-    primitive: Primitive, inputs: Sequence[Any], parameters: dict[str, Any], error: Exception
+def explained(
+    primitive: Primitive[Any], inputs: Sequence[Any], parameters: dict[str, Any], error: Exception
 ) -> Exception:
     """An exception of the same family that says which operation, what was expected and what came."""
     shapes = [tuple(getattr(x, "_data", cpu.asarray(0)).shape) for x in inputs]
@@ -309,5 +307,3 @@ def _explained(
     if expected:
         return kind(f"{primitive.name}: expected {expected}. Came: {came}{given}")
     return kind(f"{primitive.name}: {error}. Came: {came}{given}")
-
-

@@ -6,7 +6,7 @@ Each is a line: the work is a primitive's. Functions and methods follow NumPy (`
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from . import engine
 from .backend import Array, as_dtype, cpu, is_array, is_floating, namespace, namespace_of
@@ -21,7 +21,6 @@ _NOTHING: dict[str, Any] = {}
 class Methods:
     """The operators and methods of Tensor."""
 
-    __slots__ = ()
     __array_ufunc__ = None  # so that `ndarray * tensor` asks the tensor
 
     if TYPE_CHECKING:  # the slots of Tensor, see tape.py
@@ -42,7 +41,9 @@ class Methods:
     @data.setter
     def data(self: Any, array: Array) -> None:
         if not is_array(array):
-            raise TypeError(f".data is an array (of NumPy or CuPy), got {type(array).__name__}; assign t.data of a Tensor t")
+            raise TypeError(
+                f".data is an array (of NumPy or CuPy), got {type(array).__name__}; assign t.data of a Tensor t"
+            )
         self._data = array
         mark_written(self)
 
@@ -159,7 +160,7 @@ class Methods:
 
     # Moving and converting ------------------------------------------------------------------------
 
-    def to(self: Any, target: Any) -> Tensor:
+    def to(self, target: Any) -> Tensor:
         """This tensor on another device, or with another dtype; itself if nothing changes.
 
         Args:
@@ -173,18 +174,18 @@ class Methods:
         tensor([1., 1.], dtype=float64, device='cpu')
         """
         if not _is_device(target):
-            return self.astype(target)  # type: ignore[no-any-return]
+            return self.astype(target)
         target = namespace(target).device
         if target == self.device:
-            return self  # type: ignore[no-any-return]
-        return apply(elementwise.to_device, (self,), {"device": target, "source": self.device})  # type: ignore[no-any-return]
+            return cast(Tensor, self)
+        return apply(elementwise.to_device, (self,), {"device": target, "source": self.device})
 
-    def astype(self: Any, dtype: Any) -> Tensor:
+    def astype(self, dtype: Any) -> Tensor:
         """This tensor with another dtype; itself if it has it already."""
         dtype = as_dtype(dtype)
         if dtype == self.dtype:
-            return self  # type: ignore[no-any-return]
-        return apply(elementwise.astype, (self,), {"dtype": dtype})  # type: ignore[no-any-return]
+            return cast(Tensor, self)
+        return apply(elementwise.astype, (self,), {"dtype": dtype})
 
     def detach(self) -> Tensor:
         """The same memory as a tensor of its own, cut from the graph: no gradient flows through it."""
@@ -200,7 +201,7 @@ class Methods:
     # Indexing -------------------------------------------------------------------------------------
 
     def __getitem__(self: Any, key: Any) -> Tensor:
-        return apply(index.getitem, (self,), {"index": as_index(self, key)})  # type: ignore[no-any-return]
+        return apply(index.getitem, (self,), {"index": as_index(self, key)})
 
     def __setitem__(self: Any, key: Any, value: Any) -> None:
         if self._requires_grad and (mode.recording or self._source is not None):
@@ -211,7 +212,9 @@ class Methods:
             )
         if type(value) is Tensor:
             if type(value._data) is not type(self._data):
-                raise RuntimeError(f"x[...] = value: expected one device, got x {describe(self)}, value {describe(value)}")
+                raise RuntimeError(
+                    f"x[...] = value: expected one device, got x {describe(self)}, value {describe(value)}"
+                )
             value = value._data
         self._data[as_index(self, key)] = value
         mark_written(self)
@@ -220,39 +223,39 @@ class Methods:
         return iter(self.unstack())
 
     def take(self, indices: Any, axis: int | None = None) -> Tensor:
-        return take(self, indices, axis)
+        return take(cast(Tensor, self), indices, axis)
 
     # Shapes ---------------------------------------------------------------------------------------
 
     def reshape(self, *sizes: Any) -> Tensor:
         """The entries, in C order, under another shape: reshape(2, 3) or reshape((2, 3)); one size may be -1."""
         target = tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
-        return apply(shape.reshape, (self,), {"shape": target})  # type: ignore[no-any-return]
+        return apply(shape.reshape, (self,), {"shape": target})
 
     def transpose(self, *axes: Any) -> Tensor:
         """The axes in another order: transpose(1, 0) or transpose((1, 0)); reversed if none are given."""
         order = tuple(axes[0]) if len(axes) == 1 and isinstance(axes[0], (tuple, list)) else axes
-        return apply(shape.transpose, (self,), {"axes": order or None})  # type: ignore[no-any-return]
+        return apply(shape.transpose, (self,), {"axes": order or None})
 
     def squeeze(self, axis: int | tuple[int, ...] | None = None) -> Tensor:
         """Without axes of size 1."""
-        return apply(shape.squeeze, (self,), {"axis": axis})  # type: ignore[no-any-return]
+        return apply(shape.squeeze, (self,), {"axis": axis})
 
     def split(self, sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
         """Equal sections along an axis, or the parts between the indices given, as `numpy.split`."""
-        return apply(shape.split, (self,), {"sections": sections, "axis": axis})  # type: ignore[no-any-return]
+        return apply(shape.split, (self,), {"sections": sections, "axis": axis})
 
     def unstack(self, axis: int = 0) -> list[Tensor]:
         """The slices along an axis, which disappears."""
-        return apply(shape.unstack, (self,), {"axis": axis})  # type: ignore[no-any-return]
+        return apply(shape.unstack, (self,), {"axis": axis})
 
     # Reductions -----------------------------------------------------------------------------------
 
     def var(self, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
-        return apply(reduction.var, (self,), {"axis": axis, "ddof": ddof, "keepdims": keepdims})  # type: ignore[no-any-return]
+        return apply(reduction.var, (self,), {"axis": axis, "ddof": ddof, "keepdims": keepdims})
 
     def clip(self, min: float | None = None, max: float | None = None) -> Tensor:
-        return apply(elementwise.clip, (self,), {"min": min, "max": max})  # type: ignore[no-any-return]
+        return apply(elementwise.clip, (self,), {"min": min, "max": max})
 
     if TYPE_CHECKING:  # made from the tables below
 
@@ -294,13 +297,13 @@ class Methods:
     def __pow__(self, other: Operand) -> Tensor:
         if type(other) is int and other == 2:
             return self * self  # several times faster than the general power
-        return apply(elementwise.power, (self, other), _NOTHING)  # type: ignore[no-any-return]
+        return apply(elementwise.power, (self, other), _NOTHING)
 
     def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
-        return apply(elementwise.equal, (self, other), _NOTHING)  # type: ignore[no-any-return]
+        return apply(elementwise.equal, (self, other), _NOTHING)
 
     def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
-        return apply(elementwise.not_equal, (self, other), _NOTHING)  # type: ignore[no-any-return]
+        return apply(elementwise.not_equal, (self, other), _NOTHING)
 
     __hash__ = object.__hash__
 
@@ -326,9 +329,7 @@ UNARY = {
     "abs": elementwise.absolute,
     **{name: getattr(elementwise, name) for name in ("exp", "log", "sqrt", "tanh", "sigmoid", "relu")},
 }
-REDUCTIONS = {
-    name: getattr(reduction, name) for name in ("sum", "mean", "max", "min", "logsumexp", "argmax", "argmin")
-}
+REDUCTIONS = {name: getattr(reduction, name) for name in ("sum", "mean", "max", "min", "logsumexp", "argmax", "argmin")}
 
 
 def _operator(primitive: Any) -> Any:
@@ -354,7 +355,8 @@ def _give_methods(methods: dict[str, Any]) -> None:
         setattr(Tensor, name, method)
 
 
-_own_methods = {k: v for k, v in vars(Methods).items() if k not in ("__module__", "__slots__", "__doc__", "__hash__")}
+_of_any_class = {*vars(type("", (), {})), "__annotations__", "__hash__"}
+_own_methods = {name: method for name, method in vars(Methods).items() if name not in _of_any_class}
 _reflectable = {k: v for k, v in OPERATORS.items() if k not in ("lt", "le", "gt", "ge")}
 _give_methods({f"__{name}__": _operator(primitive) for name, primitive in OPERATORS.items()})
 _give_methods({f"__r{name}__": _reflected(primitive) for name, primitive in _reflectable.items()})
@@ -407,7 +409,7 @@ def take(x: Tensor, indices: Any, axis: int | None = None) -> Tensor:
         raise TypeError(f"take: expected integer indices, got {shown}")
     if type(indices) is not type(x._data):
         indices = namespace_of(x._data).from_host(indices)
-    return apply(index.take, (x,), {"indices": indices, "axis": axis})  # type: ignore[no-any-return]
+    return apply(index.take, (x,), {"indices": indices, "axis": axis})
 
 
 def detach(state: Any) -> Any:

@@ -40,4 +40,3 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float) -> T
         xp.multiply(g.data, factor.astype(g.dtype), out=g.data)
         mark_written(g)
     return Tensor(xp.asarray(norm))
-

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from ..backend import float32, is_array, namespace_of
-from ..creation import tensor
 from ..ops.elementwise import exp, relu, sigmoid, softplus, tanh, where
 from ..ops.reduction import logsumexp
 from ..tape import Tensor, describe
@@ -23,7 +22,9 @@ def as_tensor(x: Any, what: str) -> Tensor:
         return x
     if is_array(x):
         return Tensor(x)
-    raise TypeError(f"{what}: expected a Tensor or an array, got {type(x).__name__}; make one with minigrad.tensor(...)")
+    raise TypeError(
+        f"{what}: expected a Tensor or an array, got {type(x).__name__}; make one with minigrad.tensor(...)"
+    )
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -34,7 +35,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """
     if x.dtype != weight.dtype:
         raise TypeError(
-            f"linear: expected x of the weight's dtype {weight.dtype}, got {x.dtype}; convert one, for example x.to({weight.dtype})"
+            f"linear: expected x of the weight's dtype {weight.dtype}, got {x.dtype}; "
+            f"convert it with x.to(minigrad.{weight.dtype})"
         )
     if x.ndim == 0 or x.shape[-1] != weight.shape[-1]:
         raise ValueError(f"linear: expected x (..., {weight.shape[-1]}), got {describe(x)}")
@@ -59,7 +61,7 @@ def embedding(ids: Tensor, weight: Tensor) -> Tensor:
 
 def _check_ids(ids: Tensor, count: int, where: str) -> None:
     if ids.dtype.kind not in "iu":
-        raise TypeError(f"{where}: expected integer ids, got {describe(ids)}; convert with x.to(minigrad.int64)")
+        raise TypeError(f"{where}: expected integer ids, got {describe(ids)}; convert them with .to(minigrad.int64)")
     if namespace_of(ids.data).checks_indices and ids.size:
         low, high = int(ids.data.min()), int(ids.data.max())
         if low < 0 or high >= count:

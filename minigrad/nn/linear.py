@@ -8,7 +8,7 @@ from typing import Any
 from ..backend import float32
 from ..creation import zeros
 from ..tape import Tensor
-from . import functional as F  # noqa: N812
+from . import functional as F
 from . import init
 from .module import Module, Parameter
 
@@ -33,8 +33,12 @@ class Linear(Module):
     ) -> None:
         self.in_features, self.out_features = in_features, out_features
         bound = 1.0 / math.sqrt(in_features) if in_features else 0.0
-        self.weight = init.uniform_(empty_parameter(out_features, in_features, dtype=dtype, device=device), -bound, bound)
-        self.bias = init.uniform_(empty_parameter(out_features, dtype=dtype, device=device), -bound, bound) if bias else None
+        self.weight = init.uniform_(
+            empty_parameter(out_features, in_features, dtype=dtype, device=device), -bound, bound
+        )
+        self.bias = (
+            init.uniform_(empty_parameter(out_features, dtype=dtype, device=device), -bound, bound) if bias else None
+        )
 
     def forward(self, x: Any) -> Tensor:
         return F.linear(F.as_tensor(x, "Linear"), self.weight, self.bias)
@@ -53,9 +57,7 @@ class Embedding(Module):
     (1, 3, 16)
     """
 
-    def __init__(
-        self, num_embeddings: int, embedding_dim: int, device: str | None = None, dtype: Any = None
-    ) -> None:
+    def __init__(self, num_embeddings: int, embedding_dim: int, device: str | None = None, dtype: Any = None) -> None:
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.weight = init.normal_(empty_parameter(num_embeddings, embedding_dim, dtype=dtype, device=device))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
-from ..backend import is_array, is_floating, namespace_of
+from ..backend import is_floating, namespace_of
 from ..creation import tensor
 from ..tape import Tensor
 

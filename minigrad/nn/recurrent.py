@@ -17,7 +17,7 @@ from ..creation import zeros
 from ..ops.elementwise import relu, sigmoid, tanh
 from ..ops.shape import split, stack, unstack
 from ..tape import Tensor, describe
-from . import functional as F  # noqa: N812
+from . import functional as F
 from . import init
 from .linear import empty_parameter
 from .module import Module
@@ -35,12 +35,12 @@ class Recurrent(NamedTuple):
 
 def rnn_tanh(x: Tensor, h: Tensor, hh: Recurrent) -> Tensor:
     """h' = tanh(W_ih x + b + W_hh h)          x (N, H), h (N, H)"""
-    return tanh(x + h @ hh.weight_t)  # type: ignore[no-any-return]
+    return tanh(x + h @ hh.weight_t)
 
 
 def rnn_relu(x: Tensor, h: Tensor, hh: Recurrent) -> Tensor:
     """h' = relu(W_ih x + b + W_hh h)          x (N, H), h (N, H)"""
-    return relu(x + h @ hh.weight_t)  # type: ignore[no-any-return]
+    return relu(x + h @ hh.weight_t)
 
 
 def lstm(x: Tensor, state: tuple[Tensor, Tensor], hh: Recurrent) -> tuple[Tensor, Tensor]:
@@ -122,20 +122,25 @@ class _Kind(Module):
     def _weights(self, suffix: str) -> tuple[Tensor, Tensor | None, Recurrent]:
         """W_ih transposed, the bias to add with it, and what the cell needs."""
         own = vars(self)
-        w_ih, w_hh = own["weight_ih" + suffix], own["weight_hh" + suffix]
-        b_ih, b_hh = own.get("bias_ih" + suffix), own.get("bias_hh" + suffix)
-        if b_hh is not None and self.adds_biases:
+        w_ih: Tensor = own["weight_ih" + suffix]
+        w_hh: Tensor = own["weight_hh" + suffix]
+        b_ih: Tensor | None = own.get("bias_ih" + suffix)
+        b_hh: Tensor | None = own.get("bias_hh" + suffix)
+        if b_ih is not None and b_hh is not None and self.adds_biases:
             return w_ih, b_ih + b_hh, Recurrent(w_hh.T, None)
         return w_ih, b_ih, Recurrent(w_hh.T, b_hh)
 
-    def _check_input(self, x: Any, input_size: int, ndims: tuple[int, int], form: str) -> Tensor:
+    def _check_input(self, data: Any, input_size: int, ndims: tuple[int, int], form: str) -> Tensor:
         name = type(self).__name__
-        x = F.as_tensor(x, name)
+        x = F.as_tensor(data, name)
         if x.ndim not in ndims or x.shape[-1] != input_size:
             raise ValueError(f"{name}: expected an input {form} with D = {input_size}, got {describe(x)}")
-        dtype = vars(self)[next(name for name in vars(self) if name.startswith("weight_ih"))].dtype
+        dtype = next(self.parameters()).dtype
         if x.dtype != dtype:
-            raise TypeError(f"{name}: expected an input of the weights' dtype {dtype}, got {x.dtype}; convert with x.to")
+            raise TypeError(
+                f"{name}: expected an input of the weights' dtype {dtype}, got {x.dtype}; "
+                f"convert it with x.to(minigrad.{dtype})"
+            )
         return x
 
     def _check_state(self, state: Any, shape: tuple[int, ...], like: Tensor) -> list[Tensor]:
@@ -148,7 +153,9 @@ class _Kind(Module):
         is_pair = isinstance(state, (tuple, list))
         if is_pair != self.has_memory or len(parts) != 1 + self.has_memory or any(type(s) is not Tensor for s in parts):
             came = [describe(s) if type(s) is Tensor else type(s).__name__ for s in parts]
-            raise TypeError(f"{name}: expected {form} as the state, got {'a tuple of ' if is_pair else ''}{', '.join(came)}")
+            raise TypeError(
+                f"{name}: expected {form} as the state, got {'a tuple of ' if is_pair else ''}{', '.join(came)}"
+            )
         for part in parts:
             if part.shape != shape:
                 raise ValueError(f"{name}: expected {form} as the state, got one of shape {part.shape}")

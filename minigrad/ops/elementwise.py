@@ -279,6 +279,7 @@ def astype(xp: XP, x: Array, *, dtype: DType) -> Array:
 
 astype.derivatives(lambda xp, g, y, x, *, dtype: xp.astype(g, dtype=x.dtype))
 
+
 @elementwise()
 def to_device(xp: XP, x: Array, *, device: str, source: str) -> Array:
     """y = x, moved from the device `source` to another          dy/dx = 1"""

@@ -21,11 +21,16 @@ No file in this folder knows what a Tensor or a tape is.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, TypeVar, overload
 
-from ..backend import Array, ArrayNamespace, DType
+from ..backend import ArrayNamespace, DType
+
+if TYPE_CHECKING:  # a name for what calling a primitive gives; nothing here knows more of it
+    from ..tape import Tensor
+
+Result = TypeVar("Result")  # a Tensor, or a list of them
 
 Shape = tuple[int, ...]
 ShapeRule = Callable[..., str | None]
@@ -79,7 +84,7 @@ class Absent:
     __hash__ = object.__hash__
 
 
-class Primitive:
+class Primitive(Generic[Result]):
     """One operation: a value, and a derivative formula per input. Calling it records it on the tape.
 
     Attributes:
@@ -95,7 +100,7 @@ class Primitive:
     """
 
     # The engine puts itself here, so that calling a primitive records it: `dispatch(primitive, inputs, parameters)`.
-    dispatch: ClassVar[Callable[[Primitive, Sequence[Any], dict[str, Any]], Any]]
+    dispatch: ClassVar[Callable[..., Any]]
 
     def __init__(
         self,
@@ -143,7 +148,7 @@ class Primitive:
             raise ValueError(f"{self.name} has {len(self.inputs)} inputs {self.inputs} but {len(vjps)} derivatives")
         self.vjps = vjps
 
-    def __call__(self, *args: Any, **parameters: Any) -> Any:
+    def __call__(self, *args: Any, **parameters: Any) -> Result:
         inputs, rest = args[: len(self.inputs)], args[len(self.inputs) :]
         if rest:  # NumPy lets parameters be positional: sum(x, 0)
             if len(rest) > len(self.parameters):
@@ -151,7 +156,8 @@ class Primitive:
             parameters |= dict(zip(self.parameters, rest, strict=False))
         if len(inputs) < len(self.inputs):
             self._bind_named_inputs(inputs, parameters)
-        return Primitive.dispatch(self, inputs[0] if self.variadic else inputs, parameters)
+        result: Result = Primitive.dispatch(self, list(inputs[0]) if self.variadic else inputs, parameters)
+        return result
 
     def _bind_named_inputs(self, inputs: tuple[Any, ...], parameters: dict[str, Any]) -> None:
         missing = self.inputs[len(inputs) :]
@@ -169,10 +175,10 @@ def _signature_without_namespace(value: Callable[..., Any]) -> inspect.Signature
 
 # The registry -------------------------------------------------------------------------------------
 
-registry: dict[str, Primitive] = {}
+registry: dict[str, Primitive[Any]] = {}
 
 
-def register(primitive: Primitive) -> Primitive:
+def register(primitive: Primitive[Any]) -> Primitive[Any]:
     """Enter a primitive under its name, so that formulas, tests and explanations find it.
 
     Raises:
@@ -205,14 +211,15 @@ class Compute:
 
 # The kinds ----------------------------------------------------------------------------------------
 
-Decorator = Callable[[Callable[..., Any]], Primitive]
+Decorator = Callable[[Callable[..., Any]], "Primitive[Tensor]"]
+ListDecorator = Callable[[Callable[..., Any]], "Primitive[list[Tensor]]"]
 EVERYWHERE: Final = Domain(-3.0, 3.0)
 
 
 def elementwise(saves: str | tuple[str, ...] = NOTHING, domain: Any = EVERYWHERE) -> Decorator:
     """A primitive that acts entry by entry; its inputs broadcast, and the sweep undoes that."""
 
-    def decorate(value: Callable[..., Any]) -> Primitive:
+    def decorate(value: Callable[..., Any]) -> Primitive[Any]:
         return register(Primitive(value, "elementwise", saves=saves, domain=domain, explain_shapes=_cannot_broadcast))
 
     return decorate
@@ -223,20 +230,24 @@ def reduction(
 ) -> Decorator:
     """A primitive that takes axes away (all of them if axis is None), or their adjoint."""
 
-    def decorate(value: Callable[..., Any]) -> Primitive:
+    def decorate(value: Callable[..., Any]) -> Primitive[Any]:
         rule = explain_shapes or _no_such_axis
         return register(Primitive(value, "reduction", saves=saves, domain=domain, explain_shapes=rule))
 
     return decorate
 
 
+@overload
+def shape(explain_shapes: ShapeRule, *, variadic: bool = False, view: bool = False) -> Decorator: ...
+@overload
+def shape(explain_shapes: ShapeRule, *, multiple: Literal[True], view: bool = False) -> ListDecorator: ...
 def shape(
     explain_shapes: ShapeRule, *, variadic: bool = False, multiple: bool = False, view: bool = False
-) -> Decorator:
+) -> Decorator | ListDecorator:
     """A primitive that moves entries without changing them; its derivative moves them back."""
 
-    def decorate(value: Callable[..., Any]) -> Primitive:
-        primitive = Primitive(
+    def decorate(value: Callable[..., Any]) -> Primitive[Any]:
+        primitive: Primitive[Any] = Primitive(
             value,
             "shape",
             saves=NOTHING,
@@ -254,7 +265,7 @@ def shape(
 def index(explain_shapes: ShapeRule, *, view: bool = False) -> Decorator:
     """A primitive that picks entries by index, or adds them up by index."""
 
-    def decorate(value: Callable[..., Any]) -> Primitive:
+    def decorate(value: Callable[..., Any]) -> Primitive[Any]:
         return register(
             Primitive(value, "index", saves=NOTHING, domain=EVERYWHERE, explain_shapes=explain_shapes, view=view)
         )
@@ -265,10 +276,8 @@ def index(explain_shapes: ShapeRule, *, view: bool = False) -> Decorator:
 def contraction(explain_shapes: ShapeRule) -> Decorator:
     """A primitive that multiplies and sums over shared axes."""
 
-    def decorate(value: Callable[..., Any]) -> Primitive:
-        return register(
-            Primitive(value, "contraction", saves=INPUTS, domain=EVERYWHERE, explain_shapes=explain_shapes)
-        )
+    def decorate(value: Callable[..., Any]) -> Primitive[Any]:
+        return register(Primitive(value, "contraction", saves=INPUTS, domain=EVERYWHERE, explain_shapes=explain_shapes))
 
     return decorate
 

@@ -20,7 +20,9 @@ class Optimizer:
 
     def __init__(self, params: Iterable[Tensor] | Iterable[dict[str, Any]], defaults: dict[str, Any]) -> None:
         if isinstance(params, Tensor):
-            raise TypeError(f"{type(self).__name__}: expected an iterable of parameters, got one Tensor; write [parameter]")
+            raise TypeError(
+                f"{type(self).__name__}: expected an iterable of parameters, got one Tensor; write [parameter]"
+            )
         given = list(params)
         if not given:
             raise ValueError(f"{type(self).__name__}: expected at least one parameter, got none")

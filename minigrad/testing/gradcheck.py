@@ -54,7 +54,9 @@ def gradcheck(
 
     value = loss(*inputs)
     if not value.requires_grad:
-        raise GradcheckError("gradcheck: the output of the function does not depend on any input that requires a gradient")
+        raise GradcheckError(
+            "gradcheck: the output of the function does not depend on any input that requires a gradient"
+        )
     analytic = grad(value, [inputs[i] for i in active], allow_unused=True)
     for i, gradient in zip(active, analytic, strict=True):
         _compare(loss, inputs, i, gradient, eps, atol, rtol)
@@ -79,8 +81,7 @@ def gradgradcheck(
 
     def gradient(*xs: Any) -> list[Tensor]:
         xs, vs = xs[: len(inputs)], xs[len(inputs) :]
-        ys = [y for y in _outputs(fn(*xs))]
-        pairs = [(y, v) for y, v in zip(ys, vs, strict=True) if y.requires_grad]
+        pairs = [(y, v) for y, v in zip(_outputs(fn(*xs)), vs, strict=True) if y.requires_grad]
         active = [x for x in xs if isinstance(x, Tensor) and x.requires_grad]
         found = grad([y for y, _ in pairs], active, [v for _, v in pairs], create_graph=True, allow_unused=True)
         return [g for g in found if g is not None]
@@ -94,7 +95,9 @@ def _checked_inputs(inputs: Tensor | Sequence[Any], caller: str) -> list[Any]:
     if not active:
         raise TypeError(f"{caller}: expected at least one Tensor with requires_grad=True among the inputs")
     if any(x.dtype != float64 for x in active):
-        raise TypeError(f"{caller}: expected float64 inputs, numeric differences need the digits; use dtype=minigrad.float64")
+        raise TypeError(
+            f"{caller}: expected float64 inputs, numeric differences need the digits; use dtype=minigrad.float64"
+        )
     return given
 
 
@@ -108,7 +111,9 @@ def _weights(y: Tensor, k: int) -> Tensor:
     return Tensor(xp.cos(xp.arange(y.size, dtype=float64) * 0.7 + k + 0.3).reshape(y.shape) + 1.5)
 
 
-def _compare(loss: Any, inputs: list[Any], i: int, gradient: Tensor | None, eps: float, atol: float, rtol: float) -> None:
+def _compare(
+    loss: Any, inputs: list[Any], i: int, gradient: Tensor | None, eps: float, atol: float, rtol: float
+) -> None:
     x = inputs[i]
     xp = namespace_of(x.data)
     host = xp.to_host(x.data)

@@ -61,7 +61,9 @@ def train(
         recipe = training.Recipe(updates, batch, seq, lr, clip)
         model = CharLM(Options(vocabulary.characters, cell, hidden, layers, 0 if one_hot else embedding, dropout))
         parameters = sum(p.size for p in model.parameters())
-        console.print(f"text:  {source}: {len(text):,} characters, {len(vocabulary)} distinct, sha256 {data.fingerprint(text)}")
+        console.print(
+            f"text:  {source}: {len(text):,} characters, {len(vocabulary)} distinct, sha256 {data.fingerprint(text)}"
+        )
         console.print(f"model: {cell} {layers} x {hidden}, {parameters:,} parameters, on {mg.default_device()}")
 
         started = time.perf_counter()
@@ -77,7 +79,9 @@ def train(
             training.train(model, ids, recipe, device, report)
         seconds = time.perf_counter() - started
         loss = training.evaluate(model, held_out, device)
-        console.print(f"validation: {in_units(loss)} on the last {len(held_out):,} characters, after {seconds:.0f} s of training")
+        console.print(
+            f"validation: {in_units(loss)} on the last {len(held_out):,} characters, after {seconds:.0f} s of training"
+        )
         results = {"text": source, "sha256": data.fingerprint(text), "validation_nats": loss, "updates": updates,
                    "seconds": round(seconds, 1), "seed": seed}  # fmt: skip
         checkpoint.save(out, model, results)
