@@ -43,6 +43,8 @@ class Tensor(_Methods):
     __slots__ = ("__weakref__", "_data", "_requires_grad", "_source", "_storage", "grad", "is_parameter")
 
     def __init__(self, data: Array, requires_grad: bool = False, storage: Storage | None = None) -> None:
+        if type(data) is not cpu.array_type and not is_array(data):
+            raise TypeError(f"Tensor() takes an array, got {type(data).__name__}; write minigrad.tensor(...)")
         self._data = data
         self._requires_grad = requires_grad
         self.grad: Tensor | None = None

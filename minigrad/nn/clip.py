@@ -21,6 +21,7 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float) -> T
     Raises:
         ValueError: max_norm is not positive.
 
+    >>> import minigrad as mg
     >>> x = mg.tensor([3.0, 4.0], requires_grad=True)
     >>> (x * x).sum().backward()
     >>> clip_grad_norm_([x], 1.0).item()

@@ -30,6 +30,7 @@ def as_tensor(x: Any, what: str) -> Tensor:
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """y = x Wᵀ + b          x (..., in), W (out, in), b (out,), y (..., out)
 
+    >>> import minigrad as mg
     >>> linear(mg.ones((1, 2)), mg.tensor([[1.0, 2.0]]), mg.tensor([0.5])).tolist()
     [[3.5]]
     """
@@ -51,6 +52,7 @@ def embedding(ids: Tensor, weight: Tensor) -> Tensor:
         IndexError: an id is negative or not below V (checked on the CPU; a GPU wraps silently).
         TypeError: the ids are not integers.
 
+    >>> import minigrad as mg
     >>> embedding(mg.tensor([1, 0]), mg.tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
     [[3.0, 4.0], [1.0, 2.0]]
     """
@@ -71,6 +73,7 @@ def _check_ids(ids: Tensor, count: int, where: str) -> None:
 def one_hot(ids: Tensor, num_classes: int, *, dtype: Any = None) -> Tensor:
     """y[..., j] = 1 where ids[...] = j, else 0.          ids (...) integers, y (..., num_classes), float32 by default
 
+    >>> import minigrad as mg
     >>> one_hot(mg.tensor([2, 0]), 3).tolist()
     [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
     """
@@ -83,6 +86,7 @@ def one_hot(ids: Tensor, num_classes: int, *, dtype: Any = None) -> Tensor:
 def log_softmax(x: Tensor, dim: int = -1) -> Tensor:
     """y = x - log Σ eˣ along `dim`: the logarithm of softmax, exact where softmax itself would be 0
 
+    >>> import minigrad as mg
     >>> log_softmax(mg.zeros(4)).tolist()
     [-1.3862943649291992, -1.3862943649291992, -1.3862943649291992, -1.3862943649291992]
     """
@@ -92,6 +96,7 @@ def log_softmax(x: Tensor, dim: int = -1) -> Tensor:
 def softmax(x: Tensor, dim: int = -1) -> Tensor:
     """y = eˣ / Σ eˣ along `dim`
 
+    >>> import minigrad as mg
     >>> softmax(mg.zeros(4)).tolist()
     [0.25, 0.25, 0.25, 0.25]
     """
@@ -111,6 +116,7 @@ def cross_entropy(logits: Any, targets: Any, *, ignore_index: int = -100, reduct
         ValueError: shapes do not fit, or the reduction is unknown.
         IndexError: a target is out of range (checked on the CPU).
 
+    >>> import minigrad as mg
     >>> cross_entropy(mg.zeros((2, 4)), mg.tensor([1, 3])).item()      # log 4
     1.3862943649291992
     """
@@ -151,6 +157,7 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     Raises:
         ValueError: p is not in [0, 1].
 
+    >>> import minigrad as mg
     >>> dropout(mg.ones(3), 0.5, training=False).tolist()
     [1.0, 1.0, 1.0]
     """

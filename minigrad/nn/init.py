@@ -24,6 +24,7 @@ def _fill(x: Tensor, values: object) -> Tensor:
 def constant_(x: Tensor, value: float) -> Tensor:
     """x = value, everywhere.
 
+    >>> import minigrad as mg
     >>> constant_(mg.zeros(2), 0.5).tolist()
     [0.5, 0.5]
     """
@@ -33,6 +34,7 @@ def constant_(x: Tensor, value: float) -> Tensor:
 def zeros_(x: Tensor) -> Tensor:
     """x = 0.
 
+    >>> import minigrad as mg
     >>> zeros_(mg.ones(2)).tolist()
     [0.0, 0.0]
     """
@@ -42,6 +44,7 @@ def zeros_(x: Tensor) -> Tensor:
 def ones_(x: Tensor) -> Tensor:
     """x = 1.
 
+    >>> import minigrad as mg
     >>> ones_(mg.zeros(2)).tolist()
     [1.0, 1.0]
     """
@@ -51,6 +54,7 @@ def ones_(x: Tensor) -> Tensor:
 def uniform_(x: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
     """x ~ U(low, high).
 
+    >>> import minigrad as mg
     >>> uniform_(mg.zeros((2, 3)), -0.1, 0.1).shape
     (2, 3)
     """
@@ -60,6 +64,7 @@ def uniform_(x: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
 def normal_(x: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
     """x ~ N(mean, std²).
 
+    >>> import minigrad as mg
     >>> normal_(mg.zeros((2, 3)), std=0.02).shape
     (2, 3)
     """
@@ -76,6 +81,7 @@ def _fans(x: Tensor) -> tuple[int, int]:
 def xavier_uniform_(x: Tensor, gain: float = 1.0) -> Tensor:
     """x ~ U(-a, a), a = gain √(6 / (fan_in + fan_out)).          Glorot and Bengio 2010
 
+    >>> import minigrad as mg
     >>> xavier_uniform_(mg.zeros((2, 3))).shape
     (2, 3)
     """
@@ -86,6 +92,7 @@ def xavier_uniform_(x: Tensor, gain: float = 1.0) -> Tensor:
 def xavier_normal_(x: Tensor, gain: float = 1.0) -> Tensor:
     """x ~ N(0, s²), s = gain √(2 / (fan_in + fan_out)).          Glorot and Bengio 2010
 
+    >>> import minigrad as mg
     >>> xavier_normal_(mg.zeros((2, 3))).shape
     (2, 3)
     """
@@ -95,6 +102,7 @@ def xavier_normal_(x: Tensor, gain: float = 1.0) -> Tensor:
 def kaiming_uniform_(x: Tensor, a: float = 0.0) -> Tensor:
     """x ~ U(-b, b), b = √(6 / ((1 + a²) fan_in)); a: the slope of a leaky ReLU.          He et al. 2015
 
+    >>> import minigrad as mg
     >>> kaiming_uniform_(mg.zeros((2, 3))).shape
     (2, 3)
     """
@@ -105,6 +113,7 @@ def kaiming_uniform_(x: Tensor, a: float = 0.0) -> Tensor:
 def orthogonal_(x: Tensor, gain: float = 1.0) -> Tensor:
     """x = gain Q with orthonormal rows or columns, whichever are fewer.          Saxe et al. 2013
 
+    >>> import minigrad as mg
     >>> w = orthogonal_(mg.zeros((3, 3)))
     >>> bool((abs(w @ w.T - mg.eye(3)) < 1e-5).numpy().all())
     True

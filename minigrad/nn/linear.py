@@ -23,6 +23,7 @@ class Linear(Module):
 
     W and b start uniform in ±1/√in_features, as in PyTorch.
 
+    >>> import minigrad as mg
     >>> from minigrad import nn
     >>> nn.Linear(3, 2)(mg.zeros((5, 3))).shape
     (5, 2)
@@ -52,6 +53,7 @@ class Embedding(Module):
 
     W starts standard normal, as in PyTorch.
 
+    >>> import minigrad as mg
     >>> from minigrad import nn
     >>> nn.Embedding(65, 16)(mg.tensor([[1, 2, 3]])).shape
     (1, 3, 16)
@@ -73,6 +75,7 @@ class Dropout(Module):
 
     Source: Srivastava et al. 2014.
 
+    >>> import minigrad as mg
     >>> from minigrad import nn
     >>> nn.Dropout(0.5).eval()(mg.ones(3)).tolist()
     [1.0, 1.0, 1.0]

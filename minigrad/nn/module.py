@@ -204,6 +204,7 @@ class Sequential(ModuleList):
 
     Equation: y = fₙ(... f₂(f₁(x))).
 
+    >>> import minigrad as mg
     >>> from minigrad import nn
     >>> nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))(mg.zeros((3, 4))).shape
     (3, 2)

@@ -309,6 +309,7 @@ class RNN(_RNNKind, _Layers):
         batch_first: whether x and the output are (N, T, ...); the state never is.
         dropout: probability of dropping what goes from one layer to the next, while training.
 
+    >>> import minigrad as mg
     >>> from minigrad import nn
     >>> output, h = nn.RNN(3, 5, num_layers=2)(mg.zeros((7, 4, 3)))
     >>> output.shape, h.shape
@@ -345,6 +346,7 @@ class LSTM(_LSTMKind, _Layers):
         forget_bias: what b_ih + b_hh of the forget gate starts from (1 is common: Jozefowicz et al.
             2015); None leaves it as random as the others, as PyTorch does.
 
+    >>> import minigrad as mg
     >>> from minigrad import nn
     >>> output, (h, c) = nn.LSTM(3, 5)(mg.zeros((7, 4, 3)))
     >>> output.shape, h.shape, c.shape
@@ -381,6 +383,7 @@ class GRU(_GRUKind, _Layers):
         reset_after: True: the reset gate acts on W_hn h + b_hn, after the product (cuDNN, PyTorch);
             False: on h, before it (Cho et al. 2014).
 
+    >>> import minigrad as mg
     >>> from minigrad import nn
     >>> output, h = nn.GRU(3, 5, batch_first=True)(mg.zeros((4, 7, 3)))
     >>> output.shape, h.shape
@@ -428,6 +431,7 @@ class _Cell(_Kind):
 class RNNCell(_RNNKind, _Cell):
     """One step of an RNN: h' = tanh(W_ih x + b_ih + W_hh h + b_hh), or relu.          x (N, D), h (N, H)
 
+    >>> import minigrad as mg
     >>> from minigrad import nn
     >>> nn.RNNCell(3, 5)(mg.zeros((4, 3))).shape
     (4, 5)
@@ -450,6 +454,7 @@ class RNNCell(_RNNKind, _Cell):
 class LSTMCell(_LSTMKind, _Cell):
     """One step of an LSTM, (x, (h, c)) -> (h, c); the equations are those of `lstm`.          x (N, D), h and c (N, H)
 
+    >>> import minigrad as mg
     >>> from minigrad import nn
     >>> h, c = nn.LSTMCell(3, 5)(mg.zeros((4, 3)))
     >>> h.shape, c.shape
@@ -473,6 +478,7 @@ class LSTMCell(_LSTMKind, _Cell):
 class GRUCell(_GRUKind, _Cell):
     """One step of a GRU; the equations are those of `gru`, or of `gru_reset_before`.          x (N, D), h (N, H)
 
+    >>> import minigrad as mg
     >>> from minigrad import nn
     >>> nn.GRUCell(3, 5)(mg.zeros((4, 3))).shape
     (4, 5)

@@ -61,7 +61,7 @@ def _bad_take(x: Shape, *, indices: Any, axis: int | None = None) -> str:
     wrong = None if axis is None else no_such_axis(x, axis)
     size = math.prod(x) if axis is None else x[axis] if not wrong else 0
     kind = getattr(indices, "dtype", type(indices).__name__)
-    return wrong or f"integer indices from {-size} to {size - 1} for shape {x} along axis {axis}, got {kind} indices"
+    return wrong or f"{kind} indices from {-size} to {size - 1} for shape {x} along axis {axis}, got one outside"
 
 
 @index(_bad_take)

@@ -17,6 +17,7 @@ class Adam(Optimizer):
     p ← p - lr m / (1 - β₁ᵗ) / (√v / √(1 - β₂ᵗ) + eps), t counting steps from 1.
     Source: torch.optim.Adam; Kingma and Ba 2015.
 
+    >>> import minigrad as mg
     >>> w = mg.tensor([1.0], requires_grad=True)
     >>> (w * w).sum().backward()
     >>> Adam([w], lr=0.01).step()

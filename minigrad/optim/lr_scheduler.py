@@ -39,6 +39,7 @@ class CosineAnnealingLR(LRScheduler):
     Equation: lr = eta_min + (base - eta_min) (1 + cos(π t / T_max)) / 2.
     Source: torch.optim.lr_scheduler.CosineAnnealingLR; Loshchilov and Hutter 2017.
 
+    >>> import minigrad as mg
     >>> from minigrad import optim
     >>> optimizer = optim.SGD([mg.ones(1, requires_grad=True)], lr=1.0)
     >>> schedule = CosineAnnealingLR(optimizer, T_max=2)

@@ -16,6 +16,7 @@ class RMSprop(Optimizer):
     p ← p - lr d, or with momentum b ← momentum b + d; p ← p - lr b.
     Source: torch.optim.RMSprop; Tieleman and Hinton 2012.
 
+    >>> import minigrad as mg
     >>> w = mg.tensor([1.0], requires_grad=True)
     >>> (w * w).sum().backward()
     >>> RMSprop([w], lr=0.01).step()

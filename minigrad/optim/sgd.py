@@ -16,6 +16,7 @@ class SGD(Optimizer):
     p ← p - lr v, or with nesterov p ← p - lr (g + momentum v).
     Source: torch.optim.SGD.
 
+    >>> import minigrad as mg
     >>> w = mg.tensor([1.0], requires_grad=True)
     >>> (w * w).sum().backward()
     >>> SGD([w], lr=0.1).step()

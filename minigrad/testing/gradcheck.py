@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..backend import float64, namespace_of
+from ..backend import cpu, float64, namespace_of
 from ..engine import grad
 from ..tape import Tensor
 
@@ -26,7 +26,8 @@ def gradcheck(
 
     Args:
         fn: takes the inputs and gives a Tensor, or a list or tuple of them.
-        inputs: float64 Tensors with requires_grad are checked; anything else is passed on.
+        inputs: float64 Tensors with requires_grad are checked; anything else is passed on. A function may
+            leave them unused: `gradcheck(lambda *_: model(x), list(model.parameters()))` checks a model.
         eps: the step.
         atol, rtol: an entry may differ by atol + rtol |numeric|.
 
@@ -37,6 +38,7 @@ def gradcheck(
         GradcheckError: an entry differs; it names the input, the index and both values.
         TypeError: an input is not float64, or none requires a gradient.
 
+    >>> import minigrad as mg
     >>> x = mg.tensor([0.3, -0.7], dtype=mg.float64, requires_grad=True)
     >>> gradcheck(mg.tanh, x)
     True
@@ -70,6 +72,7 @@ def gradgradcheck(
 
     Arguments, results and errors are those of `gradcheck`.
 
+    >>> import minigrad as mg
     >>> x = mg.tensor([0.3, -0.7], dtype=mg.float64, requires_grad=True)
     >>> gradgradcheck(mg.tanh, x)
     True
@@ -115,8 +118,8 @@ def _compare(
     loss: Any, inputs: list[Any], i: int, gradient: Tensor | None, eps: float, atol: float, rtol: float
 ) -> None:
     x = inputs[i]
-    xp = namespace_of(x.data)
-    host = xp.to_host(x.data)
+    xp, unmoved = namespace_of(x.data), x.data
+    host = xp.to_host(unmoved)
     analytic = xp.to_host(gradient.data) if gradient is not None else host * 0.0
     worst: tuple[float, str] | None = None
     for flat in range(host.size):
@@ -124,23 +127,17 @@ def _compare(
         for sign in (1, -1):
             moved = host.copy()
             moved.flat[flat] += sign * eps
-            shifted = Tensor(xp.from_host(moved), True)  # recorded, because fn itself may call grad
-            values.append(loss(*inputs[:i], shifted, *inputs[i + 1 :]).detach().item())
+            x.data = xp.from_host(moved)  # the tensor itself, so that a model's parameters can be checked too
+            try:
+                values.append(loss(*inputs).item())
+            finally:
+                x.data = unmoved
         numeric = (values[0] - values[1]) / (2 * eps)
         found = float(analytic.flat[flat])
         difference = abs(found - numeric)
-        if not difference <= atol + rtol * abs(numeric):
-            index = tuple(int(n) for n in _unravel(flat, host.shape))
-            report = f"input {i} of shape {x.shape} at index {index}: analytic {found:.10g}, numeric {numeric:.10g}"
-            if worst is None or not difference <= worst[0]:
-                worst = (difference, report)
+        if not difference <= atol + rtol * abs(numeric) and (worst is None or not difference <= worst[0]):
+            place = tuple(int(n) for n in cpu.unravel_index(flat, host.shape))
+            report = f"input {i} of shape {x.shape} at index {place}: analytic {found:.10g}, numeric {numeric:.10g}"
+            worst = (difference, report)
     if worst is not None:
-        raise GradcheckError(f"gradcheck: the worst entry is {worst[1]} (difference {worst[0]:.3g})")
-
-
-def _unravel(flat: int, shape: tuple[int, ...]) -> list[int]:
-    index: list[int] = []
-    for size in reversed(shape):
-        flat, place = divmod(flat, size)
-        index.insert(0, place)
-    return index
+        raise GradcheckError(f"the worst entry is {worst[1]} (difference {worst[0]:.3g})")

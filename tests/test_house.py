@@ -1,0 +1,128 @@
+"""The plan of the house: a file imports only from rooms above it, and NumPy comes in at one door."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import minigrad
+
+PACKAGE = Path(minigrad.__file__).parent
+PLAN = [
+    "backend",
+    "ops.primitive",
+    "ops.elementwise",
+    "ops.reduction",
+    "ops.shape",
+    "ops.index",
+    "ops.contraction",
+    "ops",
+    "cotangent",
+    "tape",
+    "engine",
+    "tensor",
+    "creation",
+    "nn.module",
+    "nn.init",
+    "nn.functional",
+    "nn.linear",
+    "nn.recurrent",
+    "nn.clip",
+    "nn.utils",
+    "nn",
+    "optim.optimizer",
+    "optim.sgd",
+    "optim.rmsprop",
+    "optim.adam",
+    "optim.lr_scheduler",
+    "optim",
+    "io",
+    "testing.gradcheck",
+    "testing",
+    "",
+]
+
+
+def room_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def imports(path: Path) -> set[str]:
+    """What a file imports when it runs: rooms of minigrad, and the top names of other packages."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):  # imports for the type checker alone do not run
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    here = room_of(path).split(".") if path.name == "__init__.py" else room_of(path).split(".")[:-1]
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add((node.module or "").split(".")[0])
+        elif isinstance(node, ast.ImportFrom):
+            base = [p for p in here if p][: len([p for p in here if p]) - node.level + 1]
+            base += (node.module or "").split(".") if node.module else []
+            for alias in node.names:
+                inside = ".".join([*base, alias.name])
+                found.add("minigrad:" + (inside if inside in PLAN else ".".join(base)))
+    return found
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=room_of)
+def test_imports_run_one_way(path):
+    room = room_of(path)
+    assert room in PLAN, f"{room} is a new room: add it to the plan here and to the map in README.md"
+    below = [name for name in imports(path) if name.startswith("minigrad:")]
+    wrong = [name for name in below if PLAN.index(name.removeprefix("minigrad:")) >= PLAN.index(room)]
+    assert not wrong, f"{room} imports {wrong}, which stand below it"
+
+
+def test_the_plan_has_no_empty_rooms():
+    assert set(PLAN) == {room_of(path) for path in FILES}
+
+
+def test_the_test_sees_a_wrong_import(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path)
+    (tmp_path / "backend.py").write_text("from .tape import Tensor\nimport numpy\n")
+    assert imports(tmp_path / "backend.py") == {"minigrad:tape", "numpy"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=room_of)
+def test_numpy_and_cupy_come_in_at_one_door(path):
+    assert room_of(path) == "backend" or not imports(path) & {"numpy", "cupy", "cupyx"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=room_of)
+def test_the_map_in_the_readme_names_every_file(path):
+    if path.name != "__init__.py" and not room_of(path).startswith(("optim.", "testing.")):
+        text = (PACKAGE.parent / "README.md").read_text(encoding="utf-8")
+        assert path.name in text.split("## The map of the house")[1]
+
+
+def test_importing_needs_numpy_alone_and_changes_nothing():
+    program = """
+import sys, random, numpy
+options, state = numpy.get_printoptions(), (numpy.random.get_state()[1].tolist(), random.getstate())
+before = set(sys.modules)
+import minigrad
+new = {name.partition(".")[0] for name in set(sys.modules) - before}
+assert not new & {"cupy", "safetensors", "torch", "scipy", "typer", "rich", "hypothesis", "pytest"}, new
+assert numpy.get_printoptions() == options
+assert state == (numpy.random.get_state()[1].tolist(), random.getstate())
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=PACKAGE.parent)
+
+
+def test_models_use_only_the_public_minigrad():
+    public = {"minigrad", "minigrad.nn", "minigrad.optim", "minigrad.io", "minigrad.testing", "minigrad.nn.functional"}
+    for path in (PACKAGE.parent / "models").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("minigrad"):
+                assert node.module in public, f"{path.name} imports from {node.module}"
