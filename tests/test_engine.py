@@ -1,0 +1,363 @@
+"""The tape and the sweep: what is recorded, in which order it is undone, and what is left behind."""
+
+import gc
+import threading
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad import nn, optim
+from minigrad.tape import Node
+
+
+def leaf(*values):
+    return mg.tensor(list(values), dtype=mg.float64, requires_grad=True)
+
+
+def live_nodes():
+    return sum(type(thing) is Node for thing in gc.get_objects())
+
+
+# What a sweep computes ----------------------------------------------------------------------------
+
+
+def test_a_value_used_twice_gets_both_contributions(device):
+    x = leaf(2.0, 3.0)
+    (x * x + x).sum().backward()
+    assert x.grad.tolist() == [5.0, 7.0]
+
+
+def test_a_diamond(device):
+    x = leaf(0.5)
+    a = x * 3
+    b, c = a * a, a + 1
+    (b * c).sum().backward()  # d/da (a³ + a²) = 3a² + 2a, times 3
+    assert x.grad.tolist() == [3 * (3 * 1.5**2 + 2 * 1.5)]
+
+
+def test_many_uses_add_up(device):
+    x = leaf(1.0, 2.0)
+    total = x * 0
+    for k in range(10):
+        total = total + k * x
+    total.sum().backward()
+    assert x.grad.tolist() == [45.0, 45.0]
+
+
+def test_gradients_accumulate_over_sweeps(device):
+    x = leaf(1.0)
+    (2 * x).sum().backward()
+    first = x.grad
+    (3 * x).sum().backward()
+    assert x.grad.tolist() == [5.0]
+    assert first.tolist() == [2.0]  # what was handed out before stays what it was
+
+
+def test_an_unused_output_contributes_zeros(device):
+    x = leaf(1.0, 2.0, 3.0, 4.0)
+    _, second = x.split(2)
+    (second * second).sum().backward()
+    assert x.grad.tolist() == [0.0, 0.0, 6.0, 8.0]
+
+
+def test_higher_orders(device):
+    x = leaf(0.7)
+    y, expected = mg.exp(2 * x).sum(), np.exp(1.4)
+    for order in range(1, 5):
+        (g,) = mg.grad(y, x, create_graph=True)
+        expected *= 2
+        assert g.item() == pytest.approx(expected, rel=1e-12), order
+        y = g.sum()
+
+
+def test_a_gradient_penalty(device):
+    """A loss that contains the norm of a gradient, trained through."""
+    x, w = leaf(1.0, -2.0), leaf(0.3, 0.4)
+    (g,) = mg.grad((mg.tanh(x * w)).sum(), x, create_graph=True)
+    penalty = ((g * g).sum() ** 0.5 - 1) ** 2
+    (dw,) = mg.grad(penalty, w)
+
+    def numeric(v):
+        d = v * (1 - np.tanh(np.array([1.0, -2.0]) * v) ** 2)
+        return (np.sqrt((d * d).sum()) - 1) ** 2
+
+    for i in range(2):
+        e = np.eye(2)[i] * 1e-6
+        centre = np.array([0.3, 0.4])
+        assert dw.tolist()[i] == pytest.approx((numeric(centre + e) - numeric(centre - e)) / 2e-6, rel=1e-6)
+
+
+def test_backward_with_create_graph_leaves_differentiable_gradients(device):
+    x = leaf(2.0)
+    (x**3).sum().backward(create_graph=True)
+    g, x.grad = x.grad, None
+    g.sum().backward()
+    assert g.tolist() == [12.0]
+    assert x.grad.tolist() == [12.0]
+
+
+def test_grad_of_intermediate_results_and_several_outputs(device):
+    x = leaf(1.0, 2.0)
+    h = x * x
+    a, b = h.sum(), (3 * h).sum()
+    gh, gx = mg.grad([a, b], [h, x])
+    assert gh.tolist() == [4.0, 4.0]
+    assert gx.tolist() == [8.0, 16.0]
+    assert x.grad is None
+
+
+def test_grad_of_one_output_of_several(device):
+    x = leaf(1.0, 2.0)
+    parts = (x * 2).split(2)
+    (g,) = mg.grad((parts[1] * 5).sum(), parts[1])
+    assert g.tolist() == [5.0]
+
+
+def test_grad_skips_what_leads_nowhere(device):
+    """Only the nodes between outputs and inputs are gone through; the rest of the graph stays usable."""
+    x, w = leaf(1.0), leaf(2.0)
+    other = mg.exp(w)
+    y = (x * other).sum()
+    mg.grad(y, x)
+    other.sum().backward()  # would raise if its part of the graph had been freed
+    assert w.grad.item() == pytest.approx(np.exp(2.0))
+
+
+def test_grad_of_an_output_with_respect_to_itself(device):
+    y = (leaf(1.0, 2.0) * 2).sum()
+    assert mg.grad(y, y)[0].item() == 1.0
+
+
+def test_unused_inputs(device):
+    x, z = leaf(1.0), leaf(1.0)
+    with pytest.raises(RuntimeError, match=r"do not depend on inputs\[1\].*allow_unused=True"):
+        mg.grad((x * 2).sum(), [x, z])
+    found, missing = mg.grad((x * 2).sum(), [x, z], allow_unused=True)
+    assert found.tolist() == [2.0]
+    assert missing is None
+
+
+def test_gradients_keep_their_tensors_dtype(device):
+    x = mg.ones(3, requires_grad=True)
+    w = mg.ones(3, dtype=mg.float64, requires_grad=True)
+    (x * w).sum().backward()
+    assert (x.grad.dtype, w.grad.dtype) == (mg.float32, mg.float64)
+
+
+# Who owns what ------------------------------------------------------------------------------------
+
+
+def test_gradients_share_no_memory(device):
+    x, y = leaf(1.0, 2.0), leaf(3.0, 4.0)
+    given = mg.ones(2, dtype=mg.float64)
+    (x + y).backward(given)
+    x.grad.data[...] = 9.0
+    assert y.grad.tolist() == [1.0, 1.0]
+    assert given.tolist() == [1.0, 1.0]
+
+
+def test_a_broadcast_gradient_can_be_written_to(device):
+    x = leaf(1.0, 2.0)
+    x.sum().backward()  # its cotangent is a read-only view of one number
+    x.grad.data[0] = 5.0
+    assert x.grad.tolist() == [5.0, 1.0]
+
+
+def test_the_callers_gradient_is_not_written_to(device):
+    x = leaf(1.0, 2.0)
+    y = x * 1
+    given = mg.tensor([1.0, 1.0], dtype=mg.float64)
+    (y + y + y).backward(given)
+    assert given.tolist() == [1.0, 1.0]
+    assert x.grad.tolist() == [3.0, 3.0]
+
+
+# Recording or not ---------------------------------------------------------------------------------
+
+
+def test_no_grad_records_nothing_and_is_per_thread(device):
+    x = leaf(1.0)
+    seen = []
+    with mg.no_grad():
+        assert not (x * 2).requires_grad
+        thread = threading.Thread(target=lambda: seen.append(mg.is_grad_enabled()))
+        thread.start()
+        thread.join()
+        with mg.no_grad():
+            pass
+        assert not mg.is_grad_enabled()
+    assert seen == [True]
+    assert (x * 2).requires_grad
+
+    @mg.no_grad()
+    def decorated():
+        return x * 2
+
+    assert not decorated().requires_grad
+
+
+def test_detach_shares_memory_and_cuts_the_graph(device):
+    x = leaf(1.0, 2.0)
+    cut = (x * 2).detach()
+    assert not cut.requires_grad
+    assert x.detach().data is x.data
+    h, (c, none), named = mg.detach((x * 1, [x * 2, None], {"a": x * 3}))
+    assert not (h.requires_grad or c.requires_grad or named["a"].requires_grad)
+    assert none is None
+
+
+# Freed and stale graphs ---------------------------------------------------------------------------
+
+
+def test_a_second_backward_raises(device):
+    y = (leaf(1.0) * 2).sum()
+    y.backward()
+    with pytest.raises(RuntimeError, match="freed by an earlier backward.*retain_graph=True.*detach the state"):
+        y.backward()
+
+
+def test_retain_graph_allows_a_second_backward(device):
+    x = leaf(3.0)
+    y = (x * x).sum()
+    y.backward(retain_graph=True)
+    y.backward()
+    assert x.grad.tolist() == [12.0]
+    with pytest.raises(RuntimeError, match="freed"):
+        y.backward()
+
+
+def test_truncated_bptt_without_detach_raises(device):
+    cell = nn.LSTM(2, 3)
+    x, state = mg.ones((4, 1, 2)), None
+    out, state = cell(x, state)
+    out.sum().backward()
+    out, state = cell(x, state)
+    with pytest.raises(RuntimeError, match="detach the state you carried"):
+        out.sum().backward()
+
+
+def test_a_parameter_stepped_between_forward_and_backward_raises(device):
+    model = nn.Linear(2, 2)
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    x = mg.ones((1, 2), requires_grad=True)
+    loss = (model(x) ** 2).sum()
+    loss.backward(retain_graph=True)
+    optimizer.step()
+    with pytest.raises(RuntimeError, match=r"matmul: y, which it saved.*written to since"):
+        loss.backward()
+
+
+@pytest.mark.parametrize("write", ["assign", "setitem", "detached", "view"])
+def test_every_way_of_writing_is_noticed(device, write):
+    x = mg.tensor([1.0, 2.0])
+    w = leaf(1.0, 1.0).astype(mg.float32)
+    y = (w * x).sum()
+    if write == "assign":
+        x.data = mg.zeros(2).data
+    elif write == "setitem":
+        x[0] = 5.0
+    elif write == "detached":
+        x.detach()[0] = 5.0
+    else:
+        x[1:][0] = 5.0
+    with pytest.raises(RuntimeError, match="written to since"):
+        y.backward()
+
+
+def test_writing_before_recording_is_fine(device):
+    x, w = mg.tensor([1.0, 2.0]), mg.ones(2, requires_grad=True)
+    x[0] = 5.0
+    (w * x).sum().backward()
+    assert w.grad.tolist() == [5.0, 2.0]
+
+
+def test_writing_to_what_was_not_saved_is_fine(device):
+    x, w = mg.tensor([1.0, 2.0]), mg.ones(2, requires_grad=True)
+    y = (w + x).sum()
+    x[0] = 5.0
+    y.backward()
+    assert w.grad.tolist() == [1.0, 1.0]
+
+
+# Depth and memory ---------------------------------------------------------------------------------
+
+
+def test_a_chain_of_100_000_operations(device):
+    x = leaf(1.0)
+    y = x
+    for _ in range(50_000):
+        y = y * 1.0 + 0.0
+    y.sum().backward()
+    assert x.grad.tolist() == [1.0]
+    (g,) = mg.grad((x * 1.0).sum(), x)
+    assert g.tolist() == [1.0]
+
+
+def test_a_deep_graph_that_is_never_swept_is_freed(device):
+    x = leaf(1.0)
+    y = x
+    for _ in range(100_000):
+        y = y + 1.0
+    del y  # a recursive destructor would overflow the stack here
+    assert x.grad is None
+
+
+def test_an_unrolled_rnn_over_2_000_steps():
+    rnn = nn.RNN(2, 3)
+    out, _ = rnn(mg.randn((2000, 1, 2)))
+    out.sum().backward()
+    assert all(np.isfinite(p.grad.numpy()).all() for p in rnn.parameters())
+
+
+def test_the_graph_is_freed_by_reference_counting_alone():
+    gc.collect()
+    gc.disable()
+    try:
+        before = live_nodes()
+        x = leaf(1.0)
+        y = mg.tanh(x * 2) + x
+        assert live_nodes() == before + 3
+        del y
+        assert live_nodes() == before
+        y = mg.tanh(x * 2).sum()
+        y.backward()
+        assert live_nodes() == before + 1  # the loss holds its own node, which holds nothing
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("cell", [nn.RNN, nn.LSTM, nn.GRU])
+def test_300_chunks_of_truncated_bptt_leave_nodes_and_memory_flat(cell):
+    model = cell(4, 64)
+    optimizer = optim.Adam(model.parameters())
+    chunk = mg.randn((8, 16, 4))  # the graph of one chunk holds more than 100 KB
+    state = None
+
+    def train(chunks):
+        nonlocal state
+        for _ in range(chunks):
+            state = mg.detach(state)
+            out, state = model(chunk, state)
+            loss = (out * out).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+
+    gc.collect()
+    gc.disable()
+    try:
+        train(5)
+        nodes = live_nodes()
+        tracemalloc.start()
+        train(20)
+        early = tracemalloc.get_traced_memory()[0]
+        train(280)
+        late = tracemalloc.get_traced_memory()[0]
+        assert live_nodes() == nodes
+        assert late < early + 500_000, f"{late - early} bytes more after 280 chunks"
+    finally:
+        tracemalloc.stop()
+        gc.enable()

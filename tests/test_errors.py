@@ -1,0 +1,226 @@
+"""What users do wrong, and the message each gets: the operation, what was expected, what came, what to do."""
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad import nn
+from minigrad.nn import functional as F
+
+
+def ones(*shape, **options):
+    return mg.ones(shape, **options)
+
+
+MISTAKES = {
+    # shapes, one for every kind of primitive
+    "elementwise": (
+        lambda: ones(2, 3) + ones(4),
+        ValueError,
+        r"add: expected shapes that broadcast .* axis -1 has 3 against 4.*x \(2, 3\) float32.*y \(4,\)",
+    ),
+    "reduction": (lambda: ones(2, 3).sum(axis=2), ValueError, r"sum: expected an axis from -2 to 1 .* got 2"),
+    "reduction of nothing": (lambda: ones(0).max(), ValueError, r"max: expected at least one entry"),
+    "broadcast_to": (lambda: mg.broadcast_to(ones(2), shape=(3,)), ValueError, r"broadcast_to: expected .* \(3,\)"),
+    "shape": (lambda: ones(2, 3).reshape(4), ValueError, r"reshape: expected a shape of 6 entries.*got \(4,\)"),
+    "transpose": (lambda: ones(2, 3).transpose(0, 0), ValueError, r"transpose: expected axes that name each"),
+    "squeeze": (lambda: ones(2).squeeze(0), ValueError, r"squeeze: expected axes of size 1"),
+    "concatenate": (
+        lambda: mg.concatenate([ones(2, 3), ones(2, 2)]),
+        ValueError,
+        r"concatenate: expected arrays that agree on every axis but 0",
+    ),
+    "stack": (lambda: mg.stack([ones(2), ones(3)]), ValueError, r"stack: expected arrays of one shape"),
+    "split": (lambda: ones(2, 3).split(2, axis=1), ValueError, r"split: expected a number of equal sections"),
+    "index": (lambda: ones(2, 3)[5], IndexError, r"getitem: expected at most 2 indices, in range .* got 5"),
+    "too many indices": (lambda: ones(2)[0, 0], IndexError, r"getitem: expected at most 1 indices"),
+    "take": (lambda: mg.take(ones(3), [3]), IndexError, r"take: expected .* indices from -3 to 2"),
+    "contraction": (lambda: ones(2, 3) @ ones(2, 3), ValueError, r"matmul: expected .* K is 3 in x and 2 in y; y.T fits"),
+    "scalars in a product": (lambda: ones() @ ones(2), ValueError, r"matmul: .*use \* for scalars"),
+    # operands
+    "a list where a tensor belongs": (lambda: mg.tanh([1.0]), TypeError, r"tanh: expected Tensors.* got list;.*tensor\("),
+    "a list in arithmetic": (lambda: ones(2) + [1, 2], TypeError, r"add: expected .* got list"),
+    "a string": (lambda: mg.tensor("abc"), TypeError, r"expected real numbers or booleans, got dtype"),
+    "ragged lists": (lambda: mg.tensor([[1], [1, 2]]), TypeError, r"lists of equal lengths"),
+    "the class for the function": (lambda: mg.Tensor([1.0]), TypeError, r"write minigrad.tensor\("),
+    "a missing input": (lambda: mg.where(ones(2) > 0, ones(2)), TypeError, r"where\(.*\) needs y"),
+    "too many arguments": (lambda: mg.sum(ones(2), 0, True, 1), TypeError, r"sum\(.*4 positional arguments"),
+    "indices that are no integers": (lambda: mg.take(ones(3), [0.5]), TypeError, r"take: expected integer indices"),
+    # gradients
+    "an integer tensor with requires_grad": (
+        lambda: mg.tensor([1, 2], requires_grad=True),
+        TypeError,
+        r"only floating-point tensors have gradients, got int64; convert",
+    ),
+    "requires_grad set on integers": (
+        lambda: setattr(mg.tensor([1]), "requires_grad", True),
+        TypeError,
+        r"only floating-point tensors have gradients",
+    ),
+    "backward of no scalar": (
+        lambda: (ones(2, requires_grad=True) * 2).backward(),
+        RuntimeError,
+        r"backward: expected a scalar, got shape \(2,\). Make it one with .sum\(\)",
+    ),
+    "backward without a graph": (lambda: ones().backward(), RuntimeError, r"does not need a gradient. Either nothing"),
+    "a gradient of another shape": (
+        lambda: (ones(2, requires_grad=True) * 2).backward(ones(3)),
+        ValueError,
+        r"backward: expected a gradient like its tensor, \(2,\) float32 on .*, got \(3,\)",
+    ),
+    "grad of a constant": (
+        lambda: mg.grad((ones(requires_grad=True) * 2), ones()),
+        RuntimeError,
+        r"grad: expected inputs that need a gradient, but inputs\[0\]",
+    ),
+    "writing to a tensor that needs a gradient": (
+        lambda: ones(2, requires_grad=True).__setitem__(0, 1.0),
+        RuntimeError,
+        r"never changed in place. Write x = minigrad.where\(mask, value, x\)",
+    ),
+    "numpy of a tensor that needs a gradient": (
+        lambda: ones(2, requires_grad=True).numpy(),
+        TypeError,
+        r"use x.detach\(\).numpy\(\)",
+    ),
+    "item of many": (lambda: ones(2).item(), ValueError, r"item\(\) needs a tensor of one entry, got shape \(2,\)"),
+    # devices
+    "an unknown device": (lambda: ones(2).to("gpu:0"), ValueError, r"unknown device 'gpu:0'; expected one of 'cpu'"),
+    "a device that is no name": (lambda: mg.ones(2, device=0.5), TypeError, r"a device is a name"),
+    "a negative seed": (lambda: mg.manual_seed(-1), ValueError, r"a seed is a non-negative integer, got -1"),
+    # layers
+    "Linear with the wrong width": (lambda: nn.Linear(3, 2)(ones(5, 4)), ValueError, r"linear: expected x \(\.\.\., 3\)"),
+    "Linear with another dtype": (
+        lambda: nn.Linear(3, 2)(ones(5, 3, dtype=mg.float64)),
+        TypeError,
+        r"linear: expected x of the weight's dtype float32, got float64; convert it",
+    ),
+    "Embedding of floats": (lambda: nn.Embedding(3, 2)(ones(2)), TypeError, r"embedding: expected integer ids"),
+    "a list of ids": (lambda: nn.Embedding(3, 2)([0, 1]), TypeError, r"embedding: expected a Tensor or an array, got list"),
+    "a recurrent layer with the wrong width": (
+        lambda: nn.LSTM(3, 2)(ones(5, 1, 4)),
+        ValueError,
+        r"LSTM: expected an input \(T, N, D\) or \(T, D\) with D = 3, got \(5, 1, 4\)",
+    ),
+    "a sequence without steps": (lambda: nn.GRU(3, 2)(ones(0, 1, 3)), ValueError, r"GRU: expected at least one time step"),
+    "one state where two belong": (
+        lambda: nn.LSTM(3, 2)(ones(5, 1, 3), ones(1, 1, 2)),
+        TypeError,
+        r"LSTM: expected a pair \(h, c\) of Tensors \(1, 1, 2\) as the state, got \(1, 1, 2\)",
+    ),
+    "two states where one belongs": (
+        lambda: nn.GRU(3, 2)(ones(5, 1, 3), (ones(1, 1, 2), ones(1, 1, 2))),
+        TypeError,
+        r"GRU: expected one Tensor h \(1, 1, 2\) as the state, got a tuple of",
+    ),
+    "a state of another batch": (
+        lambda: nn.GRU(3, 2)(ones(5, 4, 3), ones(1, 5, 2)),
+        ValueError,
+        r"GRU: expected one Tensor h \(1, 4, 2\) as the state, got one of shape \(1, 5, 2\)",
+    ),
+    "an unknown nonlinearity": (lambda: nn.RNN(3, 2, nonlinearity="gelu"), ValueError, r'"tanh" or "relu", got \'gelu\''),
+    "no layers": (lambda: nn.RNN(3, 2, num_layers=0), ValueError, r"num_layers to be a positive integer, got 0"),
+    "a dropout above 1": (lambda: nn.Dropout(1.5), ValueError, r"a probability from 0 to 1, got 1.5"),
+    "targets of another length": (
+        lambda: F.cross_entropy(ones(4, 3), mg.tensor([0, 1])),
+        ValueError,
+        r"cross_entropy: expected logits \(N, V\) and targets \(N,\).*reshape\(-1, V\)",
+    ),
+    "an unknown reduction": (
+        lambda: F.cross_entropy(ones(1, 3), mg.tensor([0]), reduction="avg"),
+        ValueError,
+        r'"mean", "sum" or "none", got \'avg\'',
+    ),
+    "a state dict of another model": (
+        lambda: nn.Linear(3, 2).load_state_dict(nn.LSTM(3, 2).state_dict()),
+        KeyError,
+        r"not of a Linear with these layers; missing: bias, weight; unknown: bias_hh_l0",
+    ),
+    "a state dict of another size": (
+        lambda: nn.Linear(3, 2).load_state_dict(nn.Linear(4, 2).state_dict()),
+        ValueError,
+        r"do not fit Linear: weight is \(2, 4\), expected \(2, 3\)",
+    ),
+    "a module to an integer dtype": (lambda: nn.Linear(3, 2).to(mg.int64), TypeError, r"parameters are floating-point"),
+    "detaching something else": (lambda: mg.detach(3), TypeError, r"detach: expected Tensors in tuples"),
+    "a norm to clip to that is not positive": (
+        lambda: nn.utils.clip_grad_norm_([ones(2, requires_grad=True)], 0),
+        ValueError,
+        r"expected a positive max_norm, got 0",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_the_message(device, mistake):
+    act, error, message = MISTAKES[mistake]
+    with pytest.raises(error, match=message):
+        act()
+
+
+# What only the CPU can notice without waiting for a device
+
+
+@pytest.mark.parametrize("ids", [[3], [-1]])
+def test_ids_out_of_range(ids):
+    with pytest.raises(IndexError, match=r"embedding: expected ids from 0 to 2, got ids from"):
+        nn.Embedding(3, 2)(mg.tensor(ids))
+    with pytest.raises(IndexError, match=r"cross_entropy: expected ids from 0 to 2"):
+        F.cross_entropy(ones(1, 3), mg.tensor(ids))
+
+
+# Two devices
+
+
+MIXED = {
+    "add": lambda x, y: x + y,
+    "matmul": lambda x, y: x @ y,
+    "concatenate": lambda x, y: mg.concatenate([x, y]),
+    "where": lambda x, y: mg.where(x > 0, x, y),
+}
+
+
+@pytest.mark.parametrize("operation", MIXED)
+def test_mixed_devices(operation):
+    x, y = ones(2, 2), ones(2, 2, device="strict")
+    with pytest.raises(RuntimeError, match=rf"{operation}: expected tensors of one device.* on cpu.* on strict.*\.to\("):
+        MIXED[operation](x, y)
+
+
+def test_mixed_devices_elsewhere():
+    x, far = ones(2, 2), ones(2, 2, device="strict")
+    with pytest.raises(RuntimeError, match=r"expected an index on the device of x.*on cpu.*on strict"):
+        x[mg.tensor([0], device="strict")]
+    with pytest.raises(RuntimeError, match="expected one device"):
+        x[0] = far[0]
+    with pytest.raises(RuntimeError, match="cross_entropy: expected one device"):
+        F.cross_entropy(x, mg.tensor([0, 1], device="strict"))
+    with pytest.raises(RuntimeError, match="expected tensors of one device"):
+        nn.Linear(2, 2)(far)
+    with pytest.raises(TypeError, match=r'numpy\(\) on a tensor of strict; use x.to\("cpu"\)'):
+        far.numpy()
+    with pytest.raises(RuntimeError, match="expected tensors of one device"):
+        far + np.ones((2, 2), dtype=np.float32)
+    with pytest.raises(ValueError, match=r"expected a gradient like its tensor.*on strict, got .*on cpu"):
+        ones(2, device="strict", requires_grad=True).backward(ones(2))
+
+
+def test_hidden_modules_are_refused():
+    class Model(nn.Module):
+        def __init__(self):
+            self.layers = [nn.Linear(1, 1)]
+
+    with pytest.raises(TypeError, match=r"Model.layers is a list that holds modules.*self.layers = nn.ModuleList"):
+        list(Model().parameters())
+
+
+def test_a_derivative_that_uses_what_was_not_saved():
+    from minigrad.ops.primitive import NOTHING, Primitive
+
+    def careless(xp, x):
+        return x * x
+
+    primitive = Primitive(careless, "elementwise", saves=NOTHING, domain=(-1.0, 1.0), explain_shapes=None)
+    primitive.derivatives(lambda xp, g, y, x: 2 * x * g)
+    with pytest.raises(TypeError, match=r"not saved.*add it to the primitive's saves="):
+        primitive(ones(2, requires_grad=True)).sum().backward()
