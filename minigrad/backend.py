@@ -172,8 +172,7 @@ def namespace(device: str) -> ArrayNamespace:
     """The namespace of a device name.
 
     Raises:
-        DeviceError: the device's library or driver is missing, or there is no such device.
-        ValueError: the name is not one of "cpu", "cuda", "cuda:N".
+        DeviceError: the device's library or driver is missing, or there is no device of that name.
     """
     found = _namespaces.get(device)
     if found is not None:
@@ -183,7 +182,7 @@ def namespace(device: str) -> ArrayNamespace:
     name, _, digits = device.partition(":")
     if name != "cuda" or not (digits.isdecimal() or device == "cuda"):
         known = ", ".join(repr(name) for name in [*_namespaces, "cuda", "cuda:N"])
-        raise ValueError(f"unknown device {device!r}; expected one of {known}")
+        raise DeviceError(f"unknown device {device!r}; expected one of {known}")
     with _lock:
         return _open_cuda(int(digits or 0))
 
@@ -273,7 +272,6 @@ def set_default_device(device: str) -> None:
 
     Raises:
         DeviceError: the device cannot be used; the message says what to install or change.
-        ValueError: there is no device of that name.
 
     >>> set_default_device("cpu")
     """
@@ -287,7 +285,6 @@ def use_device(device: str) -> Iterator[None]:
 
     Raises:
         DeviceError: the device cannot be used; the message says what to install or change.
-        ValueError: there is no device of that name.
 
     >>> with use_device("cpu"):
     ...     default_device()

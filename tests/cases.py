@@ -1,0 +1,314 @@
+"""One line per primitive: what it computes, said independently, and the shapes and parameters to try it with.
+
+A line is `reference, draws`. The reference is NumPy or plain `math`, never minigrad; a draw is the shape of each
+input and the parameters. Entries come from the primitive's own domain, and keep clear of what it calls
+kinks: numeric differences straddling one would prove nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from minigrad.backend import namespace
+from minigrad.ops.primitive import Domain, Primitive
+
+from . import references as ref
+
+Shape = tuple[int, ...]
+Inputs = list[np.ndarray[Any, Any]]
+CLEARANCE = 0.05  # from a kink, and between entries that must be distinct
+HERE = "here"  # the device of the test, as a parameter
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The shape of each input, and the parameters; NumPy arrays among these are indices."""
+
+    shapes: Sequence[Shape]
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        shown = [f"{k}={v}" for k, v in self.parameters.items()]
+        return " ".join([*map(str, self.shapes), *shown]).replace("\n", "")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One primitive's line."""
+
+    reference: Callable[..., Any]
+    draws: Sequence[Draw]
+
+
+# Drawing inputs -----------------------------------------------------------------------------------
+
+
+def domains_of(primitive: Primitive[Any], count: int) -> Sequence[Domain]:
+    return list(primitive.domains) * count if primitive.variadic else primitive.domains
+
+
+def inputs_for(primitive: Primitive[Any], shapes: Sequence[Shape], seed: int = 0, dtype: Any = np.float64) -> Inputs:
+    """Inputs inside the primitive's domains; where entries must be distinct, those of all inputs are."""
+    rng = np.random.default_rng(seed)
+    sizes = [math.prod(shape) for shape in shapes]
+    domains = domains_of(primitive, len(shapes))
+    if any(domain.distinct for domain in domains):
+        low, high = domains[0].low, domains[0].high
+        grid = rng.permutation(np.linspace(low, high, sum(sizes)))
+        assert sum(sizes) < 2 or (high - low) / (sum(sizes) - 1) >= CLEARANCE
+        parts = np.split(grid, np.cumsum(sizes)[:-1])
+    else:
+        parts = [_entries(rng, domain, size) for domain, size in zip(domains, sizes, strict=True)]
+    arrays = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+    return [a if a.dtype == bool else a.astype(dtype) for a in arrays]
+
+
+def _entries(rng: np.random.Generator, domain: Domain, size: int) -> np.ndarray[Any, Any]:
+    if domain.dtype == "bool":
+        return rng.random(size) < 0.5
+    x = rng.uniform(domain.low, domain.high, size)
+    for kink in domain.kinks:
+        near = np.abs(x - kink) < CLEARANCE
+        x = np.where(near, kink + np.where(x < kink, -CLEARANCE, CLEARANCE), x)
+    return x
+
+
+def on_device(parameter: Any, device: str) -> Any:
+    """A parameter as `device` takes it: index arrays moved there, HERE replaced by its name."""
+    if isinstance(parameter, np.ndarray):
+        return namespace(device).from_host(parameter)
+    if isinstance(parameter, (tuple, list)):
+        return type(parameter)(on_device(part, device) for part in parameter)
+    return device if parameter is HERE else parameter
+
+
+# The kinds of lines -------------------------------------------------------------------------------
+
+
+def draw(*shapes: Shape, **parameters: Any) -> Draw:
+    return Draw(shapes, parameters)
+
+
+def each(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of Python numbers, entry by entry: nothing NumPy's vectorised loops might get wrong as well."""
+    return np.vectorize(function, otypes=[float])
+
+
+def unary(reference: Callable[..., Any], *draws: Draw) -> Case:
+    return Case(reference, draws or (draw((2, 3)), draw(()), draw((0, 2))))
+
+
+def binary(reference: Callable[..., Any]) -> Case:
+    shapes = ((2, 3), (2, 3)), ((2, 1), (3,)), ((), (3,)), ((2, 3), (1, 1)), ((), ()), ((0, 2), (1,))
+    return Case(reference, [draw(*pair) for pair in shapes])
+
+
+AXES: Sequence[Draw] = [
+    draw((2, 3)),
+    draw((2, 3), axis=1),
+    draw((2, 3), axis=-2, keepdims=True),
+    draw((2, 3, 2), axis=(0, -1)),
+    draw((2, 3, 2), axis=(2, 1), keepdims=True),
+    draw((2, 2), axis=None, keepdims=True),
+    draw(()),
+]
+ROWLESS = draw((0, 2), axis=1)  # nothing to reduce, but no axis of nothing
+
+
+def reduction(reference: Callable[..., Any], *more: Draw) -> Case:
+    return Case(reference, (*AXES, ROWLESS, *more))
+
+
+def arg(reference: Callable[..., Any]) -> Case:
+    return Case(reference, [d for d in (*AXES, ROWLESS) if not isinstance(d.parameters.get("axis"), tuple)])
+
+
+def of(reference: Callable[..., Any], *draws: Draw) -> Case:
+    return Case(reference, draws)
+
+
+# Draws for indexing and products --------------------------------------------------------------------
+
+REVERSED, REPEATED, TABLE = np.array([1, 0]), np.array([0, 1, 0, 0]), np.array([[0, -1], [1, 0]])
+MASK = np.array([[True, False, True], [False, True, True]])
+EVERY = slice(None)
+INDICES: Sequence[tuple[Shape, Any]] = [
+    ((3, 2), 1),
+    ((3, 2), (-1, 0)),
+    ((4, 3), slice(1, 3)),
+    ((5, 2), (slice(None, None, 2), slice(None, None, -1))),
+    ((4,), slice(3, 0, -2)),
+    ((2, 3), (None, Ellipsis, None, 1)),
+    ((2, 3), Ellipsis),
+    ((2, 3), ()),
+    ((), ()),
+    ((2, 3), slice(2, 2)),
+    ((0, 3), (EVERY, 1)),
+    ((2, 3), REPEATED),
+    ((2, 3), np.array(1)),
+    ((2, 3), np.array([], dtype=int)),
+    ((2, 3), (EVERY, TABLE)),
+    ((2, 3), (REVERSED, np.array([2, 0]))),
+    ((2, 3), (np.array([[0], [1]]), np.array([2, 2]))),
+    ((2, 3, 2), (REVERSED, slice(None, None, -1), REVERSED)),
+    ((2, 3, 2), (Ellipsis, None, REPEATED)),
+    ((2, 3, 2), (0, slice(1, None), REPEATED)),
+    ((0, 3), (EVERY, REVERSED)),
+    ((2, 3), MASK),
+    ((2, 3), (MASK[:, 0], slice(1, None))),
+]
+TAKEN: Sequence[tuple[Shape, Any, int | None]] = [
+    ((2, 3), np.array([5, 0, 5]), None),
+    ((2, 3), REPEATED, 0),
+    ((2, 3), REPEATED, 1),
+    ((2, 3, 2), np.array([-1, 2]), -2),
+    ((2, 3), TABLE, 0),
+    ((2, 3), TABLE, -1),
+    ((2, 3), TABLE, None),
+    ((2, 3), np.array(1), 0),
+    ((2, 3), np.array([], dtype=int), 0),
+    ((2, 0), REPEATED, 0),
+]
+PRODUCTS: Sequence[tuple[Shape, Shape]] = [
+    ((3,), (3,)),
+    ((3,), (3, 2)),
+    ((2, 3), (3,)),
+    ((2, 3), (3, 2)),
+    ((2, 2, 3), (3, 2)),
+    ((2, 2, 3), (3,)),
+    ((3,), (2, 3, 2)),
+    ((2, 3), (2, 3, 2)),
+    ((2, 2, 3), (2, 3, 2)),
+    ((2, 1, 2, 3), (2, 3, 1)),
+    ((1, 2, 3), (2, 3, 2)),
+    ((0,), (0,)),
+    ((0, 3), (3, 2)),
+    ((2, 0), (0, 3)),
+    ((0, 2, 3), (3, 2)),
+    ((0, 2, 3), (0, 3, 2)),
+    ((2, 2, 0), (2, 0, 3)),
+]
+SUMMED: Sequence[tuple[Shape, Shape]] = [
+    ((2, 3), (3,)),
+    ((2, 3), (2, 1)),
+    ((2, 2), ()),
+    ((2, 2, 3), (2, 1)),
+    ((2,), (2,)),
+    ((), ()),
+    ((2, 0), (1, 0)),
+    ((0, 2), (2,)),
+    ((2, 0, 2), (1, 1, 2)),
+]
+TRIPLES = [((2, 3),) * 3, ((2, 1), (3,), ()), ((), (2,), (2,)), ((3,), (), (2, 1)), ((0, 2),) * 3]
+
+# The table ------------------------------------------------------------------------------------------
+
+CASES: dict[str, Case] = {
+    # elementwise
+    "add": binary(each(lambda x, y: x + y)),
+    "subtract": binary(each(lambda x, y: x - y)),
+    "multiply": binary(each(lambda x, y: x * y)),
+    "divide": binary(each(lambda x, y: x / y)),
+    "power": binary(each(math.pow)),
+    "maximum": binary(each(max)),
+    "minimum": binary(each(min)),
+    "negative": unary(each(lambda x: -x)),
+    "absolute": unary(each(abs)),
+    "sign": unary(each(lambda x: math.copysign(1, x))),
+    "exp": unary(each(math.exp)),
+    "expm1": unary(each(math.expm1)),
+    "log": unary(each(math.log)),
+    "log1p": unary(each(math.log1p)),
+    "sqrt": unary(each(math.sqrt)),
+    "sin": unary(each(math.sin)),
+    "cos": unary(each(math.cos)),
+    "tanh": unary(each(math.tanh)),
+    "sigmoid": unary(each(lambda x: 1 / (1 + math.exp(-x)))),
+    "softplus": unary(each(lambda x: math.log(1 + math.exp(x)))),
+    "relu": unary(each(lambda x: max(x, 0.0))),
+    "clip": of(ref.clip, *(draw((2, 3), **b) for b in ({"min": -1.0, "max": 1.0}, {"min": -1.0}, {"max": 1.0}, {}))),
+    "where": of(each(lambda condition, x, y: x if condition else y), *(draw(*shapes) for shapes in TRIPLES)),
+    "astype": of(lambda x, dtype: x.astype(dtype), *(draw(s, dtype=np.float64) for s in ((2, 3), (), (0, 2)))),
+    "to_device": of(lambda x, **_: x, *(draw(s, device="cpu", source=HERE) for s in ((2, 3), (), (0, 2)))),
+    # comparisons and logic
+    "equal": binary(each(lambda x, y: x == y)),
+    "not_equal": binary(each(lambda x, y: x != y)),
+    "less": binary(each(lambda x, y: x < y)),
+    "less_equal": binary(each(lambda x, y: x <= y)),
+    "greater": binary(each(lambda x, y: x > y)),
+    "greater_equal": binary(each(lambda x, y: x >= y)),
+    "logical_and": binary(each(lambda x, y: x and y)),
+    "logical_or": binary(each(lambda x, y: x or y)),
+    "logical_not": unary(each(lambda x: not x)),
+    # reduction
+    "sum": reduction(ref.sum_, draw((0, 2)), draw((0, 2), axis=0)),
+    "mean": reduction(ref.mean),
+    "var": reduction(ref.var, draw((3, 2), axis=0, ddof=1), draw((2, 3), ddof=2, keepdims=True)),
+    "max": reduction(lambda x, axis=None, keepdims=False: -np.min(-x, axis=axis, keepdims=keepdims)),
+    "min": reduction(lambda x, axis=None, keepdims=False: -np.max(-x, axis=axis, keepdims=keepdims)),
+    "logsumexp": reduction(lambda x, axis=None, keepdims=False: np.log(ref.sum_(np.exp(x), axis, keepdims))),
+    "argmax": arg(lambda x, axis=None, keepdims=False: np.argmin(-x, axis=axis, keepdims=keepdims)),
+    "argmin": arg(lambda x, axis=None, keepdims=False: np.argmax(-x, axis=axis, keepdims=keepdims)),
+    "broadcast_to": of(lambda x, shape: x + np.zeros(shape), *(draw(s, shape=x) for x, s in SUMMED)),
+    "sum_to": of(ref.sum_to, *(draw(x, shape=s) for x, s in SUMMED)),
+    # shape
+    "reshape": of(ref.reshape, *(draw(x, shape=s) for x, s in (((2, 3), (3, -1)), ((1, 1), ()), ((2, 0), (0, 3))))),
+    "transpose": of(
+        lambda x, axes=None: np.einsum(x, list(range(x.ndim)), axes or list(range(x.ndim))[::-1]),
+        *(draw(s) for s in ((2, 3), (2, 3, 2), (2,), (), (0, 2))),
+        *(draw((1, 2, 3), axes=axes) for axes in ((2, 0, 1), (1, 2, 0), (0, 1, 2))),
+    ),
+    "squeeze": of(
+        lambda x, axis=None: x[tuple(0 if n == 1 else EVERY for n in x.shape)] if axis is None else x.take(0, axis),
+        *(draw(s) for s in ((1, 2, 1), (2, 3), (), (1, 0))),
+        *(draw((1, 2, 1), axis=axis) for axis in (0, -1)),
+    ),
+    "expand_dims": of(
+        lambda x, axis: x[(None, EVERY) if axis == 0 else (EVERY, None) if axis == -1 else (None, EVERY, None)],
+        *(draw((2,), axis=axis) for axis in (0, -1, (0, 2), (-1, -3))),
+        draw((0,), axis=-1),
+    ),
+    "concatenate": of(
+        ref.concatenate,
+        *(draw(*s) for s in (((2,), (3,), (1,)), ((2, 2), (1, 2)), ((2,),), ((2,), (0,), (1,)), ((0, 2), (0, 2)))),
+        *(draw((2, 1, 2), (2, 2, 2), axis=axis) for axis in (1, -2)),
+    ),
+    "split": of(
+        ref.split,
+        *(draw((4, 2), sections=n) for n in (2, 4, 1, [1, 3], [], [2], [0, 2], [1, 1])),
+        *(draw((2, 6), sections=n, axis=a) for n, a in ((3, 1), ([1, 2], -1))),
+        draw((0, 2), sections=2),
+        draw((2, 0), sections=2),
+    ),
+    "stack": of(
+        ref.stack,
+        *(draw(*s) for s in (((), ()), ((2,), (2,), (2,)), ((2, 2),), ((0, 2), (0, 2)))),
+        *(draw((2, 3), (2, 3), axis=axis) for axis in (1, -1, -3)),
+    ),
+    "unstack": of(ref.unstack, draw((3,)), *(draw((2, 3), axis=a) for a in (0, 1, -1)), draw((2, 0))),
+    # index
+    "getitem": of(lambda x, index: x[index], *(draw(s, index=i) for s, i in INDICES)),
+    "scatter_add": of(ref.scatter_add, *(draw(np.zeros(s)[i].shape, index=i, shape=s) for s, i in INDICES)),
+    "take": of(
+        ref.take,
+        *(draw(s, indices=i, axis=a) for s, i, a in TAKEN),
+    ),
+    "segment_sum": of(
+        ref.segment_sum,
+        draw((4, 2), indices=REPEATED, size=3),
+        draw((2, 4), indices=REPEATED, size=2, axis=1),
+        draw((2, 2, 3), indices=TABLE, size=2),
+        draw((3, 2, 2), indices=TABLE, size=2, axis=1),
+        draw((2,), indices=np.array(1), size=3),
+        draw((2,), indices=1, size=3),
+        draw((0, 2), indices=np.array([], dtype=int), size=3),
+    ),
+    # contraction
+    "matmul": of(ref.matmul, *(draw(x, y) for x, y in PRODUCTS)),
+    "outer_sum": of(ref.outer_sum, *(draw((*n, 3), (*n, 2)) for n in ((), (2,), (2, 2), (0,))), draw((2, 0), (2, 3))),
+}

@@ -1,0 +1,104 @@
+"""What the primitives with a parameter or two compute, in other words than minigrad's: the oracles of `cases`."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+Shape = tuple[int, ...]
+
+
+def count(x: Any, axis: Any) -> int:
+    axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    return math.prod(x.shape[a] for a in axes)
+
+
+def sum_(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """One axis after the other, by products with ones."""
+    axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    for a in sorted((a % x.ndim for a in axes), reverse=True):
+        x = np.tensordot(x, np.ones(x.shape[a]), axes=(a, 0))
+        x = np.expand_dims(x, a) if keepdims else x
+    return x
+
+
+def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    return sum_(x, axis, keepdims) / count(x, axis)
+
+
+def var(x: Any, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Any:
+    n = count(x, axis)
+    return (mean(x * x, axis, keepdims) - mean(x, axis, keepdims) ** 2) * n / (n - ddof)
+
+
+def clip(x: Any, min: float = -np.inf, max: float = np.inf) -> Any:
+    return np.median([x, np.full_like(x, min), np.full_like(x, max)], axis=0)
+
+
+def added_up(x: Any, places: Any, shape: Shape) -> Any:
+    """Zeros of `shape`, with each entry of x added at its place, counted through the flattened result."""
+    values = np.broadcast_to(x, places.shape)
+    return np.bincount(places.ravel(), values.ravel(), math.prod(shape)).reshape(shape)
+
+
+def places(shape: Shape) -> Any:
+    return np.arange(math.prod(shape)).reshape(shape)
+
+
+def sum_to(x: Any, shape: Shape) -> Any:
+    return added_up(x, np.broadcast_to(places(shape), x.shape), shape)
+
+
+def scatter_add(x: Any, index: Any, shape: Shape) -> Any:
+    return added_up(x, places(shape)[index], shape)
+
+
+def segment_sum(x: Any, indices: Any, size: int, axis: int = 0) -> Any:
+    ndim = np.ndim(indices)
+    shape = (*x.shape[:axis], size, *x.shape[axis + ndim :])
+    return added_up(x, np.take(places(shape), indices, axis), shape)
+
+
+def outer_sum(x: Any, y: Any) -> Any:
+    return np.tensordot(x, y, axes=(range(x.ndim - 1), range(y.ndim - 1)))
+
+
+def matmul(x: Any, y: Any) -> Any:
+    if x.ndim == 1:
+        return np.einsum("k,...k->..." if y.ndim == 1 else "k,...km->...m", x, y)
+    return np.einsum("...k,k->..." if y.ndim == 1 else "...nk,...km->...nm", x, y)
+
+
+def concatenate(*xs: Any, axis: int = 0) -> Any:
+    ends = np.cumsum([0, *(x.shape[axis] for x in xs)])
+    y = np.empty([ends[-1] if a == axis % xs[0].ndim else n for a, n in enumerate(xs[0].shape)])
+    for x, start, stop in zip(xs, ends[:-1], ends[1:], strict=True):
+        np.moveaxis(y, axis, 0)[start:stop] = np.moveaxis(x, axis, 0)
+    return y
+
+
+def stack(*xs: Any, axis: int = 0) -> Any:
+    return np.moveaxis(np.array(xs), 0, axis)
+
+
+def split(x: Any, sections: Any, axis: int = 0) -> Any:
+    n = x.shape[axis]
+    cuts = [n // sections * i for i in range(1, sections)] if isinstance(sections, int) else list(sections)
+    parts = zip([0, *cuts], [*cuts, n], strict=True)
+    return [np.moveaxis(np.moveaxis(x, axis, 0)[slice(*part)], 0, axis) for part in parts]
+
+
+def unstack(x: Any, axis: int = 0) -> Any:
+    return [x.take(i, axis) for i in range(x.shape[axis])]
+
+
+def reshape(x: Any, shape: Any) -> Any:
+    return np.array(x.ravel().tolist()).reshape(shape)
+
+
+def take(x: Any, indices: Any, axis: int | None = None) -> Any:
+    if axis is None:
+        return x.ravel()[indices]
+    return x[(*[slice(None)] * (axis % x.ndim), indices)]

@@ -1,0 +1,369 @@
+"""The strict backend: NumPy underneath, CuPy's manners on top. A machine without a GPU finds what a GPU refuses.
+
+CuPy's arrays live on a device. They never turn into NumPy arrays by themselves, do not mix with them, and
+their reductions give 0-d arrays; an index out of range wraps silently; NumPy's newest functions and
+keywords are missing. Where CuPy would quietly copy to or from the device (`float(x)`, `x[[0, 1]]`,
+`cupy.asarray(numpy_array)`) this backend refuses: minigrad promises no implicit transfers. Explicit
+reads and synchronisations are counted.
+"""
+
+from __future__ import annotations
+
+import operator
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy
+
+from minigrad.backend import ArrayNamespace, register
+
+# Functions of NumPy 2 that CuPy 14 does not have.
+MISSING = {"block", "einsum_path", "geomspace", "insert", "matvec", "spacing", "unstack", "vecdot", "vecmat"}
+CREATION = {"arange", "empty", "eye", "full", "linspace", "ones", "zeros"}  # their first argument is no array
+REFUSED_DTYPES = set("bhlqBH")  # CUDA has no atomic addition for these, so CuPy has no add.at
+
+# The keywords of CuPy 14's functions (its ufuncs take out, casting and dtype).
+KEYWORDS = {
+    "arange": "start stop step dtype",
+    "argmax": "axis dtype out keepdims",
+    "argmin": "axis dtype out keepdims",
+    "broadcast_to": "shape",
+    "concatenate": "axis out dtype casting",
+    "cumsum": "axis dtype out",
+    "einsum": "",
+    "empty": "shape dtype order",
+    "empty_like": "dtype order subok shape",
+    "expand_dims": "axis",
+    "eye": "N M k dtype order",
+    "flip": "axis",
+    "full": "shape fill_value dtype order",
+    "full_like": "fill_value dtype order subok shape",
+    "max": "axis out keepdims",
+    "mean": "axis dtype out keepdims",
+    "min": "axis out keepdims",
+    "moveaxis": "source destination",
+    "ones": "shape dtype order",
+    "ones_like": "dtype order subok shape",
+    "prod": "axis dtype out keepdims",
+    "reshape": "newshape order copy",
+    "split": "indices_or_sections axis",
+    "squeeze": "axis",
+    "stack": "axis out dtype casting",
+    "sum": "axis dtype out keepdims",
+    "take": "indices axis out",
+    "take_along_axis": "indices axis",
+    "transpose": "axes",
+    "var": "axis dtype out ddof keepdims",
+    "vdot": "",
+    "where": "x y",
+    "zeros": "shape dtype order",
+    "zeros_like": "dtype order subok shape",
+}
+
+
+def _refuse(what: str) -> TypeError:
+    return TypeError(f"strict: {what}")
+
+
+def _host(value: Any) -> Any:
+    """What NumPy is to see; a NumPy array among the arguments is refused, as CuPy does."""
+    if type(value) is StrictArray:
+        return value._host
+    if isinstance(value, numpy.ndarray):
+        raise _refuse("Unsupported type <class 'numpy.ndarray'>")
+    if type(value) in (list, tuple):
+        return type(value)(_host(part) for part in value)
+    return value
+
+
+def _wrapped(result: Any, sources: Any = ()) -> Any:
+    """A result of NumPy's as this backend's: arrays always, lists of them as lists."""
+    if isinstance(result, (list, tuple)):
+        return [_wrapped(part, sources) for part in result]
+    if not isinstance(result, (numpy.ndarray, numpy.generic)):
+        return result
+    array = StrictArray(numpy.asarray(result))
+    for source in sources:
+        if type(source) is StrictArray and numpy.may_share_memory(array._host, source._host):
+            array.base = source if source.base is None else source.base
+    return array
+
+
+def _call(function: Callable[..., Any], *args: Any, **keywords: Any) -> Any:
+    """A function of NumPy's on StrictArrays. A GPU warns of no overflow and no division by zero."""
+    hosts, out = _host(args), keywords.get("out")
+    with numpy.errstate(all="ignore"):
+        result = function(*hosts, **{name: _host(value) for name, value in keywords.items()})
+    return out if out is not None else _wrapped(result, args)
+
+
+class StrictArray:
+    """An array of the strict device."""
+
+    __slots__ = ("_host", "base")
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, host: numpy.ndarray[Any, Any]) -> None:
+        self._host = host
+        self.base: StrictArray | None = None  # the array whose memory this one looks into
+
+    shape = property(lambda self: self._host.shape)
+    dtype = property(lambda self: self._host.dtype)
+    ndim = property(lambda self: self._host.ndim)
+    size = property(lambda self: self._host.size)
+    nbytes = property(lambda self: self._host.nbytes)
+    strides = property(lambda self: self._host.strides)
+    T = property(lambda self: self.transpose())
+
+    def __repr__(self) -> str:
+        return f"<strict array of shape {self.shape}, {self.dtype}>"  # showing values would read the device
+
+    # What a device array refuses --------------------------------------------------------------------
+
+    def _no_implicit_read(self, *_: Any, **__: Any) -> Any:
+        raise _refuse("implicit conversion to a host value is not allowed; use xp.to_host(array)")
+
+    __array__ = __bool__ = __float__ = __int__ = __index__ = __complex__ = _no_implicit_read
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **keywords: Any) -> Any:
+        """NumPy met a StrictArray: in `ndarray + strict`, which is refused, or in `numpy.float64(2) * strict`."""
+        if method != "__call__":
+            raise _refuse(f"numpy.{ufunc.__name__}.{method} on a device array")
+        return _call(ufunc, *inputs, **keywords)
+
+    def __array_function__(self, function: Any, *_: Any) -> Any:
+        raise _refuse(f"numpy.{function.__name__} on a device array; use the namespace's own")
+
+    # Indexing ---------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self._host)
+
+    def __iter__(self) -> Iterator[StrictArray]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, key: Any) -> StrictArray:
+        view: StrictArray = _wrapped(self._host[_index(self._host.shape, key)], [self])
+        return view
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if isinstance(value, (list, tuple)):
+            raise _refuse("a list cannot be assigned to a device array")
+        self._host[_index(self._host.shape, key)] = _host(value)
+
+    # Methods ----------------------------------------------------------------------------------------
+
+    def astype(self, dtype: Any, copy: bool = True) -> StrictArray:
+        return self if not copy and self.dtype == dtype else StrictArray(self._host.astype(dtype))
+
+    def copy(self) -> StrictArray:
+        return StrictArray(self._host.copy())
+
+    def fill(self, value: Any) -> None:
+        self[...] = value
+
+    def reshape(self, *shape: Any) -> StrictArray:
+        reshaped: StrictArray = _wrapped(self._host.reshape(*shape), [self])
+        return reshaped
+
+    def transpose(self, *axes: Any) -> StrictArray:
+        transposed: StrictArray = _wrapped(self._host.transpose(*axes), [self])
+        return transposed
+
+
+def _method(name: str) -> Callable[..., Any]:
+    return lambda self, *args, **keywords: getattr(strict, name)(self, *args, **keywords)
+
+
+for _name in ("all", "any", "argmax", "argmin", "max", "mean", "min", "prod", "ravel", "squeeze", "sum", "take", "var"):
+    setattr(StrictArray, _name, _method(_name))
+
+
+def _operator(function: Callable[..., Any], swapped: bool, in_place: bool = False) -> Callable[..., Any]:
+    def method(x: StrictArray, y: Any) -> Any:
+        if isinstance(y, (numpy.ndarray, list, tuple)):
+            raise _refuse(f"Unsupported type {type(y)} in an operator with a device array")
+        if not isinstance(y, (StrictArray, int, float, numpy.generic)):
+            return NotImplemented
+        pair = (y, x) if swapped else (x, y)
+        return _call(function, *pair, out=x) if in_place else _call(function, *pair)
+
+    return method
+
+
+_BINARY = {
+    "add": numpy.add,
+    "sub": numpy.subtract,
+    "mul": numpy.multiply,
+    "truediv": numpy.divide,
+    "floordiv": numpy.floor_divide,
+    "mod": numpy.remainder,
+    "pow": numpy.power,
+    "matmul": numpy.matmul,
+    "and": numpy.bitwise_and,
+    "or": numpy.bitwise_or,
+    "xor": numpy.bitwise_xor,
+}
+for _name, _function in _BINARY.items():
+    setattr(StrictArray, f"__{_name}__", _operator(_function, swapped=False))
+    setattr(StrictArray, f"__r{_name}__", _operator(_function, swapped=True))
+    if _name != "matmul":
+        setattr(StrictArray, f"__i{_name}__", _operator(_function, swapped=False, in_place=True))
+for _name in ("eq", "ne", "lt", "le", "gt", "ge"):
+    setattr(StrictArray, f"__{_name}__", _operator(getattr(operator, _name), swapped=False))
+for _name, _function in {"neg": numpy.negative, "abs": numpy.absolute, "invert": numpy.invert}.items():
+    setattr(StrictArray, f"__{_name}__", lambda x, function=_function: _call(function, x))
+
+
+def _index(shape: tuple[int, ...], key: Any) -> tuple[Any, ...]:
+    """`key` for NumPy: integer arrays wrapped into range, and an Ellipsis, so that one entry is a 0-d view."""
+    parts = key if type(key) is tuple else (key,)
+    consumed = [part.ndim if _is_mask(part) else int(part is not None and part is not Ellipsis) for part in parts]
+    found: list[Any] = []
+    axis = 0
+    for part, axes in zip(parts, consumed, strict=True):
+        if isinstance(part, (numpy.ndarray, list, tuple)):
+            raise _refuse(f"an index of {type(part)} would be copied to the device implicitly")
+        found.append(_in_range(part, shape, axis))
+        axis += len(shape) - sum(consumed) if part is Ellipsis else axes
+    return tuple(found) if any(part is Ellipsis for part in parts) else (*found, Ellipsis)
+
+
+def _is_mask(part: Any) -> bool:
+    return type(part) is StrictArray and part.dtype.kind == "b"
+
+
+def _in_range(part: Any, shape: tuple[int, ...], axis: int | None) -> Any:
+    """An index array wrapped silently, as CuPy's kernels do: index modulo size. Anything else as it is."""
+    if type(part) is not StrictArray:
+        return part
+    size = int(numpy.prod(shape)) if axis is None else shape[axis] if -len(shape) <= axis < len(shape) else 0
+    host = part._host
+    return host % size if host.dtype.kind in "iu" and size else host
+
+
+class StrictGenerator:
+    """The distributions of `cupy.random.Generator` that minigrad draws from."""
+
+    def __init__(self, seed: int) -> None:
+        self._generator = numpy.random.default_rng(seed)
+
+    def random(self, size: Any = None, dtype: Any = numpy.float64) -> StrictArray:
+        return StrictArray(numpy.asarray(self._generator.random(size, dtype)))
+
+    def standard_normal(self, size: Any = None, dtype: Any = numpy.float64) -> StrictArray:
+        return StrictArray(numpy.asarray(self._generator.standard_normal(size, dtype)))
+
+    def integers(
+        self, low: int, high: int | None = None, size: Any = None, dtype: Any = numpy.int64, endpoint: bool = False
+    ) -> StrictArray:
+        return StrictArray(numpy.asarray(self._generator.integers(low, high, size, dtype, endpoint)))
+
+    def uniform(self, low: float = 0.0, high: float = 1.0, size: Any = None, dtype: Any = numpy.float64) -> StrictArray:
+        return StrictArray(numpy.asarray(self._generator.uniform(low, high, size)).astype(dtype))
+
+
+class StrictNamespace(ArrayNamespace):
+    """NumPy's functions as CuPy has them. `reads` and `synchronizations` count what makes the host wait."""
+
+    checks_indices = False
+
+    def __init__(self) -> None:
+        super().__init__(numpy, StrictArray, "strict")
+        self.reads = 0
+        self.synchronizations = 0
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        function = getattr(numpy, name)
+        if name in MISSING:
+            raise AttributeError(f"CuPy has no function {name}")
+        if isinstance(function, type) or not callable(function):
+            return function  # float32, pi, newaxis
+        call = _ufunc(function) if isinstance(function, numpy.ufunc) else _function(name, function)
+        setattr(self, name, call)
+        return call
+
+    def from_host(self, array: numpy.ndarray[Any, Any]) -> StrictArray:
+        if not isinstance(array, numpy.ndarray):
+            raise _refuse(f"from_host takes a NumPy array, got {type(array)}")
+        return StrictArray(array.copy())
+
+    def to_host(self, array: StrictArray) -> numpy.ndarray[Any, Any]:
+        if type(array) is not StrictArray:
+            raise _refuse(f"to_host takes an array of this device, got {type(array)}")
+        self.reads += 1
+        return array._host.copy()
+
+    def synchronize(self) -> None:
+        self.synchronizations += 1
+
+    def seed(self, seed: int) -> None:
+        self._generator = StrictGenerator(seed)
+
+    def asarray(self, value: Any, dtype: Any = None) -> StrictArray:
+        """A StrictArray as it is, or a number; CuPy would copy anything else to the device."""
+        if not isinstance(value, (StrictArray, int, float, numpy.generic)):
+            raise _refuse(f"asarray of {type(value)} would be copied to the device implicitly; use from_host")
+        if type(value) is StrictArray and dtype in (None, value.dtype):
+            return value
+        return StrictArray(numpy.array(_host(value), dtype=dtype))
+
+    def array(self, value: Any, dtype: Any = None, copy: bool = True) -> StrictArray:
+        array = self.asarray(value, dtype)
+        return array.copy() if copy and array is value else array
+
+    def where(self, condition: StrictArray, x: Any, y: Any) -> StrictArray:
+        chosen: StrictArray = _call(numpy.where, condition.astype(bool, copy=False), x, y)
+        return chosen
+
+    def take(self, a: StrictArray, indices: Any, axis: int | None = None, out: Any = None) -> StrictArray:
+        if not isinstance(indices, (StrictArray, int)):
+            raise _refuse(f"indices of {type(indices)} would be copied to the device implicitly")
+        wrapped = _in_range(indices, a.shape, axis)
+        if isinstance(wrapped, int) and a.size:
+            wrapped %= a.size if axis is None else a.shape[axis]
+        taken: StrictArray = _wrapped(numpy.take(a._host, wrapped, axis, _host(out)))
+        return taken
+
+    def add_at(self, out: StrictArray, index: Any, values: StrictArray) -> None:
+        parts = index if isinstance(index, tuple) else (index,)
+        if any(type(part) is StrictArray for part in parts) and out.dtype.char in REFUSED_DTYPES:
+            raise _refuse(f"add.at does not support {out.dtype}")
+        numpy.add.at(out._host, _index(out.shape, index), _host(values))
+
+
+def _ufunc(function: numpy.ufunc) -> Callable[..., Any]:
+    def call(*args: Any, **keywords: Any) -> Any:
+        unknown = set(keywords) - {"out", "casting", "dtype"}
+        if unknown or any(isinstance(arg, (list, tuple)) for arg in args):
+            raise _refuse(f"{function.__name__} takes device arrays and numbers, and no {sorted(unknown) or 'lists'}")
+        if keywords.get("out") is not None and type(keywords["out"]) is not StrictArray:
+            raise _refuse(f"{function.__name__}: out= is {type(keywords['out'])}")
+        return _call(function, *args, **keywords)
+
+    return call
+
+
+def _function(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*args: Any, **keywords: Any) -> Any:
+        unknown = set(keywords) - set(KEYWORDS.get(name, " ".join(keywords)).split())
+        if unknown:
+            raise _refuse(f"{name}() got an unexpected keyword argument {sorted(unknown)}")
+        arrays = args[0] if args and isinstance(args[0], (list, tuple)) else args[:1]
+        if name not in CREATION and name != "einsum" and any(type(a) is not StrictArray for a in arrays):
+            if name in ("concatenate", "stack") or any(isinstance(a, numpy.ndarray) for a in arrays):
+                raise _refuse(f"{name}: only device arrays, got {[type(a).__name__ for a in arrays]}")
+            raise AttributeError(f"{type(arrays[0]).__name__!r} object has no attribute {name!r}")  # CuPy's words
+        with warnings.catch_warnings():
+            if name in ("mean", "var") and args[0].size == 0:  # of nothing: NumPy warns, CuPy does not
+                warnings.simplefilter("ignore")
+            return _call(function, *args, **keywords)
+
+    return call
+
+
+strict = StrictNamespace()
+register(strict)

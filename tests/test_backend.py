@@ -1,0 +1,134 @@
+"""The device switch: names, defaults, and what it says when a device cannot be had."""
+
+import sys
+import threading
+import types
+
+import pytest
+
+import minigrad as mg
+from minigrad import backend, nn
+
+
+def test_the_default_device(device):
+    name = "cuda:0" if device == "cuda" else device
+    assert mg.default_device() == name
+    assert mg.ones(2).device == name
+    assert nn.Linear(2, 2).weight.device == name
+    with mg.use_device("cpu"):
+        assert mg.tensor([1.0]).device == "cpu"
+    assert mg.tensor([1.0]).device == name
+    assert mg.zeros(2, device="cpu").device == "cpu"
+
+
+def test_use_device_is_per_thread_and_set_default_device_is_not():
+    seen = []
+    with mg.use_device("strict"):
+        thread = threading.Thread(target=lambda: seen.append(mg.default_device()))
+        thread.start()
+        thread.join()
+    mg.set_default_device("strict")
+    try:
+        thread = threading.Thread(target=lambda: seen.append(mg.default_device()))
+        thread.start()
+        thread.join()
+    finally:
+        mg.set_default_device("cpu")
+    assert seen == ["cpu", "strict"]
+
+
+def test_a_module_moves(device):
+    model = nn.LSTM(2, 3)
+    x = mg.ones((4, 1, 2))
+    (model(x)[0].sum()).backward()
+    before = model(x)[0].detach().to("cpu").numpy()
+    model.to("cpu")
+    assert {p.device for p in model.parameters()} == {"cpu"}
+    assert {p.grad.device for p in model.parameters()} == {"cpu"}
+    assert model(x.to("cpu"))[0].detach().numpy() == pytest.approx(before, abs=1e-6)
+
+
+def test_the_same_seed_gives_the_same_model_on_every_device(device):
+    mg.manual_seed(3)
+    here = nn.GRU(2, 3).weight_hh_l0.tolist()
+    with mg.use_device("cpu"):
+        mg.manual_seed(3)
+        assert nn.GRU(2, 3).weight_hh_l0.tolist() == here
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "cuda:-1", "", "cuda0"])
+def test_unknown_names(name):
+    with pytest.raises(mg.DeviceError, match=r"unknown device .*expected one of 'cpu'.*'cuda', 'cuda:N'"):
+        mg.set_default_device(name)
+
+
+# A CuPy that is missing, has no driver, or has fewer devices than were asked for
+
+
+@pytest.fixture()
+def forget_cuda(monkeypatch):
+    """A process that has not looked for CUDA yet."""
+    known = {name: xp for name, xp in backend._namespaces.items() if not name.startswith("cuda")}
+    monkeypatch.setattr(backend, "_namespaces", known)
+    monkeypatch.setattr(backend, "_by_array_type", {xp.array_type: xp for xp in known.values()})
+
+
+def pretend(monkeypatch, count):
+    """A CuPy whose driver reports `count` devices, or fails."""
+
+    def device_count():
+        if isinstance(count, Exception):
+            raise count
+        return count
+
+    class ndarray:  # noqa: N801
+        pass
+
+    runtime = types.SimpleNamespace(getDeviceCount=device_count)
+    cuda = types.SimpleNamespace(runtime=runtime, Device=lambda number: None)
+    cupy = types.SimpleNamespace(cuda=cuda, ndarray=ndarray, __version__="14.0")
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+
+
+def test_cupy_is_missing(monkeypatch, forget_cuda):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.raises(mg.DeviceError, match=r"CuPy is not installed. Install .*pip install cupy-cuda12x.*or use device"):
+        mg.ones(2).to("cuda")
+    assert not mg.cuda_is_available()
+
+
+def test_cupy_has_no_driver(monkeypatch, forget_cuda):
+    pretend(monkeypatch, RuntimeError("cudaErrorInsufficientDriver"))
+    with pytest.raises(mg.DeviceError, match=r"no usable NVIDIA driver .*cudaErrorInsufficientDriver.*Install or update"):
+        mg.ones(2, device="cuda:0")
+    assert not mg.cuda_is_available()
+
+
+def test_there_is_no_device(monkeypatch, forget_cuda):
+    pretend(monkeypatch, 0)
+    with pytest.raises(mg.DeviceError, match="this machine has no CUDA device"), mg.use_device("cuda"):
+        pass
+
+
+@pytest.mark.parametrize(("count", "there"), [(1, "cuda:0 is the only one"), (2, "there are cuda:0 to cuda:1")])
+def test_the_device_number_does_not_exist(monkeypatch, forget_cuda, count, there):
+    pretend(monkeypatch, count)
+    with pytest.raises(mg.DeviceError, match=rf'"cuda:7" does not exist: {there}.*Choose one of these'):
+        mg.set_default_device("cuda:7")
+
+
+def test_the_first_device_is_called_cuda(monkeypatch, forget_cuda):
+    pretend(monkeypatch, 1)
+    assert backend.namespace("cuda") is backend.namespace("cuda:0")
+    assert mg.cuda_is_available()
+
+
+@pytest.mark.gpu()
+def test_cuda_for_real():
+    if not mg.cuda_is_available():
+        pytest.skip("no CUDA device")
+    x = mg.ones(3, device="cuda", requires_grad=True)
+    (x * 2).sum().backward()
+    mg.synchronize("cuda")
+    assert x.device == "cuda:0"
+    assert x.grad.tolist() == [2.0, 2.0, 2.0]

@@ -1,0 +1,197 @@
+"""What a Tensor shows and does besides arithmetic, which test_primitives.py covers."""
+
+import operator
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+
+
+def test_repr_shows_values_dtype_device_gradient_and_operation(device):
+    name = "cuda:0" if device == "cuda" else device
+    x = mg.tensor([[1.0, 2.0]], requires_grad=True)
+    assert repr(x) == f"tensor([[1., 2.]], dtype=float32, device='{name}', requires_grad=True)"
+    assert repr(x + 1).endswith("requires_grad=True, op=add)")
+    assert repr(mg.tensor(3)) == f"tensor(3, dtype=int64, device='{name}')"
+
+
+@pytest.mark.parametrize(
+    ("data", "dtype"),
+    [
+        (1, "int64"),
+        (1.5, "float32"),
+        (True, "bool"),
+        ([[1, 2.5]], "float32"),
+        ([], "float32"),
+        (np.float64(2.0), "float64"),
+        (np.ones(2), "float64"),
+        ([np.float64(1.0)], "float64"),
+        (np.ones(2, dtype=np.int32), "int32"),
+        (np.array([True]), "bool"),
+    ],
+)
+def test_dtypes_of_data(device, data, dtype):
+    assert mg.tensor(data).dtype == dtype
+
+
+def test_tensor_copies(device):
+    array = np.ones(2)
+    x = mg.tensor(array)
+    array[0] = 5.0
+    y = mg.tensor(x)
+    x[1] = 7.0
+    assert x.tolist() == [1.0, 7.0]
+    assert y.tolist() == [1.0, 1.0]
+
+
+def test_creation(device):
+    assert mg.zeros((2, 0)).shape == (2, 0)
+    assert mg.ones(3).tolist() == [1.0, 1.0, 1.0]
+    assert mg.full((2,), 2.5).tolist() == [2.5, 2.5]
+    assert mg.arange(1, 7, 2).tolist() == [1, 3, 5]
+    assert mg.arange(0.0, 1.0, 0.5).dtype == mg.float32
+    assert mg.eye(2, 3).tolist() == [[1, 0, 0], [0, 1, 0]]
+    x = mg.ones((2, 3), dtype=mg.float64)
+    for like in (mg.zeros_like(x), mg.ones_like(x)):
+        assert (like.shape, like.dtype, like.device) == (x.shape, x.dtype, x.device)
+
+
+def test_random_numbers_repeat_with_the_seed(device):
+    def draw():
+        mg.manual_seed(7)
+        return mg.rand((3,)).tolist(), mg.randn((3,), dtype=mg.float64).tolist()
+
+    first = draw()
+    assert first == draw()
+    mg.manual_seed(8)
+    assert mg.rand((3,)).tolist() != first[0]
+    assert all(0 <= value < 1 for value in mg.rand((1000,)).tolist())
+
+
+BINARY = [operator.add, operator.sub, operator.mul, operator.truediv, operator.pow, operator.lt, operator.le,
+          operator.gt, operator.ge, operator.eq, operator.ne]  # fmt: skip
+
+
+@pytest.mark.parametrize("act", BINARY, ids=lambda act: act.__name__)
+def test_operators_with_tensors_and_scalars_on_either_side(device, act):
+    a, b = np.array([1.0, 2.0], dtype=np.float32), np.array([2.0, 2.0], dtype=np.float32)
+    x, y = mg.tensor(a), mg.tensor(b)
+    for result, expected in [
+        (act(x, y), act(a, b)),
+        (act(x, 2.0), act(a, 2.0)),
+        (act(x, 2), act(a, 2)),
+        (act(2.0, x), act(2.0, a)),
+        (act(x, np.float64(2.0)), act(a, 2.0)),  # a NumPy scalar counts as a Python one: float32 stays
+    ]:
+        assert result.dtype == expected.dtype
+        np.testing.assert_allclose(result.to("cpu").numpy(), expected, rtol=1e-6)
+
+
+def test_arrays_on_either_side():
+    a, x = np.ones(2, dtype=np.float32), mg.ones(2, requires_grad=True)
+    for y in (a * x, x * a, a + x, a @ x, x @ a, a / x, a - x, a**x):
+        assert isinstance(y, mg.Tensor)
+        assert y.requires_grad
+    assert (a > x).tolist() == [False, False]
+
+
+def test_boolean_operators(device):
+    x = mg.tensor([1.0, -1.0, 2.0])
+    assert ((x > 0) & (x < 2)).tolist() == [True, False, False]
+    assert ((x < 0) | (x > 1)).tolist() == [False, True, True]
+    assert (~(x > 0)).tolist() == [False, True, False]
+
+
+def test_python_protocols(device):
+    x = mg.tensor([[1.0, 2.0], [3.0, 4.0]])
+    assert len(x) == 2
+    assert [row.tolist() for row in x] == x.tolist()
+    assert float(x[0, 0]) == 1.0
+    assert int(x[1, 1]) == 4
+    assert bool(mg.tensor(True))
+    assert len({x, x, x[0]}) == 2  # tensors are told apart by identity
+    with pytest.raises(TypeError, match="0-d tensor has no length"):
+        len(x[0, 0])
+
+
+def test_augmented_assignment_rebinds(device):
+    x = y = mg.ones(2)
+    x += 1
+    assert (x.tolist(), y.tolist()) == ([2.0, 2.0], [1.0, 1.0])
+
+
+def test_numpy_interoperability():
+    x = mg.tensor([1.0, 2.0])
+    assert x.numpy() is x.data
+    assert np.asarray(x) is x.data
+    assert np.asarray(x, dtype=np.float64).dtype == np.float64
+    with pytest.raises(TypeError, match="requires a gradient"):
+        np.asarray(mg.ones(2, requires_grad=True))
+
+
+def test_conversions(device):
+    x = mg.tensor([1.5, -2.5], requires_grad=True)
+    assert x.to(mg.float32) is x
+    assert x.to("cpu").device == "cpu"
+    y = x.to(mg.float64)
+    assert y.dtype == mg.float64
+    (y * y).sum().backward()
+    assert x.grad.dtype == mg.float32
+    assert x.grad.tolist() == [3.0, -5.0]
+    assert x.detach().to(mg.int64).tolist() == [1, -2]
+
+
+def test_moving_between_devices_is_differentiable(device):
+    x = mg.tensor([1.0, 2.0], requires_grad=True)
+    home = x.to("cpu")
+    y = (home * 3).to(device)
+    (y * x).sum().backward()
+    assert x.grad.tolist() == [6.0, 12.0]
+    assert x.grad.device == x.device
+
+
+def test_writing_without_recording(device):
+    x = mg.zeros((2, 2), requires_grad=True)
+    with mg.no_grad():
+        x[0] = mg.ones(2)
+        x[1, 1] = 5.0
+    assert x.tolist() == [[1.0, 1.0], [0.0, 5.0]]
+    with pytest.raises(TypeError, match=r"\.data is an array"):
+        x.data = [1.0]
+
+
+def test_requires_grad_can_be_set_on_leaves(device):
+    x = mg.ones(2)
+    x.requires_grad = True
+    y = x * 2
+    assert y.requires_grad
+    assert x.is_leaf
+    assert not y.is_leaf
+    with pytest.raises(RuntimeError, match="use x.detach"):
+        y.requires_grad = False
+
+
+def test_methods_follow_numpy(device):
+    a = np.arange(6, dtype=np.float64).reshape(2, 3) + 0.5
+    x = mg.tensor(a)
+    for result, expected in [
+        (x.sum(1), a.sum(1)),
+        (x.mean(axis=0, keepdims=True), a.mean(axis=0, keepdims=True)),
+        (x.var(ddof=1), a.var(ddof=1)),
+        (x.max(-1), a.max(-1)),
+        (x.argmax(1), a.argmax(1)),
+        (x.clip(1.0, 3.0), a.clip(1.0, 3.0)),
+        (x.T, a.T),
+        (x.transpose(1, 0), a.T),
+        (x.reshape(3, -1), a.reshape(3, -1)),
+        (x.take([1, 0], axis=1), a.take([1, 0], axis=1)),
+        (abs(-x), a),
+        (x**2, a**2),
+        (x**0.5, a**0.5),
+        (2**x, 2**a),
+        (mg.sum(x, 0), a.sum(0)),  # parameters may be positional, as in NumPy
+        (x[[1, 0]], a[[1, 0]]),
+        (x[..., None, ::-1], a[..., None, ::-1]),
+    ]:
+        np.testing.assert_allclose(result.to("cpu").numpy(), expected, rtol=1e-12)
