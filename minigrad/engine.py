@@ -15,7 +15,7 @@ from . import tape
 from .backend import Array, ArrayNamespace, is_array, namespace_of
 from .cotangent import Inbox, owned_array
 from .ops.primitive import Absent, Compute, registry
-from .tape import Edge, Node, Storage, Tensor, apply, as_array, describe, mode
+from .tape import Edge, Node, Storage, Tensor, apply, as_array, describe, input_names, mode
 
 # The readings of a derivative ---------------------------------------------------------------------
 
@@ -130,13 +130,18 @@ def _differentiate(
     primitive = node.primitive
     compute, record = _readings_of(node.xp)
     xp: Any = record if create_graph else compute
-    inputs, output = node.inputs, node.output
+    inputs = [Absent(*saved) if type(saved) is tuple else saved for saved in node.inputs]
+    output: Any = node.output
     if create_graph:
         inputs = [_rewrapped(*saved) for saved in zip(inputs, node.edges, node.storages, strict=False)]
         if primitive.saves_output:
             output = _rewrapped(output, (node, 0), node.storages[-1])
+    if not primitive.saves_output:
+        output = Absent(*node.specs[0])
     g: Any = received[0]
-    if primitive.multiple:  # an output that nobody used contributes zeros
+    if primitive.multiple:
+        output = [Absent(*spec) for spec in node.specs]
+        # An output that nobody used contributes zeros.
         g = [_zeros(node, slot, create_graph) if r is None else r for slot, r in enumerate(received)]
 
     edges = [
@@ -217,10 +222,9 @@ def _freed(node: Node) -> RuntimeError:
 
 
 def _check_unwritten(node: Node) -> None:
-    names = (*node.primitive.inputs, "the output")
-    for i, storage in enumerate(node.storages):
-        if storage is not None and storage[0] > node.birth:
-            name = names[-1] if i == len(node.storages) - 1 else names[min(i, len(names) - 2)]
+    names = [*input_names(node.primitive, node.inputs), "the output"]
+    for name, storage in zip(names, node.storages, strict=False):
+        if storage is not None and storage.written > node.birth:
             raise RuntimeError(
                 f"{node.primitive.name}: {name}, which it saved for the backward pass, has been written to since "
                 "(by an optimizer step or an assignment), so its derivative would be wrong. Go backward before "

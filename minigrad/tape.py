@@ -24,7 +24,7 @@ from .backend import (
     namespace_of,
     python_scalar,
 )
-from .ops.primitive import Absent, Primitive, Result
+from .ops.primitive import Primitive, Result
 
 if TYPE_CHECKING:
     from .tensor import Methods as _Methods
@@ -32,9 +32,13 @@ else:
     _Methods = object  # tensor.py hangs its methods onto Tensor
 
 
-# When some memory was last written to, on the clock that numbers nodes: a list of one number, because
-# every operation makes one. Views and detached tensors share it.
-Storage = list[int]
+class Storage:
+    """When some memory was last written to, on the clock that numbers nodes; views and detached tensors share one."""
+
+    __slots__ = ("written",)
+
+    def __init__(self) -> None:
+        self.written = 0
 
 
 class Tensor(_Methods):
@@ -50,10 +54,20 @@ class Tensor(_Methods):
         self.grad: Tensor | None = None
         self.is_parameter = False
         self._source: tuple[Node, int] | None = None  # None for a leaf
-        self._storage: Storage = storage or [0]
+        self._storage: Storage | None = storage  # None until somebody shares the memory, or needs it unchanged
+
+
+def storage_of(tensor: Tensor) -> Storage:
+    """The storage of a tensor, from now on watched for writes."""
+    if tensor._storage is None:
+        tensor._storage = Storage()
+    return tensor._storage
 
 
 Edge = Tensor | tuple["Node", int] | None
+
+
+Spec = tuple[tuple[int, ...], Any]  # shape and dtype
 
 
 class Node:
@@ -63,7 +77,6 @@ class Node:
         "birth",
         "edges",
         "inputs",
-        "multiple",
         "output",
         "parameters",
         "primitive",
@@ -77,10 +90,10 @@ class Node:
     parameters: dict[str, Any]
     xp: ArrayNamespace
     edges: Sequence[Edge]  # one per input; None where no gradient is wanted
-    inputs: Sequence[Any]  # one per input: an array, a Python scalar, or Absent
-    output: Any  # what the formulas call y: an array or Absent, or a list of them
-    specs: Sequence[tuple[tuple[int, ...], Any]]  # shape and dtype of each output
-    storages: Sequence[Storage | None]  # of the inputs and, last, of the output; None where nothing was saved
+    inputs: Sequence[Any]  # one per input: an array or a Python scalar that was saved, or else its Spec
+    output: Array | None  # if it was saved
+    specs: Sequence[Spec]  # of each output
+    storages: Sequence[Storage | None]  # of each input, None if not saved; and last of the output, if saved
 
 
 # Time: nodes are numbered as they are made, and a write to memory takes a number of the same sequence,
@@ -92,7 +105,7 @@ last_write = 0
 def mark_written(tensor: Tensor) -> None:
     """Note that the memory of `tensor` has new contents: a sweep that still needs the old ones will raise."""
     global last_write
-    tensor._storage[0] = last_write = next(_clock)
+    storage_of(tensor).written = last_write = next(_clock)
 
 
 class _Mode(threading.local):
@@ -173,8 +186,8 @@ def apply(primitive: Primitive[Result], inputs: Sequence[Any], parameters: dict[
     for a in y if primitive.multiple else (y,):
         if type(a) is not kind:
             a = as_array(xp, a)
-        is_view = primitive.view and a.base is not None
-        outputs.append(Tensor(a, recorded, inputs[0]._storage if is_view else None))
+        fresh = a.base is None and a is not arrays[0]
+        outputs.append(Tensor(a, recorded, None if fresh else _shared_storage(a, inputs)))
     if recorded:
         _record(primitive, parameters, xp, inputs, arrays, outputs)
     result: Any = outputs if primitive.multiple else outputs[0]
@@ -201,8 +214,8 @@ def _record(
             storages.append(None)
             continue
         edges.append((x._source or x) if x._requires_grad else None)
-        saved.append(array if save else Absent(array.shape, array.dtype))
-        storages.append(x._storage if save else None)
+        saved.append(array if save else (array.shape, array.dtype))
+        storages.append(storage_of(x) if save else None)
 
     node = Node()
     node.birth = next(_clock)
@@ -211,17 +224,26 @@ def _record(
     node.xp = xp
     node.edges = edges
     node.inputs = saved
+    node.output = None
     node.specs = [(y._data.shape, y._data.dtype) for y in outputs]
     if primitive.saves_output:
         node.output = outputs[0]._data
-        storages.append(outputs[0]._storage)
-    else:
-        absent = [Absent(shape, dtype) for shape, dtype in node.specs]
-        node.output = absent if primitive.multiple else absent[0]
-        storages.append(None)
+        storages.append(storage_of(outputs[0]))
     node.storages = storages
     for slot, y in enumerate(outputs):
         y._source = (node, slot)
+
+
+def _shared_storage(a: Array, inputs: Sequence[Any]) -> Storage | None:
+    """The storage of the input that `a` is, or is a view of."""
+    for x in inputs:
+        if type(x) is Tensor:
+            owner, part = x._data if x._data.base is None else x._data.base, a
+            while part is not None:
+                if part is owner or part is x._data:
+                    return storage_of(x)
+                part = part.base
+    return None
 
 
 def as_array(xp: ArrayNamespace, y: Any) -> Array:
@@ -275,7 +297,9 @@ def describe(x: Any) -> str:
 
 def mixed_devices(primitive: Primitive[Any], inputs: Sequence[Any]) -> RuntimeError:
     named = (
-        f"{name} {describe(x)}" for name, x in zip(_names(primitive, inputs), inputs, strict=True) if type(x) is Tensor
+        f"{name} {describe(x)}"
+        for name, x in zip(input_names(primitive, inputs), inputs, strict=True)
+        if type(x) is Tensor
     )
     return RuntimeError(
         f"{primitive.name}: expected tensors of one device, got {', '.join(named)}. "
@@ -283,7 +307,7 @@ def mixed_devices(primitive: Primitive[Any], inputs: Sequence[Any]) -> RuntimeEr
     )
 
 
-def _names(primitive: Primitive[Any], inputs: Sequence[Any]) -> Sequence[str]:
+def input_names(primitive: Primitive[Any], inputs: Sequence[Any]) -> Sequence[str]:
     if primitive.variadic:
         return [f"{primitive.inputs[0]}[{i}]" for i in range(len(inputs))]
     return primitive.inputs
@@ -294,7 +318,7 @@ def explained(
 ) -> Exception:
     """An exception of the same family that says which operation, what was expected and what came."""
     shapes = [tuple(getattr(x, "_data", cpu.asarray(0)).shape) for x in inputs]
-    named = zip(_names(primitive, inputs), inputs, strict=False)
+    named = zip(input_names(primitive, inputs), inputs, strict=False)
     came = ", ".join(f"{name} {describe(x)}" for name, x in itertools.islice(named, 8))
     given = "".join(f", {name}={value!r}" for name, value in parameters.items() if not hasattr(value, "dtype"))
     try:

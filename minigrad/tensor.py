@@ -12,7 +12,7 @@ from . import engine
 from .backend import Array, as_dtype, cpu, is_array, is_floating, namespace, namespace_of
 from .ops import contraction, elementwise, index, reduction, shape
 from .ops.reduction import Axis
-from .tape import Tensor, apply, describe, mark_written, mode
+from .tape import Tensor, apply, describe, mark_written, mode, storage_of
 
 Operand = Any  # a Tensor, an array of the same device, or a Python number
 _NOTHING: dict[str, Any] = {}
@@ -189,7 +189,7 @@ class Methods:
 
     def detach(self) -> Tensor:
         """The same memory as a tensor of its own, cut from the graph: no gradient flows through it."""
-        return Tensor(self._data, False, self._storage)
+        return Tensor(self._data, False, storage_of(cast(Tensor, self)))
 
     def backward(
         self: Any, gradient: Any = None, *, retain_graph: bool | None = None, create_graph: bool = False

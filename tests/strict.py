@@ -287,9 +287,9 @@ class StrictNamespace(ArrayNamespace):
         return call
 
     def from_host(self, array: numpy.ndarray[Any, Any]) -> StrictArray:
-        if not isinstance(array, numpy.ndarray):
+        if not isinstance(array, (numpy.ndarray, numpy.generic)):
             raise _refuse(f"from_host takes a NumPy array, got {type(array)}")
-        return StrictArray(array.copy())
+        return StrictArray(numpy.array(array))
 
     def to_host(self, array: StrictArray) -> numpy.ndarray[Any, Any]:
         if type(array) is not StrictArray:

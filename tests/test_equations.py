@@ -224,6 +224,15 @@ def test_two_halves_are_the_whole(kind: str, device: str) -> None:
     assert abs(host(expected)[0]).max() > 1e-3
 
 
+@every_kind
+@pytest.mark.parametrize("cell", [True, False])
+def test_float32_stays_float32(kind: str, cell: bool, device: str) -> None:
+    layer = KINDS[kind][1 + cell](D, H, **KINDS[kind][3])
+    outputs = parts_of(layer(on(device, (X[0] if cell else X).astype(np.float32))))
+    outputs[0].sum().backward()
+    assert {x.dtype for x in (outputs[0], *(p.grad for p in layer.parameters()))} == {np.dtype(np.float32)}
+
+
 def test_forget_bias() -> None:
     h = slice(H, 2 * H)
     for make, suffixes in ((nn.LSTM, ("_l0", "_l1")), (nn.LSTMCell, ("",))):
@@ -254,6 +263,17 @@ def test_dropout_is_between_layers_and_in_training_only(kind: str, device: str) 
 
     single, _ = build(kind, device, dropout=1.0)
     assert_close(single(on(device, X))[0], host(build(kind, device)[0](on(device, X))[0]))
+
+
+@every_kind
+def test_weights_may_be_computed(kind: str, device: str) -> None:
+    """Weight normalisation and the like: an attribute that is a Tensor, though no Parameter, is the weight."""
+    plain, weights = build(kind, device)
+    computed, _ = build(kind, device)
+    halves = {name: on(device, array / 2, True) for name, array in weights.items()}
+    for name, half in halves.items():
+        setattr(computed, name, half * 2)
+    assert_close(computed(on(device, X))[0], host(plain(on(device, X))[0]))
 
 
 # Gradients ----------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -113,7 +114,7 @@ readers = pytest.mark.parametrize("read", [mg.io.load, mg.io.load_metadata])
 def test_a_missing_file(read, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no file .*gone\.safetensors"):
         read(tmp_path / "gone.safetensors")
-    with pytest.raises(OSError, match=str(tmp_path)):
+    with pytest.raises(OSError, match=re.escape(str(tmp_path))):
         read(tmp_path)
 
 
@@ -123,7 +124,7 @@ def test_a_truncated_file(read, kept: int, tmp_path: Path) -> None:
     path = tmp_path / "cut"
     mg.io.save(path, {"x": mg.ones(100), "y": mg.ones(10)}, {"epoch": "3"})
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(ValueError, match=f"{path} is not a whole safetensors file"):
+    with pytest.raises(ValueError, match=f"{re.escape(str(path))} is not a whole safetensors file"):
         read(path)
 
 
@@ -141,19 +142,19 @@ def test_a_foreign_file(read, kind: str, tmp_path: Path) -> None:
                 kind
             ]
         )
-    with pytest.raises(ValueError, match=f"{path} is not a whole safetensors file"):
+    with pytest.raises(ValueError, match=f"{re.escape(str(path))} is not a whole safetensors file"):
         read(path)
 
 
 def test_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:
     for path in (tmp_path / "no such directory" / "x", tmp_path):
-        with pytest.raises(OSError, match=str(tmp_path)):
+        with pytest.raises(OSError, match=re.escape(str(tmp_path))):
             mg.io.save(path, {"x": mg.ones(2)})
 
 
 def test_another_model_refuses_the_file(tmp_path: Path) -> None:
     mg.io.save(tmp_path / "model", nn.LSTM(3, 4).state_dict())
-    with pytest.raises(KeyError, match="unknown: bias_hh_l0, bias_ih_l0, .*"):
+    with pytest.raises(KeyError, match="unknown: bias_hh_l0, bias_ih_l0"):
         nn.Linear(3, 4).load_state_dict(mg.io.load(tmp_path / "model"))
     with pytest.raises(ValueError, match=r"weight_ih_l0 is \(16, 3\), expected \(16, 5\)"):
         nn.LSTM(5, 4).load_state_dict(mg.io.load(tmp_path / "model"))
@@ -188,11 +189,11 @@ def test_files_read_by_torch(device: str, tmp_path: Path) -> None:
         np.testing.assert_array_equal(host(x), theirs.state_dict()[name].numpy(), err_msg=name)
 
 
-def test_a_dtype_that_numpy_lacks(tmp_path: Path) -> None:
-    """The message names the file and what is in it, not an attribute of NumPy."""
+@pytest.mark.parametrize("dtype", ["bfloat16", "float8_e4m3fn"])
+def test_a_dtype_that_numpy_lacks(dtype: str, tmp_path: Path) -> None:
+    """It is refused in words about the file, not in NumPy's about itself."""
     torch = pytest.importorskip("torch")
-    save_file = pytest.importorskip("safetensors.torch").save_file
-    for dtype in (torch.bfloat16, torch.float8_e4m3fn):
-        save_file({"weight": torch.ones(2).to(dtype)}, tmp_path / "x")
-        with pytest.raises((TypeError, ValueError), match=r"(?i)bfloat16|bf16|float8|f8"):
-            mg.io.load(tmp_path / "x")
+    path = tmp_path / "x"
+    pytest.importorskip("safetensors.torch").save_file({"weight": torch.ones(2).to(getattr(torch, dtype))}, path)
+    with pytest.raises((TypeError, ValueError), match=re.escape(str(path))):
+        mg.io.load(path)

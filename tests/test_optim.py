@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -97,12 +98,28 @@ def test_groups_have_their_own_options(device: str) -> None:
     assert slow.item() == pytest.approx(-10.01)
 
 
+def test_a_group_may_be_one_tensor() -> None:
+    p = with_gradient(1.0, 2.0)
+    optim.SGD([{"params": p}], lr=0.1).step()
+    assert p.tolist() == pytest.approx([-0.1, -0.2])
+
+
 def test_one_group_may_decay_and_another_not() -> None:
     decayed, plain = leaf(1.0), leaf(1.0)
     decayed.grad, plain.grad = mg.zeros(1), mg.zeros(1)
     optim.SGD([{"params": [decayed], "weight_decay": 0.5}, {"params": [plain]}], lr=0.1).step()
     assert decayed.item() == pytest.approx(0.95)
     assert plain.item() == 1
+
+
+@every_optimizer
+def test_steps_leave_the_gradient_alone(make: Any, device: str) -> None:
+    """Also when it stays where it is from one step to the next: no buffer of the optimizer is the gradient itself."""
+    p = with_gradient(1.0, -2.0)
+    optimizer = make([p], lr=0.1, **({} if make is optim.Adam else {"momentum": 0.9}))
+    for _ in range(3):
+        optimizer.step()
+        assert p.grad.tolist() == [1.0, -2.0]
 
 
 @every_optimizer
@@ -156,10 +173,10 @@ def test_a_step_in_truncated_backpropagation_without_detach_raises(device: str) 
     output, state = rnn(x)
     output.sum().backward(retain_graph=True)
     optimizer.step()
-    output, carried = rnn(x, state)
+    output, _ = rnn(x, state)
     with pytest.raises(RuntimeError, match=r"written to since .*state = minigrad\.detach\(state\)"):
         output.sum().backward()
-    output, carried = rnn(x, mg.detach(state))
+    output, _ = rnn(x, mg.detach(state))
     output.sum().backward()
 
 
@@ -196,6 +213,7 @@ def test_a_negative_option(make: Any, option: str, value: float) -> None:
         (optim.Adam, {"eps": -1e-8}, "Adam: expected eps to be 0 or more"),
         (optim.Adam, {"betas": (0.9, 1.0)}, r"Adam: expected both betas from 0 to below 1, got \(0.9, 1.0\)"),
         (optim.Adam, {"betas": (-0.1, 0.9)}, "Adam: expected both betas from 0 to below 1"),
+        (optim.Adam, {"betas": (0.9,)}, "Adam: expected both betas from 0 to below 1"),
     ],
 )
 def test_options_that_make_no_sense(make: Any, options: dict[str, Any], message: str) -> None:
@@ -242,6 +260,14 @@ def test_clipping_leaves_alone_what_has_no_gradient(device: str) -> None:
     assert nn.utils.clip_grad_norm_(p, 10.0).item() == pytest.approx(0.6)  # one tensor may stand alone
 
 
+def test_clipping_half_precision(device: str) -> None:
+    """The squares overflow float16, the norm does not."""
+    p = mg.zeros(2, dtype=mg.float16, requires_grad=True)
+    p.grad = mg.full(2, 300.0, dtype=mg.float16)
+    assert nn.utils.clip_grad_norm_([p], 1.0).item() == pytest.approx(424.26, abs=0.5)
+    assert p.grad.tolist() == pytest.approx([0.7071, 0.7071], abs=1e-3)
+
+
 @pytest.mark.parametrize("max_norm", [0.0, -1.0, math.nan])
 def test_clipping_to_nothing(max_norm: float) -> None:
     with pytest.raises(ValueError, match=f"clip_grad_norm_: expected a positive max_norm, got {max_norm}"):
@@ -262,7 +288,7 @@ def test_cosine_schedule_from_end_to_end() -> None:
     assert rates[0] == pytest.approx([0.1, 0.3])
     assert rates[5] == pytest.approx([0.06, 0.16])
     assert rates[10] == pytest.approx([0.02, 0.02])
-    assert all(a > b for a, b in zip(rates, rates[1:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(rates))
 
 
 def test_the_next_step_uses_the_scheduled_rate(device: str) -> None:

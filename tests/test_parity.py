@@ -128,6 +128,18 @@ def test_cross_entropy_of_nothing_but_ignored_targets(device: str) -> None:
     assert F.cross_entropy(logits, targets, reduction="sum").item() == 0.0
 
 
+def test_the_default_device_may_be_another(device: str) -> None:
+    """A layer, a loss and an optimizer work where their arguments are."""
+    with mg.use_device("cpu" if device == "strict" else "strict"):
+        for name in ("rnn-relu-one-layer", "lstm-one-layer", "gru-one-layer", "gru-cell-plain", "linear", "embedding"):
+            check_layer(make.LAYERS[name], GOLDEN["layers"][name], device)
+        for name in ("softmax", "cross-entropy-ignored-mean", "cross-entropy-ignored-none"):
+            check_function(make.FUNCTIONS[name], GOLDEN["functions"][name], device)
+        for name in ("sgd-nesterov", "rmsprop-momentum", "adam"):
+            check_optimizer(make.OPTIMIZERS[name], GOLDEN["optimizers"][name], device)
+        check_clipping(make.MAX_NORMS["above"], GOLDEN["clippings"]["above"], device)
+
+
 @pytest.mark.parametrize("family", make.FAMILIES)
 def test_golden_files_hold_the_cases(family: str) -> None:
     cases = make.FAMILIES[family][1]

@@ -32,7 +32,7 @@ def _bad_index(x: Shape, *, index: Any) -> str:
     return f"at most {len(x)} indices, in range for shape {x}: integers, slices, None, ..., integer arrays; got {shown}"
 
 
-@index(_bad_index, view=True)
+@index(_bad_index)
 def getitem(xp: XP, x: Array, *, index: Any) -> Array:
     """y = x[index]        its adjoint is scatter_add"""
     return x[index]

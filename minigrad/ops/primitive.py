@@ -95,7 +95,6 @@ class Primitive(Generic[Result]):
             A variadic primitive has a single one, which returns a gradient for each input.
         variadic: whether the inputs come as one sequence (`concatenate`).
         multiple: whether the output is a list (`split`).
-        view: whether the output may share the first input's memory.
         domains: per input, where it is differentiable.
     """
 
@@ -112,14 +111,12 @@ class Primitive(Generic[Result]):
         explain_shapes: ShapeRule | None,
         variadic: bool = False,
         multiple: bool = False,
-        view: bool = False,
     ) -> None:
         self.name = value.__name__
         self.kind = kind
         self.value = value
         self.variadic = variadic
         self.multiple = multiple
-        self.view = view
         self.explain_shapes = explain_shapes
         self.vjps: tuple[Callable[..., Any] | None, ...] = ()
         self.__doc__ = value.__doc__
@@ -132,6 +129,8 @@ class Primitive(Generic[Result]):
         self.inputs = tuple(a.name for a in arguments if a.kind is not a.KEYWORD_ONLY)
         self.parameters = tuple(a.name for a in arguments if a.kind is a.KEYWORD_ONLY)
         self.saves_output, self.saves_inputs = self._what_is_saved(saves)
+        if multiple and self.saves_output:
+            raise ValueError(f"{self.name} has several outputs; they cannot be saved")
         per_input = domain if isinstance(domain, list) else [domain] * len(self.inputs)
         self.domains = tuple(d if isinstance(d, Domain) else Domain(*d) for d in per_input)
 
@@ -238,12 +237,10 @@ def reduction(
 
 
 @overload
-def shape(explain_shapes: ShapeRule, *, variadic: bool = False, view: bool = False) -> Decorator: ...
+def shape(explain_shapes: ShapeRule, *, variadic: bool = False) -> Decorator: ...
 @overload
-def shape(explain_shapes: ShapeRule, *, multiple: Literal[True], view: bool = False) -> ListDecorator: ...
-def shape(
-    explain_shapes: ShapeRule, *, variadic: bool = False, multiple: bool = False, view: bool = False
-) -> Decorator | ListDecorator:
+def shape(explain_shapes: ShapeRule, *, multiple: Literal[True]) -> ListDecorator: ...
+def shape(explain_shapes: ShapeRule, *, variadic: bool = False, multiple: bool = False) -> Decorator | ListDecorator:
     """A primitive that moves entries without changing them; its derivative moves them back."""
 
     def decorate(value: Callable[..., Any]) -> Primitive[Any]:
@@ -255,20 +252,17 @@ def shape(
             explain_shapes=explain_shapes,
             variadic=variadic,
             multiple=multiple,
-            view=view,
         )
         return register(primitive)
 
     return decorate
 
 
-def index(explain_shapes: ShapeRule, *, view: bool = False) -> Decorator:
+def index(explain_shapes: ShapeRule) -> Decorator:
     """A primitive that picks entries by index, or adds them up by index."""
 
     def decorate(value: Callable[..., Any]) -> Primitive[Any]:
-        return register(
-            Primitive(value, "index", saves=NOTHING, domain=EVERYWHERE, explain_shapes=explain_shapes, view=view)
-        )
+        return register(Primitive(value, "index", saves=NOTHING, domain=EVERYWHERE, explain_shapes=explain_shapes))
 
     return decorate
 

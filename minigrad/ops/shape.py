@@ -32,7 +32,7 @@ def _cannot_expand(x: Shape, *, axis: Any) -> str:
     return f"new axes between {-ndim} and {ndim - 1}, each once, for shape {x}, got {axis}"
 
 
-@shape(_cannot_reshape, view=True)
+@shape(_cannot_reshape)
 def reshape(xp: XP, x: Array, *, shape: Shape) -> Array:
     """y = x with its entries, in C order, under another shape"""
     return xp.reshape(x, shape)
@@ -41,7 +41,7 @@ def reshape(xp: XP, x: Array, *, shape: Shape) -> Array:
 reshape.derivatives(lambda xp, g, y, x, *, shape: xp.reshape(g, shape=x.shape))
 
 
-@shape(_cannot_transpose, view=True)
+@shape(_cannot_transpose)
 def transpose(xp: XP, x: Array, *, axes: Sequence[int] | None = None) -> Array:
     """y = x with its axes in the order `axes`, reversed if None"""
     return xp.transpose(x, axes)
@@ -55,7 +55,7 @@ def _(xp: XP, g: Array, y: Array, x: Array, *, axes: Sequence[int] | None = None
     return xp.transpose(g, axes=tuple(order.index(a) for a in range(x.ndim)))
 
 
-@shape(_cannot_squeeze, view=True)
+@shape(_cannot_squeeze)
 def squeeze(xp: XP, x: Array, *, axis: int | tuple[int, ...] | None = None) -> Array:
     """y = x without its axes of size 1, or without those named"""
     return xp.squeeze(x, axis)
@@ -64,7 +64,7 @@ def squeeze(xp: XP, x: Array, *, axis: int | tuple[int, ...] | None = None) -> A
 squeeze.derivatives(lambda xp, g, y, x, *, axis=None: xp.reshape(g, shape=x.shape))
 
 
-@shape(_cannot_expand, view=True)
+@shape(_cannot_expand)
 def expand_dims(xp: XP, x: Array, *, axis: int | tuple[int, ...]) -> Array:
     """y = x with new axes of size 1 at the positions `axis` of the result"""
     return xp.expand_dims(x, axis)
@@ -116,7 +116,7 @@ def _(xp: XP, g: Array, y: Array, xs: Sequence[Array], *, axis: int = 0) -> list
     return list(xp.split(g, sections=ends[1:-1], axis=axis))
 
 
-@shape(_cannot_split, multiple=True, view=True)
+@shape(_cannot_split, multiple=True)
 def split(xp: XP, x: Array, *, sections: int | Sequence[int], axis: int = 0) -> list[Array]:
     """ys = x cut along `axis` into equal sections, or at the indices given          its adjoint is concatenate"""
     parts: list[Array] = xp.split(x, sections, axis)
@@ -135,7 +135,7 @@ def stack(xp: XP, xs: Sequence[Array], *, axis: int = 0) -> Array:
 stack.derivatives(lambda xp, g, y, xs, *, axis=0: xp.unstack(g, axis=axis))
 
 
-@shape(_cannot_unstack, multiple=True, view=True)
+@shape(_cannot_unstack, multiple=True)
 def unstack(xp: XP, x: Array, *, axis: int = 0) -> list[Array]:
     """ys = the slices of x along `axis`, which disappears          its adjoint is stack"""
     moved = xp.moveaxis(x, axis, 0)

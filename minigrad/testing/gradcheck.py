@@ -111,7 +111,8 @@ def _outputs(ys: Any) -> list[Tensor]:
 def _weights(y: Tensor, k: int) -> Tensor:
     """Fixed, all different, around 1: no symmetry of the function can hide an error."""
     xp = namespace_of(y.data)
-    return Tensor(xp.cos(xp.arange(y.size, dtype=float64) * 0.7 + k + 0.3).reshape(y.shape) + 1.5)
+    weights = xp.cos(xp.arange(y.size, dtype=float64) * 0.7 + k + 0.3) + 1.5
+    return Tensor(weights.reshape(y.shape))
 
 
 def _compare(

@@ -1,0 +1,59 @@
+"""From a line of `cases` to Tensors on a device, and back to NumPy for comparing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import minigrad as mg
+from minigrad.backend import namespace
+from minigrad.ops import registry
+from minigrad.ops.primitive import Primitive
+
+from .cases import Draw, inputs_for, on_device
+
+
+def tensors(primitive: Primitive[Any], arrays: Any, device: str) -> list[mg.Tensor]:
+    needs_grad = [bool(primitive.vjps) and a.dtype.kind == "f" for a in arrays]
+    return [mg.tensor(a, device=device, requires_grad=r) for a, r in zip(arrays, needs_grad, strict=True)]
+
+
+def function(primitive: Primitive[Any], draw: Draw, device: str) -> Callable[..., Any]:
+    """The primitive with a draw's parameters, as a function of its inputs."""
+    parameters = {name: on_device(value, device) for name, value in draw.parameters.items()}
+    return lambda *xs: primitive(xs, **parameters) if primitive.variadic else primitive(*xs, **parameters)
+
+
+def prepared(name: str, draw: Draw, device: str, seed: int = 0, dtype: Any = np.float64) -> Any:
+    primitive = registry[name]
+    arrays = inputs_for(primitive, draw.shapes, seed, dtype)
+    return function(primitive, draw, device), tensors(primitive, arrays, device), arrays
+
+
+def listed(ys: Any) -> list[mg.Tensor]:
+    return ys if isinstance(ys, list) else [ys]
+
+
+def host(x: mg.Tensor) -> np.ndarray[Any, Any]:
+    return namespace(x.device).to_host(x.data)
+
+
+def seeds_like(ys: list[mg.Tensor]) -> list[mg.Tensor]:
+    """An incoming gradient for each output, all entries different."""
+    return [
+        mg.tensor(np.linspace(0.5, 2.0, y.size, dtype=y.dtype).reshape(y.shape), dtype=y.dtype, device=y.device)
+        for y in ys
+    ]
+
+
+def gradients(f: Callable[..., Any], xs: list[mg.Tensor], **options: Any) -> list[mg.Tensor]:
+    ys = listed(f(*xs))
+    active = [x for x in xs if x.requires_grad]
+    return list(mg.grad(ys, active, seeds_like(ys), **options)) if ys else []
+
+
+def close(found: mg.Tensor, expected: Any, rtol: float = 1e-11) -> None:
+    assert found.shape == np.shape(expected)
+    np.testing.assert_allclose(host(found), expected, rtol=rtol, atol=rtol)

@@ -1,0 +1,73 @@
+"""The proofs prove: gradcheck and gradgradcheck catch a derivative that is slightly wrong, or missing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import minigrad as mg
+from minigrad.ops import registry
+from minigrad.ops.primitive import Primitive
+from minigrad.testing import GradcheckError, gradcheck, gradgradcheck
+
+from .cases import inputs_for
+from .helpers import tensors
+
+
+def with_derivatives(*vjps: Any) -> Primitive[Any]:
+    """sin(x) y, outside the registry, with derivatives that may be wrong."""
+
+    def mutant(xp: Any, x: Any, y: Any) -> Any:
+        return xp.sin(x) * y
+
+    primitive: Primitive[Any] = Primitive(
+        mutant, "elementwise", saves="all inputs", domain=(-3.0, 3.0), explain_shapes=None
+    )
+    primitive.derivatives(*vjps)
+    return primitive
+
+
+def by_x(xp: Any, g: Any, out: Any, x: Any, y: Any) -> Any:
+    return g * (xp.cos(x) * y)
+
+
+def by_y(xp: Any, g: Any, out: Any, x: Any, y: Any) -> Any:
+    return g * xp.sin(x)
+
+
+@pytest.mark.parametrize(
+    ("vjps", "caught"),
+    [
+        ((by_x, by_y), False),
+        ((lambda *a: by_x(*a) * 1.001, by_y), True),
+        ((by_x, lambda *a: by_y(*a) * 0.999), True),
+        ((by_x, None), True),
+        ((None, by_y), True),
+        ((by_y, by_x), True),
+        ((lambda *a: -by_x(*a), by_y), True),
+    ],
+)
+def test_a_wrong_derivative_is_caught(vjps: Any, caught: bool, device: str) -> None:
+    primitive = with_derivatives(*vjps)
+    xs = tensors(primitive, inputs_for(primitive, [(2, 3), (3,)]), device)
+    if caught:
+        with pytest.raises(GradcheckError, match="analytic"):
+            gradcheck(primitive, xs)
+    else:
+        gradcheck(primitive, xs)
+        gradgradcheck(primitive, xs)
+    assert "mutant" not in registry
+
+
+def test_a_wrong_second_derivative_is_caught(device: str) -> None:
+    """The first derivative is right, but hides from the recorder that it depends on x."""
+
+    def detached(xp: Any, g: Any, out: Any, x: Any, y: Any) -> Any:
+        return g * xp.sin(x.detach() if isinstance(x, mg.Tensor) else x)
+
+    primitive = with_derivatives(by_x, detached)
+    xs = tensors(primitive, inputs_for(primitive, [(2,), (2,)]), device)
+    gradcheck(primitive, xs)
+    with pytest.raises(GradcheckError, match="analytic"):
+        gradgradcheck(primitive, xs)

@@ -1,0 +1,160 @@
+"""Where formulas are easily wrong (ties, kinks, extremes), and what a primitive says when it is misused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad.ops import registry
+from minigrad.testing import gradcheck, gradgradcheck
+
+from .cases import CASES, on_device
+from .helpers import close, host
+
+# Ties, kinks and extremes ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("f", [mg.max, mg.min])
+def test_ties_share_the_gradient_equally(f: Any, device: str) -> None:
+    x = mg.tensor([[2.0, 2.0, 1.0], [5.0, 5.0, 5.0]], requires_grad=True)
+    (g,) = mg.grad(f(x, axis=1).sum(), x)
+    close(g, [[0.5, 0.5, 0.0], [1 / 3] * 3] if f is mg.max else [[0.0, 0.0, 1.0], [1 / 3] * 3], rtol=1e-6)
+
+
+@pytest.mark.parametrize("f", [mg.maximum, mg.minimum])
+def test_equal_entries_share_the_gradient_equally(f: Any, device: str) -> None:
+    x, y = mg.tensor([1.0, 2.0], requires_grad=True), mg.tensor([1.0, 2.0], requires_grad=True)
+    for g in mg.grad(f(x, y).sum(), [x, y]):
+        close(g, [0.5, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("f", "at", "expected"),
+    [
+        (mg.relu, 0.0, 0.0),
+        (mg.absolute, 0.0, 0.0),
+        (mg.sign, 0.0, 0.0),
+        (lambda x: mg.clip(x, -1.0, 1.0), 1.0, 1.0),
+        (lambda x: x**0, 0.0, 0.0),
+        (lambda x: x**1, 0.0, 1.0),
+        (lambda x: x**2, 0.0, 0.0),
+        (lambda x: x**3, -2.0, 12.0),
+        (lambda x: 2.0**x, 0.0, np.log(2.0)),
+        (lambda x: 0.0**x, 2.0, 0.0),
+        (mg.sigmoid, -1000.0, 0.0),
+        (mg.sigmoid, 1000.0, 0.0),
+        (mg.softplus, 1000.0, 1.0),
+        (mg.softplus, -1000.0, 0.0),
+        (mg.tanh, 1000.0, 0.0),
+        (lambda x: mg.logsumexp(mg.stack([x, x - 1000.0])), 1000.0, 1.0),
+        (lambda x: mg.logsumexp(mg.stack([x * 0 - np.inf, x])), 3.0, 1.0),
+    ],
+)
+def test_gradient_at_a_kink_or_an_extreme(f: Any, at: float, expected: float, device: str) -> None:
+    x = mg.tensor(at, dtype=mg.float64, requires_grad=True)
+    (g,) = mg.grad(f(x), x)
+    close(g, expected)
+
+
+@pytest.mark.parametrize("k", [2, 3, -1])
+def test_powers_of_negative_numbers(k: int, device: str) -> None:
+    x = mg.tensor([-1.5, 0.7], dtype=mg.float64, requires_grad=True)
+    gradcheck(lambda x: x**k, x)
+    gradgradcheck(lambda x: x**k, x)
+
+
+@pytest.mark.parametrize("name", ["equal", "not_equal", "less", "less_equal", "greater", "greater_equal"])
+def test_comparing_equal_entries(name: str, device: str) -> None:
+    x = mg.tensor([1.0, 2.0, 3.0])
+    y = mg.tensor([1.0, 3.0, 2.0])
+    found = registry[name](x, y)
+    assert found.dtype == np.bool_
+    close(found, CASES[name].reference(host(x), host(y)))
+
+
+def test_outputs_nobody_used_contribute_zeros(device: str) -> None:
+    x = mg.tensor(np.arange(6.0), dtype=mg.float64, device=device, requires_grad=True)
+    for create_graph in (False, True):
+        _, middle, _ = mg.split(x, [2, 4])
+        (g,) = mg.grad((middle * middle).sum(), x, create_graph=create_graph)
+        close(g, [0, 0, 4, 6, 0, 0])
+        (g,) = mg.grad(mg.unstack(x)[5] * 3, x, create_graph=create_graph)
+        close(g, [0, 0, 0, 0, 0, 3])
+
+
+def test_an_index_out_of_range(device: str) -> None:
+    """Raises on the CPU. A GPU, which would have to be waited for, wraps it silently: index modulo size."""
+    x = mg.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    index = mg.tensor([4])
+    if device == "cpu":
+        for f in (lambda: x[index], lambda: mg.take(x, index, 0)):
+            with pytest.raises(IndexError, match=r"(getitem|take): expected .* range|from -3 to 2"):
+                f()
+    else:
+        assert x[index].tolist() == mg.take(x, index, 0).tolist() == [[3.0, 4.0]]
+
+
+@pytest.mark.parametrize("name", ["max", "min", "argmax", "argmin"])
+def test_the_largest_of_nothing(name: str, device: str) -> None:
+    with pytest.raises(ValueError, match=f"{name}: expected at least one entry"):
+        registry[name](mg.zeros((2, 0)), axis=1)
+
+
+# Misuse -------------------------------------------------------------------------------------------------
+
+ROWS = np.array([0, 1])
+MISUSES: list[tuple[str, Any, dict[str, Any]]] = [
+    ("add", [(2, 3), (4,)], {}),
+    ("where", [(2, 3), (2, 3), (2, 2)], {}),
+    ("less", [(2,), (3,)], {}),
+    ("sum", [(2, 3)], {"axis": 2}),
+    ("mean", [(2, 3)], {"axis": (0, -3)}),
+    ("var", [(2, 3)], {"axis": (0, 0)}),
+    ("max", [(2, 0)], {}),
+    ("logsumexp", [(0, 2)], {"axis": 0}),
+    ("argmax", [(2,)], {"axis": 1}),
+    ("broadcast_to", [(2, 3)], {"shape": (3, 2)}),
+    ("sum_to", [(2, 3)], {"shape": (2,)}),
+    ("reshape", [(2, 3)], {"shape": (4,)}),
+    ("transpose", [(2, 3)], {"axes": (0, 0)}),
+    ("squeeze", [(2, 3)], {"axis": 1}),
+    ("expand_dims", [(2, 3)], {"axis": 4}),
+    ("concatenate", [(2, 3), (2, 2)], {}),
+    ("concatenate", [], {}),
+    ("stack", [(2, 3), (2, 2)], {}),
+    ("stack", [(2,), (2,)], {"axis": 2}),
+    ("split", [(4, 2)], {"sections": 3}),
+    ("split", [(4, 2)], {"sections": 0}),
+    ("split", [(4, 2)], {"sections": 2, "axis": 2}),
+    ("unstack", [(2, 3)], {"axis": -3}),
+    ("getitem", [(2, 3)], {"index": (0, 0, 0)}),
+    ("getitem", [(2, 3)], {"index": 2}),
+    ("getitem", [(2, 3)], {"index": (slice(None), np.array([0.5]))}),
+    ("scatter_add", [(3,)], {"index": slice(0, 2), "shape": (4,)}),
+    ("scatter_add", [(3,)], {"index": ROWS, "shape": (4,)}),
+    ("take", [(2, 3)], {"indices": ROWS, "axis": 2}),
+    ("take", [(0, 3)], {"indices": ROWS, "axis": 0}),
+    ("segment_sum", [(3, 2)], {"indices": ROWS, "size": 4}),
+    ("matmul", [(2, 3), (2, 3)], {}),
+    ("matmul", [(2, 2, 3), (3, 3, 2)], {}),
+    ("matmul", [(), (3,)], {}),
+    ("outer_sum", [(2, 3), (3, 2)], {}),
+]
+
+
+@pytest.mark.parametrize(("name", "shapes", "parameters"), MISUSES, ids=[f"{n} {s} {p}" for n, s, p in MISUSES])
+def test_a_misuse_is_explained(name: str, shapes: Any, parameters: Any, device: str) -> None:
+    """The message names the operation, what it expected and what came; on every device in the same words."""
+    primitive = registry[name]
+    xs = [mg.zeros(shape) for shape in shapes]
+    moved = {key: on_device(value, device) for key, value in parameters.items()}
+    came = ".*".join(rf"{tuple(shape)}".replace("(", r"\(").replace(")", r"\)") for shape in shapes[:1])
+    with pytest.raises((ValueError, IndexError, TypeError), match=rf"(?s)^{name}: expected .*Came: .*{came}"):
+        primitive(xs, **moved) if primitive.variadic else primitive(*xs, **moved)
+
+
+def test_every_kind_of_primitive_is_misused() -> None:
+    assert {registry[name].kind for name, _, _ in MISUSES} == {primitive.kind for primitive in registry.values()}
