@@ -178,7 +178,7 @@ def apply(primitive: Primitive[Result], inputs: Sequence[Any], parameters: dict[
             if primitive.variadic
             else primitive.value(xp, *arrays, **parameters)
         )
-    except (ValueError, IndexError, TypeError, NotImplementedError) as error:
+    except (ValueError, IndexError, TypeError, NotImplementedError, ZeroDivisionError) as error:
         raise explained(primitive, inputs, parameters, error) from error
 
     recorded = bool(needs_grad and mode.recording and primitive.vjps)
@@ -325,11 +325,11 @@ def explained(
         expected = primitive.explain_shapes and primitive.explain_shapes(*shapes, **parameters)
     except Exception:  # the rule met parameters it cannot even read: the library's words must do
         expected = None
-    kind = next(k for k in (IndexError, TypeError, NotImplementedError, ValueError) if isinstance(error, k))
-    if expected and kind is TypeError and not isinstance(error, ValueError):
-        kind = ValueError if "dtype" not in str(error) else TypeError
-    if isinstance(error, ValueError):  # AxisError is both
-        kind = ValueError
+    kind: type[Exception] = ValueError
+    if isinstance(error, IndexError) and not isinstance(error, ValueError):  # AxisError is both
+        kind = IndexError
+    elif isinstance(error, (TypeError, NotImplementedError)) and not expected:
+        kind = type(error)
     if expected:
         return kind(f"{primitive.name}: expected {expected}. Came: {came}{given}")
     return kind(f"{primitive.name}: {error}. Came: {came}{given}")

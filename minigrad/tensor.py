@@ -350,8 +350,8 @@ def _reduction(primitive: Any) -> Any:
 
 def _give_methods(methods: dict[str, Any]) -> None:
     for name, method in methods.items():
-        if callable(method):
-            method.__name__ = name.strip("_") if method.__name__ == "<lambda>" else method.__name__
+        if getattr(method, "__name__", "") == "<lambda>":
+            method.__name__, method.__qualname__ = name, f"Tensor.{name}"
         setattr(Tensor, name, method)
 
 

@@ -103,6 +103,27 @@ def test_the_largest_of_nothing(name: str, device: str) -> None:
         registry[name](mg.zeros((2, 0)), axis=1)
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's remark that the result is NaN
+@pytest.mark.parametrize(
+    ("f", "shape"), [(lambda x: x.mean(axis=0), (0,)), (lambda x: x.var(ddof=1), (1,)), (lambda x: x.var(), (0,))]
+)
+def test_the_mean_of_nothing_is_nan(f: Any, shape: Any, device: str) -> None:
+    x = mg.ones(shape, requires_grad=True)
+    y = f(x)
+    assert np.isnan(y.item())
+    (g,) = mg.grad(y, x)
+    assert g.shape == shape
+    assert np.all(np.isnan(host(g)))
+
+
+def test_split_where_the_parts_overlap(device: str) -> None:
+    """NumPy allows indices that go back: an entry in two parts gets both contributions."""
+    x = mg.tensor([1.0, 2.0, 3.0, 4.0], dtype=mg.float64, requires_grad=True)
+    parts = mg.split(x, [3, 1])
+    loss = sum((k * part.sum() for k, part in enumerate(parts, start=1)), mg.zeros((), dtype=mg.float64))
+    close(mg.grad(loss, x)[0], [1.0, 4.0, 4.0, 3.0])
+
+
 # Misuse -------------------------------------------------------------------------------------------------
 
 ROWS = np.array([0, 1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..backend import namespace_of
+from ..backend import float16, float32, namespace_of
 from ..creation import zeros
 from ..tape import Tensor, mark_written
 
@@ -34,8 +34,9 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float) -> T
     if not grads:
         return zeros(())
     xp = namespace_of(grads[0].data)
-    squares = [xp.vdot(g.data, g.data) for g in grads]
-    norm = xp.sqrt(xp.sum(xp.stack([xp.asarray(s) for s in squares])))
+    # In float16 the square of 256 is infinite already.
+    arrays = [g.data.astype(float32) if g.dtype == float16 else g.data for g in grads]
+    norm = xp.sqrt(xp.sum(xp.stack([xp.asarray(xp.vdot(a, a)) for a in arrays])))
     factor = xp.minimum(1.0, max_norm / (norm + 1e-6))
     for g in grads:
         xp.multiply(g.data, factor.astype(g.dtype), out=g.data)

@@ -37,7 +37,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if x.dtype != weight.dtype:
         raise TypeError(
             f"linear: expected x of the weight's dtype {weight.dtype}, got {x.dtype}; "
-            f"convert it with x.to(minigrad.{weight.dtype})"
+            f'convert it with .astype("{weight.dtype}")'
         )
     if x.ndim == 0 or x.shape[-1] != weight.shape[-1]:
         raise ValueError(f"linear: expected x (..., {weight.shape[-1]}), got {describe(x)}")
@@ -63,7 +63,7 @@ def embedding(ids: Tensor, weight: Tensor) -> Tensor:
 
 def _check_ids(ids: Tensor, count: int, where: str) -> None:
     if ids.dtype.kind not in "iu":
-        raise TypeError(f"{where}: expected integer ids, got {describe(ids)}; convert them with .to(minigrad.int64)")
+        raise TypeError(f'{where}: expected integer ids, got {describe(ids)}; convert them with .astype("int64")')
     if namespace_of(ids.data).checks_indices and ids.size:
         low, high = int(ids.data.min()), int(ids.data.max())
         if low < 0 or high >= count:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
-from ..backend import is_floating, namespace_of
+from ..backend import is_array, is_floating
 from ..creation import tensor
-from ..tape import Tensor
+from ..tape import Tensor, mark_written
 
 
 def Parameter(data: Any, requires_grad: bool = True) -> Tensor:  # noqa: N802 - PyTorch's name
@@ -136,6 +136,7 @@ class Module:
 
         Raises:
             KeyError: names are missing, or unknown to this module.
+            TypeError: a value is no Tensor or array.
             ValueError: a shape is another one. Nothing is changed if anything is wrong.
         """
         own = dict(self._named_occurrences())
@@ -144,6 +145,9 @@ class Module:
             told = [f"{what}: {', '.join(sorted(names))}" for what, names in
                     (("missing", missing), ("unknown", unknown)) if names]  # fmt: skip
             raise KeyError(f"this state dict is not of a {type(self).__name__} with these layers; {'; '.join(told)}")
+        for name, value in state_dict.items():
+            if not isinstance(value, Tensor) and not is_array(value):
+                raise TypeError(f"a state dict holds Tensors or arrays, but {name} is a {type(value).__name__}")
         wrong = [
             f"{name} is {tuple(state_dict[name].shape)}, expected {parameter.shape}"
             for name, parameter in own.items()
@@ -153,9 +157,9 @@ class Module:
             raise ValueError(f"shapes in this state dict do not fit {type(self).__name__}: {'; '.join(wrong)}")
         for name, parameter in own.items():
             value = state_dict[name]
-            value = value.detach() if isinstance(value, Tensor) else tensor(value)
-            copied = value.to(parameter.device).data
-            parameter.data = namespace_of(copied).array(copied, dtype=parameter.dtype)
+            value = value.detach() if isinstance(value, Tensor) else Tensor(value)
+            parameter.data[...] = value.to(parameter.device).data
+            mark_written(parameter)
 
     # Printing -------------------------------------------------------------------------------------
 

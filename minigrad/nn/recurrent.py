@@ -10,6 +10,7 @@ A layer hides no state: it takes the first one and returns the last one.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -135,11 +136,11 @@ class _Kind(Module):
         x = F.as_tensor(data, name)
         if x.ndim not in ndims or x.shape[-1] != input_size:
             raise ValueError(f"{name}: expected an input {form} with D = {input_size}, got {describe(x)}")
-        dtype = next(self.parameters()).dtype
-        if x.dtype != dtype:
+        weight: Tensor = next(value for key, value in vars(self).items() if key.startswith("weight_ih"))
+        if x.dtype != weight.dtype:
             raise TypeError(
-                f"{name}: expected an input of the weights' dtype {dtype}, got {x.dtype}; "
-                f"convert it with x.to(minigrad.{dtype})"
+                f"{name}: expected an input of the weights' dtype {weight.dtype}, got {x.dtype}; "
+                f'convert it with .astype("{weight.dtype}")'
             )
         return x
 
@@ -190,7 +191,9 @@ class _LSTMKind(_Kind):
 
     def _make_weights(self, suffix: str, input_size: int, bias: bool, device: str | None, dtype: Any) -> None:
         super()._make_weights(suffix, input_size, bias, device, dtype)
-        if bias and self.forget_bias is not None:  # b_ih + b_hh of the forget gate is then exactly this
+        if self.forget_bias is not None and not bias:
+            raise ValueError(f"{type(self).__name__}: forget_bias={self.forget_bias} needs bias=True")
+        if self.forget_bias is not None:  # b_ih + b_hh of the forget gate is then exactly this
             for name, value in (("bias_ih", self.forget_bias), ("bias_hh", 0.0)):
                 forget = getattr(self, name + suffix).detach()[self.hidden_size : 2 * self.hidden_size]
                 init.constant_(forget, value)
@@ -228,6 +231,8 @@ class _Layers(_Kind):
                 raise ValueError(f"{name}: expected {what} to be a positive integer, got {size!r}")
         if not 0.0 <= dropout <= 1.0:
             raise ValueError(f"{name}: expected dropout to be a probability from 0 to 1, got {dropout}")
+        if dropout and num_layers == 1:
+            warnings.warn(f"{name}: dropout acts between layers, and there is only one", stacklevel=3)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.dropout = bias, batch_first, dropout
         for layer in range(num_layers):

@@ -27,8 +27,10 @@ class Optimizer:
         if not given:
             raise ValueError(f"{type(self).__name__}: expected at least one parameter, got none")
         groups: list[dict[str, Any]] = given if isinstance(given[0], dict) else [{"params": given}]  # type: ignore
-        self.param_groups = [defaults | group | {"params": list(group["params"])} for group in groups]
+        self.param_groups = [defaults | group | {"params": self._listed(group)} for group in groups]
         self.state: dict[int, dict[str, Any]] = {}  # by id of the parameter, which param_groups keeps alive
+        for group in self.param_groups:
+            self._check(group)
         seen: set[int] = set()
         for p in (p for group in self.param_groups for p in group["params"]):
             if not isinstance(p, Tensor):
@@ -38,6 +40,17 @@ class Optimizer:
             if id(p) in seen:
                 raise ValueError(f"{type(self).__name__}: a parameter is given more than once")
             seen.add(id(p))
+
+    def _listed(self, group: dict[str, Any]) -> list[Tensor]:
+        if "params" not in group:
+            raise ValueError(f'{type(self).__name__}: expected "params" in every group, got only {sorted(group)}')
+        return [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
+
+    def _check(self, group: dict[str, Any]) -> None:
+        """Raise ValueError if an option of a group makes no sense; all numbers must be 0 or more."""
+        for name, value in group.items():
+            if isinstance(value, (int, float)) and not value >= 0:
+                raise ValueError(f"{type(self).__name__}: expected {name} to be 0 or more, got {value}")
 
     def zero_grad(self) -> None:
         """Forget every parameter's gradient."""
@@ -57,10 +70,3 @@ class Optimizer:
 
     def _update(self, xp: ArrayNamespace, p: Array, g: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
         raise NotImplementedError
-
-
-def non_negative(optimizer: Optimizer, **options: float) -> None:
-    """Raise if an option is negative."""
-    for name, value in options.items():
-        if not value >= 0:
-            raise ValueError(f"{type(optimizer).__name__}: expected {name} to be 0 or more, got {value}")

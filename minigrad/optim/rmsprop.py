@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..backend import Array, ArrayNamespace
-from .optimizer import Optimizer, non_negative
+from .optimizer import Optimizer
 
 
 class RMSprop(Optimizer):
@@ -33,7 +33,6 @@ class RMSprop(Optimizer):
         weight_decay: float = 0.0,
         momentum: float = 0.0,
     ) -> None:
-        non_negative(self, lr=lr, alpha=alpha, eps=eps, weight_decay=weight_decay, momentum=momentum)
         options = {"alpha": alpha, "eps": eps, "weight_decay": weight_decay, "momentum": momentum}
         super().__init__(params, {"lr": lr, **options})
 
