@@ -92,6 +92,10 @@ class ArrayNamespace:
 
     # What the libraries do differently ------------------------------------------------------------
 
+    def where(self, condition: Any, x: Any, y: Any) -> Array:
+        """x where the condition holds, else y; CuPy would take nothing but an array for the condition."""
+        return self.module.where(condition if is_array(condition) else self.asarray(condition, dtype=bool), x, y)
+
     def add_at(self, out: Array, index: Any, values: Array) -> None:
         """out[index] += values, where an index that occurs twice is added twice."""
         self.module.add.at(out, index, values)

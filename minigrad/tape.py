@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from .backend import (
     Array,
     ArrayNamespace,
+    as_host_array,
     cpu,
     default_device,
     is_array,
@@ -171,7 +172,11 @@ def apply(primitive: Primitive[Result], inputs: Sequence[Any], parameters: dict[
         else:
             return apply(primitive, [_as_operand(primitive, x) for x in inputs], parameters)
 
-    xp = cpu if kind is cpu.array_type else _namespace_for(arrays)
+    if kind is None:  # numbers alone
+        xp = namespace(default_device())
+        arrays = [xp.from_host(as_host_array(x)) for x in arrays]
+    else:
+        xp = cpu if kind is cpu.array_type else namespace_of(next(a for a in arrays if type(a) is kind))
     try:
         y = (
             primitive.value(xp, arrays, **parameters)
@@ -251,14 +256,6 @@ def as_array(xp: ArrayNamespace, y: Any) -> Array:
     return y if is_array(y) else xp.asarray(y)
 
 
-def _namespace_for(arrays: list[Any]) -> ArrayNamespace:
-    """The namespace of the first array, or of the default device if there are only scalars."""
-    for a in arrays:
-        if is_array(a):
-            return namespace_of(a)
-    return namespace(default_device())
-
-
 def _as_operand(primitive: Primitive[Any], x: Any) -> Any:
     """What `apply` takes, from what users pass."""
     if type(x) is Tensor:
@@ -278,6 +275,10 @@ def _as_operand(primitive: Primitive[Any], x: Any) -> Any:
 
 def call(primitive: Primitive[Any], inputs: Sequence[Any], parameters: dict[str, Any]) -> Any:
     """`apply`, for people: a parameter may be a Tensor (the indices of `take`), and its array is used."""
+    if primitive.variadic and any(not isinstance(x, Tensor) and not is_array(x) for x in inputs):
+        raise TypeError(
+            f"{primitive.name}: expected Tensors or arrays in the list; make them with minigrad.tensor(...)"
+        )
     plain = {name: p._data if type(p) is Tensor else p for name, p in parameters.items()}
     return apply(primitive, inputs, plain)
 
@@ -331,5 +332,6 @@ def explained(
     elif isinstance(error, (TypeError, NotImplementedError)) and not expected:
         kind = type(error)
     if expected:
-        return kind(f"{primitive.name}: expected {expected}. Came: {came}{given}")
+        words = f" ({error})" if isinstance(error, TypeError) else ""
+        return kind(f"{primitive.name}: expected {expected}. Came: {came}{given}{words}")
     return kind(f"{primitive.name}: {error}. Came: {came}{given}")

@@ -264,13 +264,22 @@ class StrictGenerator:
         return StrictArray(numpy.asarray(self._generator.uniform(low, high, size)).astype(dtype))
 
 
+class _Module:
+    """The functions that minigrad takes from the library itself, because its namespace extends them."""
+
+    @staticmethod
+    def where(condition: StrictArray, x: Any, y: Any) -> StrictArray:
+        chosen: StrictArray = _call(numpy.where, condition.astype(bool, copy=False), x, y)
+        return chosen
+
+
 class StrictNamespace(ArrayNamespace):
     """NumPy's functions as CuPy has them. `reads` and `synchronizations` count what makes the host wait."""
 
     checks_indices = False
 
     def __init__(self) -> None:
-        super().__init__(numpy, StrictArray, "strict")
+        super().__init__(_Module, StrictArray, "strict")
         self.reads = 0
         self.synchronizations = 0
 
@@ -314,10 +323,6 @@ class StrictNamespace(ArrayNamespace):
     def array(self, value: Any, dtype: Any = None, copy: bool = True) -> StrictArray:
         array = self.asarray(value, dtype)
         return array.copy() if copy and array is value else array
-
-    def where(self, condition: StrictArray, x: Any, y: Any) -> StrictArray:
-        chosen: StrictArray = _call(numpy.where, condition.astype(bool, copy=False), x, y)
-        return chosen
 
     def take(self, a: StrictArray, indices: Any, axis: int | None = None, out: Any = None) -> StrictArray:
         if not isinstance(indices, (StrictArray, int)):

@@ -65,7 +65,7 @@ def test_unknown_names(name):
 # A CuPy that is missing, has no driver, or has fewer devices than were asked for
 
 
-@pytest.fixture()
+@pytest.fixture
 def forget_cuda(monkeypatch):
     """A process that has not looked for CUDA yet."""
     known = {name: xp for name, xp in backend._namespaces.items() if not name.startswith("cuda")}
@@ -92,14 +92,18 @@ def pretend(monkeypatch, count):
 
 def test_cupy_is_missing(monkeypatch, forget_cuda):
     monkeypatch.setitem(sys.modules, "cupy", None)
-    with pytest.raises(mg.DeviceError, match=r"CuPy is not installed. Install .*pip install cupy-cuda12x.*or use device"):
+    with pytest.raises(
+        mg.DeviceError, match=r"CuPy is not installed. Install .*pip install cupy-cuda12x.*or use device"
+    ):
         mg.ones(2).to("cuda")
     assert not mg.cuda_is_available()
 
 
 def test_cupy_has_no_driver(monkeypatch, forget_cuda):
     pretend(monkeypatch, RuntimeError("cudaErrorInsufficientDriver"))
-    with pytest.raises(mg.DeviceError, match=r"no usable NVIDIA driver .*cudaErrorInsufficientDriver.*Install or update"):
+    with pytest.raises(
+        mg.DeviceError, match=r"no usable NVIDIA driver .*cudaErrorInsufficientDriver.*Install or update"
+    ):
         mg.ones(2, device="cuda:0")
     assert not mg.cuda_is_available()
 
@@ -123,7 +127,7 @@ def test_the_first_device_is_called_cuda(monkeypatch, forget_cuda):
     assert mg.cuda_is_available()
 
 
-@pytest.mark.gpu()
+@pytest.mark.gpu
 def test_cuda_for_real():
     if not mg.cuda_is_available():
         pytest.skip("no CUDA device")

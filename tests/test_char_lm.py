@@ -153,7 +153,9 @@ def test_training_is_deterministic():
 def test_training_carries_the_state_and_resets_it_at_the_wrap(monkeypatch):
     model, vocabulary = small()
     seen, forward = [], CharLM.forward
-    monkeypatch.setattr(CharLM, "forward", lambda self, ids, state=None: seen.append(state) or forward(self, ids, state))
+    monkeypatch.setattr(
+        CharLM, "forward", lambda self, ids, state=None: seen.append(state) or forward(self, ids, state)
+    )
     ids = vocabulary.encode(SENTENCE * 3)[:121]  # 2 streams of 60: three chunks an epoch
     training.train(model, ids, training.Recipe(7, batch=2, seq=20), "cpu", lambda p: None)
     assert [state is None for state in seen] == [True, False, False, True, False, False, True]
@@ -171,7 +173,9 @@ def test_evaluation_reads_the_whole_text_with_its_state_carried(device):
 
 def test_an_untrained_model_is_near_uniform():
     model, vocabulary = small()
-    assert training.evaluate(model, vocabulary.encode(SENTENCE), "cpu") == pytest.approx(math.log(len(vocabulary)), rel=0.1)
+    assert training.evaluate(model, vocabulary.encode(SENTENCE), "cpu") == pytest.approx(
+        math.log(len(vocabulary)), rel=0.1
+    )
 
 
 def test_a_loss_that_is_not_a_number_stops_training():
@@ -225,14 +229,18 @@ def test_a_saved_model_comes_back(device, tmp_path, cell, embedding):
     checkpoint.save(tmp_path / "run", model, {"updates": 1})
     loaded = checkpoint.load(tmp_path / "run")
     assert loaded.options == model.options
-    assert {k: v.tolist() for k, v in loaded.state_dict().items()} == {k: v.tolist() for k, v in model.state_dict().items()}
+    assert {k: v.tolist() for k, v in loaded.state_dict().items()} == {
+        k: v.tolist() for k, v in model.state_dict().items()
+    }
 
 
 def test_a_checkpoint_for_another_cell(tmp_path):
     for cell in ("lstm", "gru"):
         checkpoint.save(tmp_path / cell, small(cell)[0], {})
     (tmp_path / "lstm" / checkpoint.DESCRIPTION).replace(tmp_path / "gru" / checkpoint.DESCRIPTION)
-    with pytest.raises(data.UserError, match="the weights of a gru model, but model.json beside it describes a lstm model"):
+    with pytest.raises(
+        data.UserError, match="the weights of a gru model, but model.json beside it describes a lstm model"
+    ):
         checkpoint.load(tmp_path / "gru")
 
 
@@ -242,7 +250,9 @@ def test_a_checkpoint_of_another_size(tmp_path):
     described = json.loads(path.read_text())
     described["model"]["hidden"] = 17
     path.write_text(json.dumps(described))
-    with pytest.raises(data.UserError, match=r"does not fit model.json beside it: shapes .*rnn.weight_hh_l0 is \(64, 16\)"):
+    with pytest.raises(
+        data.UserError, match=r"does not fit model.json beside it: shapes .*rnn.weight_hh_l0 is \(64, 16\)"
+    ):
         checkpoint.load(tmp_path)
 
 
@@ -279,7 +289,9 @@ def test_train_and_sample(tmp_path, options):
     text = tmp_path / "text.txt"
     text.write_text("ß" + SENTENCE * 30, encoding="utf-8")
     out = tmp_path / "run"
-    trained = run("train", "--data", text, "--out", out, "--hidden", 8, "--batch", 2, "--seq", 10, "--updates", 20, *options)
+    trained = run(
+        "train", "--data", text, "--out", out, "--hidden", 8, "--batch", 2, "--seq", 10, "--updates", 20, *options
+    )
     assert trained.exit_code == 0, trained.output
     assert "1,351 characters, 29 distinct, sha256" in trained.output.replace("\n", " ")
     assert "bits) per character" in trained.output
@@ -301,7 +313,10 @@ def test_errors_are_told_in_a_line(tmp_path):
         (["train", "--data", tmp_path / "none.txt"], "there is no text file"),
         (["train", "--data", tmp_path / "short.txt"], "need at least 2049"),
         (["train", "--data", tmp_path / "latin.txt"], "is not UTF-8 text"),
-        (["train", "--data", tmp_path / "short.txt", "--cell", "qrnn"], "there is no cell 'qrnn'; choose one of rnn, lstm"),
+        (
+            ["train", "--data", tmp_path / "short.txt", "--cell", "qrnn"],
+            "there is no cell 'qrnn'; choose one of rnn, lstm",
+        ),
         (["train", "--lr", "0"], "--lr must be positive"),
         (["train", "--device", "gpu"], "unknown device 'gpu'"),
         (["sample", "--run", tmp_path], "holds no trained model"),

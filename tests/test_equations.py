@@ -261,7 +261,8 @@ def test_dropout_is_between_layers_and_in_training_only(kind: str, device: str) 
     zeros = [np.zeros((1, H)) for _ in draw(kind)]
     assert_close(output[:, 0], textbook(KINDS[kind][0], second, np.zeros((T, H)), zeros)[0])
 
-    single, _ = build(kind, device, dropout=1.0)
+    with pytest.warns(UserWarning, match="dropout acts between layers, and there is only one"):
+        single, _ = build(kind, device, dropout=1.0)
     assert_close(single(on(device, X))[0], host(build(kind, device)[0](on(device, X))[0]))
 
 

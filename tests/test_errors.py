@@ -34,10 +34,18 @@ MISTAKES = {
     "split": (lambda: ones(2, 3).split(2, axis=1), ValueError, r"split: expected a number of equal sections"),
     "index": (lambda: ones(2, 3)[5], IndexError, r"getitem: expected at most 2 indices, in range .* got 5"),
     "too many indices": (lambda: ones(2)[0, 0], IndexError, r"getitem: expected at most 1 indices"),
-    "contraction": (lambda: ones(2, 3) @ ones(2, 3), ValueError, r"matmul: expected .* K is 3 in x and 2 in y; y.T fits"),
+    "contraction": (
+        lambda: ones(2, 3) @ ones(2, 3),
+        ValueError,
+        r"matmul: expected .* K is 3 in x and 2 in y; y.T fits",
+    ),
     "scalars in a product": (lambda: ones() @ ones(2), ValueError, r"matmul: .*use \* for scalars"),
     # operands
-    "a list where a tensor belongs": (lambda: mg.tanh([1.0]), TypeError, r"tanh: expected Tensors.* got list;.*tensor\("),
+    "a list where a tensor belongs": (
+        lambda: mg.tanh([1.0]),
+        TypeError,
+        r"tanh: expected Tensors.* got list;.*tensor\(",
+    ),
     "a list in arithmetic": (lambda: ones(2) + [1, 2], TypeError, r"add: expected .* got list"),
     "a string": (lambda: mg.tensor("abc"), TypeError, r"expected real numbers or booleans, got dtype"),
     "ragged lists": (lambda: mg.tensor([[1], [1, 2]]), TypeError, r"lists of equal lengths"),
@@ -84,24 +92,40 @@ MISTAKES = {
     ),
     "item of many": (lambda: ones(2).item(), ValueError, r"item\(\) needs a tensor of one entry, got shape \(2,\)"),
     # devices
-    "an unknown device": (lambda: ones(2).to("gpu:0"), mg.DeviceError, r"unknown device 'gpu:0'; expected one of 'cpu'"),
+    "an unknown device": (
+        lambda: ones(2).to("gpu:0"),
+        mg.DeviceError,
+        r"unknown device 'gpu:0'; expected one of 'cpu'",
+    ),
     "a device that is no name": (lambda: mg.ones(2, device=0.5), TypeError, r"a device is a name"),
     "a negative seed": (lambda: mg.manual_seed(-1), ValueError, r"a seed is a non-negative integer, got -1"),
     # layers
-    "Linear with the wrong width": (lambda: nn.Linear(3, 2)(ones(5, 4)), ValueError, r"linear: expected x \(\.\.\., 3\)"),
+    "Linear with the wrong width": (
+        lambda: nn.Linear(3, 2)(ones(5, 4)),
+        ValueError,
+        r"linear: expected x \(\.\.\., 3\)",
+    ),
     "Linear with another dtype": (
         lambda: nn.Linear(3, 2)(ones(5, 3, dtype=mg.float64)),
         TypeError,
         r"linear: expected x of the weight's dtype float32, got float64; convert it",
     ),
     "Embedding of floats": (lambda: nn.Embedding(3, 2)(ones(2)), TypeError, r"embedding: expected integer ids"),
-    "a list of ids": (lambda: nn.Embedding(3, 2)([0, 1]), TypeError, r"embedding: expected a Tensor or an array, got list"),
+    "a list of ids": (
+        lambda: nn.Embedding(3, 2)([0, 1]),
+        TypeError,
+        r"embedding: expected a Tensor or an array, got list",
+    ),
     "a recurrent layer with the wrong width": (
         lambda: nn.LSTM(3, 2)(ones(5, 1, 4)),
         ValueError,
         r"LSTM: expected an input \(T, N, D\) or \(T, D\) with D = 3, got \(5, 1, 4\)",
     ),
-    "a sequence without steps": (lambda: nn.GRU(3, 2)(ones(0, 1, 3)), ValueError, r"GRU: expected at least one time step"),
+    "a sequence without steps": (
+        lambda: nn.GRU(3, 2)(ones(0, 1, 3)),
+        ValueError,
+        r"GRU: expected at least one time step",
+    ),
     "one state where two belong": (
         lambda: nn.LSTM(3, 2)(ones(5, 1, 3), ones(1, 1, 2)),
         TypeError,
@@ -117,7 +141,11 @@ MISTAKES = {
         ValueError,
         r"GRU: expected one Tensor h \(1, 4, 2\) as the state, got one of shape \(1, 5, 2\)",
     ),
-    "an unknown nonlinearity": (lambda: nn.RNN(3, 2, nonlinearity="gelu"), ValueError, r'"tanh" or "relu", got \'gelu\''),
+    "an unknown nonlinearity": (
+        lambda: nn.RNN(3, 2, nonlinearity="gelu"),
+        ValueError,
+        r'"tanh" or "relu", got \'gelu\'',
+    ),
     "no layers": (lambda: nn.RNN(3, 2, num_layers=0), ValueError, r"num_layers to be a positive integer, got 0"),
     "a dropout above 1": (lambda: nn.Dropout(1.5), ValueError, r"a probability from 0 to 1, got 1.5"),
     "targets of another length": (
@@ -184,7 +212,9 @@ MIXED = {
 @pytest.mark.parametrize("operation", MIXED)
 def test_mixed_devices(operation):
     x, y = ones(2, 2), ones(2, 2, device="strict")
-    with pytest.raises(RuntimeError, match=rf"{operation}: expected tensors of one device.* on cpu.* on strict.*\.to\("):
+    with pytest.raises(
+        RuntimeError, match=rf"{operation}: expected tensors of one device.* on cpu.* on strict.*\.to\("
+    ):
         MIXED[operation](x, y)
 
 

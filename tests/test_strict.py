@@ -203,7 +203,7 @@ def test_what_still_raises() -> None:
 
 def test_where_needs_an_array_as_its_condition(x: StrictArray) -> None:
     with pytest.raises(AttributeError):
-        strict.where(True, x, x)
+        strict.module.where(True, x, x)
     with pytest.raises(AttributeError):
         strict.sum(1.0)
 

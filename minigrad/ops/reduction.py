@@ -68,8 +68,9 @@ def var(xp: XP, x: Array, *, axis: Axis = None, ddof: int = 0, keepdims: bool = 
 
 @var.derivatives
 def _(xp: XP, g: Array, y: Array, x: Array, *, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Array:
+    freedom = _count(x, axis) - ddof
     centred = x - xp.mean(x, axis=axis, keepdims=True)
-    return _with_reduced_axes(xp, g, x, axis, keepdims) * centred * (2 / (_count(x, axis) - ddof))
+    return _with_reduced_axes(xp, g, x, axis, keepdims) * centred * (2 / freedom if freedom > 0 else math.nan)
 
 
 @reduction(saves=(INPUTS, OUTPUT))

@@ -123,7 +123,14 @@ def split(xp: XP, x: Array, *, sections: int | Sequence[int], axis: int = 0) -> 
     return parts
 
 
-split.derivatives(lambda xp, g, y, x, *, sections, axis=0: xp.concatenate(g, axis=axis))
+@split.derivatives
+def _(xp: XP, g: list[Array], y: list[Array], x: Array, *, sections: int | Sequence[int], axis: int = 0) -> Array:
+    if isinstance(sections, int) or sum(part.shape[axis] for part in g) == x.shape[axis]:
+        return xp.concatenate(g, axis=axis)
+    before = (slice(None),) * (axis % x.ndim)  # indices that go back make parts that overlap
+    cuts = zip([None, *sections], [*sections, None], strict=True)
+    parts = [xp.scatter_add(p, index=(*before, slice(*cut)), shape=x.shape) for p, cut in zip(g, cuts, strict=True)]
+    return xp.sum(xp.stack(parts), axis=0)
 
 
 @shape(_cannot_stack, variadic=True)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import itertools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Optional
 
 import rich.progress
 import typer
 from rich.console import Console
+from typer import Option
 
 import minigrad as mg
 
@@ -35,98 +38,114 @@ def clear_errors() -> Iterator[None]:
 
 @app.command()
 def train(
-    text_file: Annotated[Optional[Path], typer.Option("--data", help="UTF-8 text to learn; without it, the language reference inside Python.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for the trained model.")] = RUN,
-    cell: Annotated[str, typer.Option(help="rnn, lstm or gru.")] = "lstm",
-    hidden: Annotated[int, typer.Option(help="Units in each recurrent layer.", min=1)] = 256,
-    layers: Annotated[int, typer.Option(help="Recurrent layers.", min=1)] = 1,
-    embedding: Annotated[int, typer.Option(help="Width of a character's learned vector.", min=1)] = 64,
-    one_hot: Annotated[bool, typer.Option("--one-hot", help="Feed characters as one-hot vectors instead of learned ones.")] = False,
-    dropout: Annotated[float, typer.Option(help="Probability of dropping a value between layers and before the output.", min=0, max=1)] = 0.0,
-    updates: Annotated[int, typer.Option(help="Steps of the optimizer.", min=1)] = 1200,
-    batch: Annotated[int, typer.Option(help="Streams of text read side by side.", min=1)] = 32,
-    seq: Annotated[int, typer.Option(help="Characters per chunk: how far back gradients flow.", min=1)] = 64,
-    lr: Annotated[float, typer.Option(help="Learning rate of Adam at the start; half a cosine brings it to 0.")] = 4e-3,
-    clip: Annotated[float, typer.Option(help="Largest norm of the gradient.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same model.", min=0)] = 0,
-    device: Annotated[str, typer.Option(help='"cpu", or "cuda" for a GPU.')] = "cpu",
-) -> None:  # fmt: skip
+    text_file: Annotated[
+        Optional[Path], Option("--data", help="UTF-8 text to learn; without it, the language reference inside Python.")
+    ] = None,
+    out: Annotated[Path, Option(help="Folder for the trained model.")] = RUN,
+    cell: Annotated[str, Option(help="rnn, lstm or gru.")] = "lstm",
+    hidden: Annotated[int, Option(help="Units in each recurrent layer.", min=1)] = 256,
+    layers: Annotated[int, Option(help="Recurrent layers.", min=1)] = 1,
+    embedding: Annotated[
+        Optional[int], Option(help="Width of a character's learned vector; as many as --hidden if not given.", min=1)
+    ] = None,
+    one_hot: Annotated[bool, Option("--one-hot", help="Feed characters as one-hot vectors, not learned ones.")] = False,
+    dropout: Annotated[
+        float, Option(help="Probability of dropping a value between layers and before the output.", min=0, max=1)
+    ] = 0.0,
+    updates: Annotated[int, Option(help="Steps of the optimizer.", min=1)] = 1200,
+    batch: Annotated[int, Option(help="Streams of text read side by side.", min=1)] = 32,
+    seq: Annotated[int, Option(help="Characters per chunk: how far back gradients flow.", min=1)] = 64,
+    lr: Annotated[float, Option(help="Learning rate of Adam at the start; half a cosine brings it to 0.")] = 4e-3,
+    clip: Annotated[float, Option(help="Largest norm of the gradient of all parameters together.")] = 1.0,
+    seed: Annotated[int, Option(help="The same seed gives the same model.", min=0)] = 0,
+    device: Annotated[str, Option(help='"cpu", or "cuda" for a GPU.')] = "cpu",
+) -> None:
     """Train on a text, print a sample, and save the model."""
     with clear_errors(), mg.use_device(device):
         mg.manual_seed(seed)
+        recipe = training.Recipe(updates, batch, seq, lr, clip)
         text = data.builtin_text() if text_file is None else data.read_text(text_file)
         source = "the language reference inside Python" if text_file is None else str(text_file)
         vocabulary = data.Vocabulary(text)
         ids, held_out = data.split(vocabulary.encode(text))
-        recipe = training.Recipe(updates, batch, seq, lr, clip)
-        model = CharLM(Options(vocabulary.characters, cell, hidden, layers, 0 if one_hot else embedding, dropout))
+        width = 0 if one_hot else embedding or hidden
+        model = CharLM(Options(vocabulary.characters, cell, hidden, layers, width, dropout))
+        sizes = f"{len(text):,} characters, {len(vocabulary)} distinct, sha256 {data.fingerprint(text)}"
+        say(f"text:  {source}: {sizes}")
         parameters = sum(p.size for p in model.parameters())
-        console.print(
-            f"text:  {source}: {len(text):,} characters, {len(vocabulary)} distinct, sha256 {data.fingerprint(text)}"
-        )
-        console.print(f"model: {cell} {layers} x {hidden}, {parameters:,} parameters, on {mg.default_device()}")
+        say(f"model: {cell} {layers} x {hidden}, {parameters:,} parameters, on {mg.default_device()}")
 
         started = time.perf_counter()
-        with progress_bar() as bar:
-            task = bar.add_task("training", total=updates, news="")
-
-            def report(p: training.Progress) -> None:
-                news = f"loss {in_units(p.loss)}  |gradient| {p.gradient_norm:.2f}  {p.characters_per_second:,.0f} characters/s"
-                bar.update(task, completed=p.update, news=news)
-                if not console.is_terminal and p.update % max(updates // 100 * 10, training.READ_EVERY) == 0:
-                    console.print(f"update {p.update}/{updates}  {news}", soft_wrap=True)
-
+        with progress_of(updates) as report:
             training.train(model, ids, recipe, device, report)
         seconds = time.perf_counter() - started
         loss = training.evaluate(model, held_out, device)
-        console.print(
-            f"validation: {in_units(loss)} on the last {len(held_out):,} characters, after {seconds:.0f} s of training"
-        )
-        results = {"text": source, "sha256": data.fingerprint(text), "validation_nats": loss, "updates": updates,
-                   "seconds": round(seconds, 1), "seed": seed}  # fmt: skip
+        say(f"validation: {in_units(loss)}, the last {len(held_out):,} characters, after {seconds:.0f} s of training")
+
+        results = {"text": source, "sha256": data.fingerprint(text), "validation_nats": loss,
+                   "seconds": round(seconds, 1), "seed": seed, **dataclasses.asdict(recipe)}  # fmt: skip
         checkpoint.save(out, model, results)
-        console.print(f"saved: {out}\n")
+        say(f"saved: {out}\n")
         start = "\n" if "\n" in vocabulary.characters else text[0]
         write_out(sampling.sample(model, 500, prime=start, temperature=0.7, seed=seed, device=device))
 
 
 @app.command()
 def sample(
-    run: Annotated[Path, typer.Option(help="Folder with a trained model.")] = RUN,
-    prime: Annotated[str, typer.Option(help="Text to go on from.")] = "\n",
-    length: Annotated[int, typer.Option(help="Characters to write.", min=0)] = 1000,
-    temperature: Annotated[float, typer.Option(help="0 takes the likeliest character; 1 draws as learned; above is wilder.")] = 0.7,
-    seed: Annotated[int, typer.Option(help="The same seed writes the same text.", min=0)] = 0,
-    device: Annotated[str, typer.Option(help='"cpu", or "cuda" for a GPU.')] = "cpu",
-) -> None:  # fmt: skip
+    run: Annotated[Path, Option(help="Folder with a trained model.")] = RUN,
+    prime: Annotated[str, Option(help="Text to go on from.")] = "\n",
+    length: Annotated[int, Option(help="Characters to write.", min=0)] = 1000,
+    temperature: Annotated[
+        float, Option(help="0 takes the likeliest character; 1 draws as learned; above is wilder.")
+    ] = 0.7,
+    seed: Annotated[int, Option(help="The same seed writes the same text.", min=0)] = 0,
+    device: Annotated[str, Option(help='"cpu", or "cuda" for a GPU.')] = "cpu",
+) -> None:
     """Write text with a trained model."""
     with clear_errors():
         model = checkpoint.load(run).to(device)
         drawn = sampling.sample(model, length, prime=prime, temperature=temperature, seed=seed, device=device)
-        console.print(prime.lstrip("\n"), end="", markup=False)
-        write_out(drawn)
+        write_out(itertools.chain(prime.lstrip("\n"), drawn))
 
 
-def write_out(characters: Iterator[str]) -> None:
+def write_out(characters: Iterable[str]) -> None:
     """Print characters as they come."""
     for character in characters:
         print(character, end="", flush=True)
     print()
 
 
+def say(line: str) -> None:
+    console.print(line, soft_wrap=True, markup=False)
+
+
 def in_units(nats: float) -> str:
     return f"{nats:.3f} nats ({nats / math.log(2):.3f} bits) per character"
 
 
-def progress_bar() -> rich.progress.Progress:
-    return rich.progress.Progress(
-        rich.progress.BarColumn(),
+@contextlib.contextmanager
+def progress_of(updates: int) -> Iterator[Callable[[training.Progress], None]]:
+    """A bar with the news of the last look; where there is no terminal, a line for each tenth of the way."""
+    columns = (
+        rich.progress.BarColumn(bar_width=20),
         rich.progress.MofNCompleteColumn(),
         rich.progress.TimeRemainingColumn(),
         rich.progress.TextColumn("{task.fields[news]}"),
-        console=console,
-        transient=True,
     )
+    lines = 0
+    with rich.progress.Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("training", total=updates, news="")
+
+        def report(p: training.Progress) -> None:
+            nonlocal lines
+            speed = f"{p.characters_per_second:,.0f} characters/s"
+            news = f"{in_units(p.loss)}  |gradient| {p.gradient_norm:.2f}  {speed}"
+            bar.update(task, completed=p.update, news=news)
+            if not console.is_terminal and p.update * 10 // updates > lines:
+                lines = p.update * 10 // updates
+                say(f"update {p.update}/{updates}  {news}")
+
+        yield report
 
 
 if __name__ == "__main__":

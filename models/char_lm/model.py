@@ -24,7 +24,7 @@ class Options:
     cell: str = "lstm"
     hidden: int = 256
     layers: int = 1
-    embedding: int = 64  # D; 0 means one-hot characters instead of learned vectors
+    embedding: int = 256  # D; 0 means one-hot characters instead of learned vectors
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
