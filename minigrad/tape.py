@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .backend import (
@@ -66,8 +66,6 @@ def storage_of(tensor: Tensor) -> Storage:
 
 
 Edge = Tensor | tuple["Node", int] | None
-
-
 Spec = tuple[tuple[int, ...], Any]  # shape and dtype
 
 
@@ -116,8 +114,9 @@ class _Mode(threading.local):
 mode = _Mode()
 
 
-class no_grad(contextlib.ContextDecorator):  # noqa: N801 - used like a function, as in PyTorch
-    """Inside this block, or a function decorated with it, nothing is recorded. One per thread.
+@contextlib.contextmanager
+def no_grad() -> Iterator[None]:
+    """Inside this block, or a function decorated with `@no_grad()`, nothing is recorded. One per thread.
 
     >>> import minigrad as mg
     >>> x = mg.ones(2, requires_grad=True)
@@ -125,16 +124,11 @@ class no_grad(contextlib.ContextDecorator):  # noqa: N801 - used like a function
     ...     (2 * x).requires_grad
     False
     """
-
-    def __init__(self) -> None:
-        self._before: list[bool] = []
-
-    def __enter__(self) -> None:
-        self._before.append(mode.recording)
-        mode.recording = False
-
-    def __exit__(self, *_: object) -> None:
-        mode.recording = self._before.pop()
+    before, mode.recording = mode.recording, False
+    try:
+        yield
+    finally:
+        mode.recording = before
 
 
 def is_grad_enabled() -> bool:
@@ -176,13 +170,9 @@ def apply(primitive: Primitive[Result], inputs: Sequence[Any], parameters: dict[
         xp = namespace(default_device())
         arrays = [xp.from_host(as_host_array(x)) for x in arrays]
     else:
-        xp = cpu if kind is cpu.array_type else namespace_of(next(a for a in arrays if type(a) is kind))
+        xp = cpu if kind is cpu.array_type else _one_device(primitive, inputs)
     try:
-        y = (
-            primitive.value(xp, arrays, **parameters)
-            if primitive.variadic
-            else primitive.value(xp, *arrays, **parameters)
-        )
+        y = primitive.value(xp, *([arrays] if primitive.variadic else arrays), **parameters)
     except (ValueError, IndexError, TypeError, NotImplementedError, ZeroDivisionError) as error:
         raise explained(primitive, inputs, parameters, error) from error
 
@@ -237,6 +227,14 @@ def _record(
     node.storages = storages
     for slot, y in enumerate(outputs):
         y._source = (node, slot)
+
+
+def _one_device(primitive: Primitive[Any], inputs: Sequence[Any]) -> ArrayNamespace:
+    """The namespace of all tensors among the inputs, which may be of cuda:0 or of cuda:1, but not of both."""
+    found = {namespace_of(x._data) for x in inputs if type(x) is Tensor}
+    if len(found) > 1:
+        raise mixed_devices(primitive, inputs)
+    return found.pop()
 
 
 def _shared_storage(a: Array, inputs: Sequence[Any]) -> Storage | None:

@@ -28,6 +28,7 @@ PLAN = [
     "nn.init",
     "nn.functional",
     "nn.linear",
+    "nn.cells",
     "nn.recurrent",
     "nn.clip",
     "nn.utils",

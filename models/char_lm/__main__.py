@@ -86,8 +86,9 @@ def train(
                    "seconds": round(seconds, 1), "seed": seed, **dataclasses.asdict(recipe)}  # fmt: skip
         checkpoint.save(out, model, results)
         say(f"saved: {out}\n")
-        start = "\n" if "\n" in vocabulary.characters else text[0]
-        write_out(sampling.sample(model, 500, prime=start, temperature=0.7, seed=seed, device=device))
+        opening = text.lstrip("\n").partition("\n")[0][:80] or text[0]
+        drawn = sampling.sample(model, 500, prime=opening, temperature=0.7, seed=seed, device=device)
+        write_out(itertools.chain(opening, drawn))
 
 
 @app.command()
