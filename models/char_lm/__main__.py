@@ -128,7 +128,7 @@ def in_units(nats: float) -> str:
 def progress_of(updates: int) -> Iterator[Callable[[training.Progress], None]]:
     """A bar with the news of the last look; where there is no terminal, a line for each tenth of the way."""
     columns = (
-        rich.progress.BarColumn(bar_width=20),
+        rich.progress.BarColumn(bar_width=8),
         rich.progress.MofNCompleteColumn(),
         rich.progress.TimeRemainingColumn(),
         rich.progress.TextColumn("{task.fields[news]}"),
@@ -139,8 +139,8 @@ def progress_of(updates: int) -> Iterator[Callable[[training.Progress], None]]:
 
         def report(p: training.Progress) -> None:
             nonlocal lines
-            speed = f"{p.characters_per_second:,.0f} characters/s"
-            news = f"{in_units(p.loss)}  |gradient| {p.gradient_norm:.2f}  {speed}"
+            loss = f"{p.loss:.3f} nats, {p.loss / math.log(2):.3f} bits"
+            news = f"loss {loss}  grad {p.gradient_norm:.2f}  {p.characters_per_second:,.0f} char/s"
             bar.update(task, completed=p.update, news=news)
             if not console.is_terminal and p.update * 10 // updates > lines:
                 lines = p.update * 10 // updates
