@@ -22,7 +22,6 @@ DType = Any  # NumPy's dtypes serve every backend
 
 float16, float32, float64 = numpy.float16, numpy.float32, numpy.float64
 int32, int64, bool_ = numpy.int32, numpy.int64, numpy.bool_
-newaxis = numpy.newaxis
 
 
 class DeviceError(RuntimeError):
@@ -73,6 +72,9 @@ class ArrayNamespace:
         """A context in which this device is its library's current one."""
         return contextlib.nullcontext()
 
+    def make_current(self) -> None:
+        """Have the library compute on this device from now on, in this thread."""
+
     def at(self, array: Array) -> ArrayNamespace:
         """The namespace of the device that `array`, of this array type, lies on."""
         return self
@@ -108,10 +110,10 @@ class CudaNamespace(ArrayNamespace):
 
     def __init__(self, cupy: Any, number: int) -> None:
         super().__init__(cupy, cupy.ndarray, f"cuda:{number}")
-        self._device = cupy.cuda.Device(number)
+        self.number = number
 
     def from_host(self, array: numpy.ndarray[Any, Any]) -> Array:
-        with self._device:
+        with self.activate():
             return self.module.asarray(array)
 
     def to_host(self, array: Array) -> numpy.ndarray[Any, Any]:
@@ -119,20 +121,21 @@ class CudaNamespace(ArrayNamespace):
         return host
 
     def synchronize(self) -> None:
-        self._device.synchronize()
+        self.module.cuda.Device(self.number).synchronize()
 
     def activate(self) -> contextlib.AbstractContextManager[Any]:
-        context: contextlib.AbstractContextManager[Any] = self._device
+        context: contextlib.AbstractContextManager[Any] = self.module.cuda.Device(self.number)
         return context
 
+    def make_current(self) -> None:
+        if self.module.cuda.runtime.getDevice() != self.number:
+            self.module.cuda.Device(self.number).use()
+
     def at(self, array: Array) -> ArrayNamespace:
-        device = array.device
-        if device.id != self.module.cuda.runtime.getDevice():
-            device.use()  # CuPy computes and allocates on the thread's current device
-        return namespace(f"cuda:{device.id}")
+        return self if array.device.id == self.number else namespace(f"cuda:{array.device.id}")
 
     def seed(self, seed: int) -> None:
-        with self._device:
+        with self.activate():
             self._generator = self.module.random.default_rng(seed)
 
 
@@ -333,18 +336,18 @@ def as_host_array(data: Any, dtype: DType | None = None) -> numpy.ndarray[Any, A
         array = numpy.array(data, dtype=dtype)
     except (ValueError, TypeError) as error:
         raise TypeError(f"expected numbers in (nested) lists of equal lengths, or an array: {error}") from error
-    if dtype is None and array.dtype == numpy.float64 and not _has_numpy_leaf(data):
+    if dtype is None and array.dtype == numpy.float64 and not _has_dtype(data):
         array = array.astype(numpy.float32)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"expected real numbers or booleans, got dtype {array.dtype}")
     return array
 
 
-def _has_numpy_leaf(data: Any) -> bool:
-    """Whether (nested) `data` holds a NumPy value, whose dtype is then the user's own choice."""
-    while isinstance(data, (list, tuple)) and data:
-        data = data[0]
-    return isinstance(data, (numpy.ndarray, numpy.generic))
+def _has_dtype(data: Any) -> bool:
+    """Whether (nested) `data` holds an array, a NumPy number or a Tensor: its dtype is then the user's own choice."""
+    if isinstance(data, (list, tuple)):
+        return any(_has_dtype(part) for part in data)
+    return hasattr(data, "dtype")
 
 
 def is_floating(dtype: DType) -> bool:

@@ -50,7 +50,7 @@ def tensor(data: Any, *, dtype: Any = None, device: str | None = None, requires_
             [3, 4]], dtype=int64, device='cpu')
     """
     if type(data) is Tensor:
-        data = data.data
+        device, data = device or data.device, data.data
     if is_array(data) and namespace_of(data).device != "cpu":
         source = namespace_of(data)
         target = namespace(device or source.device)
@@ -89,7 +89,7 @@ def full(
     """
     xp = _namespace(device)
     with xp.activate():
-        return _made(xp.full(shape, value, dtype=dtype), requires_grad)
+        return _made(xp.full(shape, value, dtype=dtype or float32), requires_grad)
 
 
 def arange(
@@ -117,7 +117,7 @@ def eye(n: int, m: int | None = None, *, dtype: Any = float32, device: str | Non
     """
     xp = _namespace(device)
     with xp.activate():
-        return Tensor(xp.eye(n, m, dtype=dtype))
+        return Tensor(xp.eye(n, m, dtype=dtype or float32))
 
 
 def rand(shape: Shape, *, dtype: Any = float32, device: str | None = None, requires_grad: bool = False) -> Tensor:
@@ -142,7 +142,7 @@ def _random(distribution: str, shape: Shape, dtype: Any, device: str | None, req
     xp = _namespace(device)
     with xp.activate():
         draw = getattr(xp.generator, distribution)
-        return _made(draw(shape, dtype=as_dtype(dtype).type), requires_grad)
+        return _made(draw(shape, dtype=as_dtype(dtype or float32).type), requires_grad)
 
 
 def zeros_like(x: Tensor, *, dtype: Any = None) -> Tensor:

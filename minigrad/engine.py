@@ -128,6 +128,7 @@ def _differentiate(
     if tape.last_write > node.birth:
         _check_unwritten(node)
     primitive = node.primitive
+    node.xp.make_current()
     compute, record = _readings_of(node.xp)
     xp: Any = record if create_graph else compute
     inputs = [Absent(*saved) if type(saved) is tuple else saved for saved in node.inputs]
@@ -193,6 +194,7 @@ def _leading_to(wanted: Sequence[Tensor], outputs: Sequence[Tensor]) -> Callable
     leaves = {id(x) for x in wanted if x._source is None}
     stops = {(x._source[0].birth, x._source[1]) for x in wanted if x._source}
     useful: set[int] = set()  # births of nodes with an edge that leads to a wanted tensor
+    oldest = 0 if leaves else min(birth for birth, _ in stops)  # whatever was born earlier leads to none
 
     def leads(edge: Edge) -> bool:
         if type(edge) is tuple:
@@ -203,13 +205,13 @@ def _leading_to(wanted: Sequence[Tensor], outputs: Sequence[Tensor]) -> Callable
     frontier = [x._source[0] for x in outputs if x._source]
     while frontier:
         node = frontier.pop()
-        if node.birth not in reachable:
+        if node.birth > oldest and node.birth not in reachable:
             reachable[node.birth] = node
             frontier.extend(edge[0] for edge in node.edges if type(edge) is tuple)
     for birth in sorted(reachable):  # oldest first: a node's inputs are decided before it is
         node = reachable[birth]
         if not node.edges or any(edge is not None and leads(edge) for edge in node.edges):
-            useful.add(birth)  # a freed node counts, so that the sweep says so
+            useful.add(birth)  # a freed node may have led there: it counts, and the sweep raises
     return leads
 
 
@@ -217,7 +219,8 @@ def _freed(node: Node) -> RuntimeError:
     return RuntimeError(
         f"{node.primitive.name}: this part of the graph was freed by an earlier backward pass. "
         "To go through it twice, pass retain_graph=True the first time. In truncated backpropagation "
-        "through time, detach the state you carried: state = minigrad.detach(state)"
+        "through time, detach the state you carried: state = minigrad.detach(state). What was computed here "
+        "and is only a number from now on, detach too"
     )
 
 
@@ -293,7 +296,7 @@ def backward(
     seeds = _seeds([tensor], [gradient], create_graph, "backward")
     retain = create_graph if retain_graph is None else retain_graph
     for leaf, cotangent, owned in sweep([tensor], seeds, None, create_graph=create_graph, retain_graph=retain):
-        found = cotangent if create_graph else _own(leaf, cotangent, owned)
+        found = _recorded_copy(leaf, cotangent) if create_graph else _own(leaf, cotangent, owned)
         leaf.grad = found if leaf.grad is None else leaf.grad + found
 
 
@@ -343,15 +346,29 @@ def grad(
     retain = create_graph if retain_graph is None else retain_graph
     results: list[Tensor | None] = []
     found = sweep(outputs, seeds, inputs, create_graph=create_graph, retain_graph=retain)
+    given: set[int] = set()  # arrays handed out already: an input may be named twice
     for i, (x, cotangent, owned) in enumerate(found):
         if cotangent is None and not allow_unused:
             raise RuntimeError(
                 f"grad: the outputs do not depend on inputs[{i}], {describe(x)}; "
                 "pass allow_unused=True to get None for it"
             )
-        results.append(cotangent if create_graph or cotangent is None else _own(x, cotangent, owned))
+        if create_graph or cotangent is None:
+            results.append(cotangent)
+        else:
+            results.append(_own(x, cotangent, owned and id(cotangent) not in given))
+            given.add(id(cotangent))
     return tuple(results)
 
 
 def _own(x: Tensor, cotangent: Array, owned: bool) -> Tensor:
     return Tensor(owned_array(namespace_of(x._data), cotangent, owned, x._data.shape))
+
+
+def _recorded_copy(x: Tensor, cotangent: Tensor) -> Tensor:
+    """A recorded cotangent with memory of its own, at the same place in the graph."""
+    if cotangent._source is None and cotangent._requires_grad:  # the caller's own leaf
+        return cotangent * 1
+    copy = _own(x, cotangent._data, False)
+    copy._requires_grad, copy._source = cotangent._requires_grad, cotangent._source
+    return copy

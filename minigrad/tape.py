@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .backend import (
@@ -104,18 +104,20 @@ last_write = 0
 def mark_written(tensor: Tensor) -> None:
     """Note that the memory of `tensor` has new contents: a sweep that still needs the old ones will raise."""
     global last_write
-    storage_of(tensor).written = last_write = next(_clock)
+    storage_of(tensor).written = now = next(_clock)
+    last_write = max(last_write, now)  # another thread may have written later
 
 
 class _Mode(threading.local):
-    recording = True
+    def __init__(self) -> None:
+        self.recording = True
+        self.outside: list[bool] = []  # what to go back to, for each block of no_grad we are in
 
 
 mode = _Mode()
 
 
-@contextlib.contextmanager
-def no_grad() -> Iterator[None]:
+class no_grad(contextlib.ContextDecorator):  # noqa: N801 - used like a function, as in PyTorch
     """Inside this block, or a function decorated with `@no_grad()`, nothing is recorded. One per thread.
 
     >>> import minigrad as mg
@@ -124,11 +126,13 @@ def no_grad() -> Iterator[None]:
     ...     (2 * x).requires_grad
     False
     """
-    before, mode.recording = mode.recording, False
-    try:
-        yield
-    finally:
-        mode.recording = before
+
+    def __enter__(self) -> None:
+        mode.outside.append(mode.recording)
+        mode.recording = False
+
+    def __exit__(self, *_: object) -> None:
+        mode.recording = mode.outside.pop()
 
 
 def is_grad_enabled() -> bool:
@@ -181,6 +185,8 @@ def apply(primitive: Primitive[Result], inputs: Sequence[Any], parameters: dict[
     for a in y if primitive.multiple else (y,):
         if type(a) is not kind:
             a = as_array(xp, a)
+        if recorded and a.dtype.kind != "f":
+            recorded = False  # converted to integers: no gradient flows through
         fresh = a.base is None and a is not arrays[0]
         outputs.append(Tensor(a, recorded, None if fresh else _shared_storage(a, inputs)))
     if recorded:
@@ -198,19 +204,19 @@ def _record(
     outputs: list[Tensor],
 ) -> None:
     """Make the node of one application and hang its outputs on it."""
-    edges: list[Edge] = []
+    edges: list[Edge] = [(x._source or x) if type(x) is Tensor and x._requires_grad else None for x in inputs]
+    saves = primitive.saves_inputs * len(inputs) if primitive.variadic else primitive.saves_inputs
+    if primitive.saves_for_other:
+        saves = (edges[1] is not None, edges[0] is not None)
     saved: list[Any] = []
     storages: list[Storage | None] = []
-    saves = primitive.saves_inputs * len(inputs) if primitive.variadic else primitive.saves_inputs
     for x, array, save in zip(inputs, arrays, saves, strict=True):
         if type(x) is not Tensor:  # a Python scalar
-            edges.append(None)
             saved.append(x)
             storages.append(None)
-            continue
-        edges.append((x._source or x) if x._requires_grad else None)
-        saved.append(array if save else (array.shape, array.dtype))
-        storages.append(storage_of(x) if save else None)
+        else:
+            saved.append(array if save else (array.shape, array.dtype))
+            storages.append(storage_of(x) if save else None)
 
     node = Node()
     node.birth = next(_clock)
@@ -234,7 +240,9 @@ def _one_device(primitive: Primitive[Any], inputs: Sequence[Any]) -> ArrayNamesp
     found = {namespace_of(x._data) for x in inputs if type(x) is Tensor}
     if len(found) > 1:
         raise mixed_devices(primitive, inputs)
-    return found.pop()
+    (xp,) = found
+    xp.make_current()
+    return xp
 
 
 def _shared_storage(a: Array, inputs: Sequence[Any]) -> Storage | None:
@@ -277,8 +285,18 @@ def call(primitive: Primitive[Any], inputs: Sequence[Any], parameters: dict[str,
         raise TypeError(
             f"{primitive.name}: expected Tensors or arrays in the list; make them with minigrad.tensor(...)"
         )
-    plain = {name: p._data if type(p) is Tensor else p for name, p in parameters.items()}
-    return apply(primitive, inputs, plain)
+    return apply(primitive, inputs, {name: _plain(primitive, name, p) for name, p in parameters.items()})
+
+
+def _plain(primitive: Primitive[Any], name: str, parameter: Any) -> Any:
+    if type(parameter) is not Tensor:
+        return parameter
+    if parameter._requires_grad:
+        raise TypeError(
+            f"{primitive.name}: {name} is a parameter, through which no gradient flows, but the Tensor given for it "
+            "needs one. Use an operation that has it as an input (maximum and minimum for clip), or detach it"
+        )
+    return parameter._data.copy()  # what is written to the Tensor later must not change the derivative
 
 
 Primitive.dispatch = staticmethod(call)

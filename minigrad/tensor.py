@@ -35,7 +35,10 @@ class Methods:
 
     @property
     def data(self) -> Array:
-        """The raw array. Assigning another makes a backward pass that still needs the old one raise."""
+        """The raw array. Assigning another makes a backward pass that still needs the old one raise.
+
+        Assign an array of the tensor's own: that two tensors share memory in this way, nobody notices.
+        """
         return self._data
 
     @data.setter
@@ -44,8 +47,8 @@ class Methods:
             raise TypeError(
                 f".data is an array (of NumPy or CuPy), got {type(array).__name__}; assign t.data of a Tensor t"
             )
-        self._data = array
         mark_written(self)
+        self._data, self._storage = array, None  # other memory: what shared the old goes on without this tensor
 
     @property
     def requires_grad(self) -> bool:
@@ -182,6 +185,8 @@ class Methods:
 
     def astype(self, dtype: Any) -> Tensor:
         """This tensor with another dtype; itself if it has it already."""
+        if dtype is None:
+            raise TypeError("astype: expected a dtype such as minigrad.float32, got None")
         dtype = as_dtype(dtype)
         if dtype == self.dtype:
             return cast(Tensor, self)
@@ -211,6 +216,11 @@ class Methods:
                 "with minigrad.no_grad(): x[...] = value"
             )
         if type(value) is Tensor:
+            if value._requires_grad and mode.recording:
+                raise RuntimeError(
+                    "x[...] = value with a value that needs a gradient: writing is not recorded, the gradient would be "
+                    "lost. Build x with minigrad.where, stack or concatenate, or write value.detach()"
+                )
             if type(value._data) is not type(self._data):
                 raise RuntimeError(
                     f"x[...] = value: expected one device, got x {describe(self)}, value {describe(value)}"
@@ -220,9 +230,12 @@ class Methods:
         mark_written(self)
 
     def __iter__(self) -> Iterator[Tensor]:
+        if not self.shape:
+            raise TypeError("a 0-d tensor has nothing to iterate over")
         return iter(self.unstack())
 
     def take(self, indices: Any, axis: int | None = None) -> Tensor:
+        """The slices at integer indices along an axis; see `minigrad.take`."""
         return take(cast(Tensor, self), indices, axis)
 
     # Shapes ---------------------------------------------------------------------------------------
@@ -252,10 +265,12 @@ class Methods:
     # Reductions -----------------------------------------------------------------------------------
 
     def var(self, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
+        """The variance, Σ (x - mean x)² / (n - ddof)."""
         return apply(reduction.var, (self,), {"axis": axis, "ddof": ddof, "keepdims": keepdims})
 
     def clip(self, min: float | None = None, max: float | None = None) -> Tensor:
-        return apply(elementwise.clip, (self,), {"min": min, "max": max})
+        """The entries, those below min as min, those above max as max."""
+        return elementwise.clip(self, min=min, max=max)
 
     if TYPE_CHECKING:  # made from the tables below
 
@@ -300,9 +315,13 @@ class Methods:
         return apply(elementwise.power, (self, other), _NOTHING)
 
     def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
+        if other is None:
+            return NotImplemented  # so that `x == None` is False, and `x in [None, x]` works
         return apply(elementwise.equal, (self, other), _NOTHING)
 
     def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
+        if other is None:
+            return NotImplemented
         return apply(elementwise.not_equal, (self, other), _NOTHING)
 
     __hash__ = object.__hash__
@@ -348,21 +367,24 @@ def _reduction(primitive: Any) -> Any:
     return lambda x, axis=None, keepdims=False: apply(primitive, (x,), {"axis": axis, "keepdims": keepdims})
 
 
-def _give_methods(methods: dict[str, Any]) -> None:
-    for name, method in methods.items():
-        if getattr(method, "__name__", "") == "<lambda>":
-            method.__name__, method.__qualname__ = name, f"Tensor.{name}"
-        setattr(Tensor, name, method)
+def _give(name: str, method: Any, doc: str | None) -> None:
+    method.__name__, method.__qualname__, method.__doc__ = name, f"Tensor.{name}", doc
+    setattr(Tensor, name, method)
 
+
+for _name, _primitive in OPERATORS.items():
+    _give(f"__{_name}__", _operator(_primitive), _primitive.__doc__)
+    if _name not in ("lt", "le", "gt", "ge"):  # Python reflects these itself
+        _give(f"__r{_name}__", _reflected(_primitive), _primitive.__doc__)
+for _name, _primitive in UNARY.items():
+    _give(_name, _unary(_primitive), _primitive.__doc__)
+for _name, _primitive in REDUCTIONS.items():
+    _give(_name, _reduction(_primitive), _primitive.__doc__)
 
 _of_any_class = {*vars(type("", (), {})), "__annotations__", "__hash__"}
-_own_methods = {name: method for name, method in vars(Methods).items() if name not in _of_any_class}
-_reflectable = {k: v for k, v in OPERATORS.items() if k not in ("lt", "le", "gt", "ge")}
-_give_methods({f"__{name}__": _operator(primitive) for name, primitive in OPERATORS.items()})
-_give_methods({f"__r{name}__": _reflected(primitive) for name, primitive in _reflectable.items()})
-_give_methods({name: _unary(primitive) for name, primitive in UNARY.items()})
-_give_methods({name: _reduction(primitive) for name, primitive in REDUCTIONS.items()})
-_give_methods(_own_methods)
+for _name, _method in vars(Methods).items():
+    if _name not in _of_any_class:
+        setattr(Tensor, _name, _method)
 
 
 # Functions that need more than their primitive ----------------------------------------------------
@@ -380,7 +402,7 @@ def as_index(x: Tensor, key: Any) -> Any:
                 f"getitem: expected an index on the device of x, {describe(x)}, got {describe(Tensor(key))}; "
                 "move one with .to(device)"
             )
-        return key
+        return key.copy()  # what is written to it later must not change the derivative
     if isinstance(key, list):
         host = cpu.asarray(key)
         return namespace_of(x._data).from_host(host.astype(int) if not host.size else host)
@@ -400,6 +422,7 @@ def take(x: Tensor, indices: Any, axis: int | None = None) -> Tensor:
     >>> mg.take(mg.tensor([[1.0, 2.0], [3.0, 4.0]]), [1, 1], axis=0).tolist()
     [[3.0, 4.0], [3.0, 4.0]]
     """
+    x = x if type(x) is Tensor else Tensor(x)
     if isinstance(indices, (int, tuple)) and not isinstance(indices, bool):
         indices = cpu.asarray(indices)
     else:

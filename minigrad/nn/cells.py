@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from ..backend import is_array
 from ..creation import zeros
 from ..ops.elementwise import relu, sigmoid, tanh
 from ..ops.shape import split
@@ -93,7 +94,7 @@ def gru_reset_before(x: Tensor, h: Tensor, hh: Recurrent) -> Tensor:
 # What the three have in common --------------------------------------------------------------------
 
 
-class Kind(Module):
+class RecurrentBase(Module):
     """A cell, how many gates it has, and what its state is; shared by the layers and the single cells."""
 
     gates: int
@@ -149,6 +150,7 @@ class Kind(Module):
             return [zeros(shape, dtype=like.dtype, device=like.device) for _ in range(1 + self.has_memory)]
         form = f"a pair (h, c) of Tensors {shape}" if self.has_memory else f"one Tensor h {shape}"
         parts = list(state) if isinstance(state, (tuple, list)) else [state]
+        parts = [Tensor(part) if is_array(part) else part for part in parts]
         is_pair = isinstance(state, (tuple, list))
         if is_pair != self.has_memory or len(parts) != 1 + self.has_memory or any(type(s) is not Tensor for s in parts):
             came = [describe(s) if type(s) is Tensor else type(s).__name__ for s in parts]
@@ -166,7 +168,7 @@ class Kind(Module):
         return tuple(parts) if self.has_memory else parts[0]
 
 
-class RNNKind(Kind):
+class RNNBase(RecurrentBase):
     gates = 1
     nonlinearity: str
 
@@ -179,7 +181,7 @@ class RNNKind(Kind):
         self.nonlinearity = nonlinearity
 
 
-class LSTMKind(Kind):
+class LSTMBase(RecurrentBase):
     gates = 4
     has_memory = True
     forget_bias: float | None
@@ -197,7 +199,7 @@ class LSTMKind(Kind):
                 init.constant_(forget, value)
 
 
-class GRUKind(Kind):
+class GRUBase(RecurrentBase):
     gates = 3
     reset_after: bool
 
@@ -212,7 +214,7 @@ class GRUKind(Kind):
 # Single steps -------------------------------------------------------------------------------------
 
 
-class _Cell(Kind):
+class _Cell(RecurrentBase):
     """One time step of one layer."""
 
     def __init__(self, input_size: int, hidden_size: int, bias: bool, device: str | None, dtype: Any) -> None:
@@ -230,7 +232,7 @@ class _Cell(Kind):
         return f"{self.input_size}, {self.hidden_size}"
 
 
-class RNNCell(RNNKind, _Cell):
+class RNNCell(RNNBase, _Cell):
     """One step of an RNN: h' = tanh(W_ih x + b_ih + W_hh h + b_hh), or relu.          x (N, D), h (N, H)
 
     >>> import minigrad as mg
@@ -253,7 +255,7 @@ class RNNCell(RNNKind, _Cell):
         super().__init__(input_size, hidden_size, bias, device, dtype)
 
 
-class LSTMCell(LSTMKind, _Cell):
+class LSTMCell(LSTMBase, _Cell):
     """One step of an LSTM, (x, (h, c)) -> (h, c); the equations are those of `lstm`.          x (N, D), h and c (N, H)
 
     >>> import minigrad as mg
@@ -277,7 +279,7 @@ class LSTMCell(LSTMKind, _Cell):
         super().__init__(input_size, hidden_size, bias, device, dtype)
 
 
-class GRUCell(GRUKind, _Cell):
+class GRUCell(GRUBase, _Cell):
     """One step of a GRU; the equations are those of `gru`, or of `gru_reset_before`.          x (N, D), h (N, H)
 
     >>> import minigrad as mg

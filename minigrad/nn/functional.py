@@ -161,6 +161,7 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     >>> dropout(mg.ones(3), 0.5, training=False).tolist()
     [1.0, 1.0, 1.0]
     """
+    x = as_tensor(x, "dropout")
     if not 0.0 <= p <= 1.0:
         raise ValueError(f"dropout: expected a probability from 0 to 1, got {p}")
     if not training or p == 0.0:
@@ -169,4 +170,4 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
         return x * 0.0
     xp = namespace_of(x.data)
     kept = xp.generator.random(x.shape, dtype=float32) >= p
-    return x * Tensor(kept.astype(x.dtype) * xp.asarray(1.0 / (1.0 - p), dtype=x.dtype))
+    return x * Tensor(kept.astype(x.dtype) * (1.0 / (1.0 - p)))

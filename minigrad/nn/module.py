@@ -65,10 +65,15 @@ class Module:
             )
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """This module and all below it, each with its dotted name."""
+        """This module and all below it, each with its dotted name; a shared one at each of its places."""
+        yield from self._walk(prefix, ())
+
+    def _walk(self, prefix: str, above: tuple[Module, ...]) -> Iterator[tuple[str, Module]]:
+        if any(self is module for module in above):
+            raise ValueError(f"{type(above[0]).__name__} contains itself, as its {prefix}; a module cannot")
         yield prefix, self
         for name, child in self.named_children():
-            yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
+            yield from child._walk(f"{prefix}.{name}" if prefix else name, (*above, self))
 
     def _named_occurrences(self) -> Iterator[tuple[str, Tensor]]:
         """Every place at which a parameter stands; a shared one more than once."""

@@ -13,10 +13,10 @@ from typing import Any
 from ..ops.shape import stack, unstack
 from ..tape import Tensor
 from . import functional as F
-from .cells import GRUKind, Kind, LSTMKind, RNNKind
+from .cells import GRUBase, LSTMBase, RecurrentBase, RNNBase
 
 
-class _Layers(Kind):
+class _Layers(RecurrentBase):
     """L layers over a whole sequence."""
 
     def __init__(
@@ -106,7 +106,7 @@ class _Layers(Kind):
         return ", ".join(parts + [f"{k}={own[k]!r}" for k, usual in ordinary.items() if k in own and own[k] != usual])
 
 
-class RNN(RNNKind, _Layers):
+class RNN(RNNBase, _Layers):
     """The Elman network over a sequence: h_t = tanh(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh), or relu.
 
     Shapes: x (T, N, D), state h (L, N, H), output (T, N, H); see `forward`.
@@ -143,7 +143,7 @@ class RNN(RNNKind, _Layers):
         super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, device, dtype)
 
 
-class LSTM(LSTMKind, _Layers):
+class LSTM(LSTMBase, _Layers):
     """Long short-term memory over a sequence; its equations are those of the cell, `lstm`.
 
     Shapes: x (T, N, D), state (h, c) of (L, N, H) each, output (T, N, H); see `forward`.
@@ -180,7 +180,7 @@ class LSTM(LSTMKind, _Layers):
         super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, device, dtype)
 
 
-class GRU(GRUKind, _Layers):
+class GRU(GRUBase, _Layers):
     """Gated recurrent units over a sequence; the equations are those of `gru`, or of `gru_reset_before`.
 
     Shapes: x (T, N, D), state h (L, N, H), output (T, N, H); see `forward`.

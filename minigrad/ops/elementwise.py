@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..backend import Array, DType, namespace
-from .primitive import INPUTS, OUTPUT, Domain, elementwise
+from .primitive import INPUTS, OTHER, OUTPUT, Domain, elementwise
 
 XP = Any
 
@@ -45,7 +45,7 @@ subtract.derivatives(
 )
 
 
-@elementwise(saves=INPUTS)
+@elementwise(saves=OTHER)
 def multiply(xp: XP, x: Array, y: Array) -> Array:
     """out = x y           ∂out/∂x = y, ∂out/∂y = x"""
     return xp.multiply(x, y)

@@ -35,9 +35,11 @@ Result = TypeVar("Result")  # a Tensor, or a list of them
 Shape = tuple[int, ...]
 ShapeRule = Callable[..., str | None]
 
-# What forward keeps for backward: the output, all inputs, some inputs by name, or nothing.
+# What forward keeps for backward: the output, all inputs, some inputs by name, or nothing. OTHER is for a
+# product of two: each input is kept only if the other needs a gradient, whose derivative alone reads it.
 OUTPUT: Final = "the output"
 INPUTS: Final = "all inputs"
+OTHER: Final = "the other input"
 NOTHING: Final = ""
 
 
@@ -129,6 +131,9 @@ class Primitive(Generic[Result]):
         self.inputs = tuple(a.name for a in arguments if a.kind is not a.KEYWORD_ONLY)
         self.parameters = tuple(a.name for a in arguments if a.kind is a.KEYWORD_ONLY)
         self.saves_output, self.saves_inputs = self._what_is_saved(saves)
+        self.saves_for_other = OTHER in saves
+        if self.saves_for_other and len(self.inputs) != 2:
+            raise ValueError(f"{self.name} saves each input for the other, but has the inputs {self.inputs}")
         if multiple and self.saves_output:
             raise ValueError(f"{self.name} has several outputs; they cannot be saved")
         per_input = domain if isinstance(domain, list) else [domain] * len(self.inputs)
@@ -136,10 +141,11 @@ class Primitive(Generic[Result]):
 
     def _what_is_saved(self, saves: str | tuple[str, ...]) -> tuple[bool, tuple[bool, ...]]:
         named = (saves,) if isinstance(saves, str) else saves
-        unknown = set(named) - {OUTPUT, INPUTS, NOTHING, *self.inputs}
+        unknown = set(named) - {OUTPUT, INPUTS, OTHER, NOTHING, *self.inputs}
         if unknown:
             raise ValueError(f"{self.name} saves {sorted(unknown)}, but its inputs are {list(self.inputs)}")
-        return OUTPUT in named, tuple(INPUTS in named or name in named for name in self.inputs)
+        every = INPUTS in named or OTHER in named
+        return OUTPUT in named, tuple(every or name in named for name in self.inputs)
 
     def derivatives(self, *vjps: Callable[..., Any] | None) -> None:
         """Give the derivative formulas, one per input, in the order of the inputs."""
@@ -154,13 +160,10 @@ class Primitive(Generic[Result]):
                 raise TypeError(f"{self.name}{self.__signature__} got {len(args)} positional arguments")
             parameters |= dict(zip(self.parameters, rest, strict=False))
         if len(inputs) < len(self.inputs):
-            self._bind_named_inputs(inputs, parameters)
+            missing = ", ".join(self.inputs[len(inputs) :])
+            raise TypeError(f"{self.name}{self.__signature__} needs {missing}; inputs are positional")
         result: Result = Primitive.dispatch(self, list(inputs[0]) if self.variadic else inputs, parameters)
         return result
-
-    def _bind_named_inputs(self, inputs: tuple[Any, ...], parameters: dict[str, Any]) -> None:
-        missing = self.inputs[len(inputs) :]
-        raise TypeError(f"{self.name}{self.__signature__} needs {', '.join(missing)}; inputs are positional")
 
     def __repr__(self) -> str:
         return f"<primitive {self.name}{self.__signature__}>"
@@ -271,7 +274,7 @@ def contraction(explain_shapes: ShapeRule) -> Decorator:
     """A primitive that multiplies and sums over shared axes."""
 
     def decorate(value: Callable[..., Any]) -> Primitive[Any]:
-        return register(Primitive(value, "contraction", saves=INPUTS, domain=EVERYWHERE, explain_shapes=explain_shapes))
+        return register(Primitive(value, "contraction", saves=OTHER, domain=EVERYWHERE, explain_shapes=explain_shapes))
 
     return decorate
 

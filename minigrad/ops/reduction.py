@@ -85,7 +85,7 @@ def logsumexp(xp: XP, x: Array, *, axis: Axis = None, keepdims: bool = False) ->
 @logsumexp.derivatives
 def _(xp: XP, g: Array, y: Array, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     g, y = (_with_reduced_axes(xp, a, x, axis, keepdims) for a in (g, y))
-    return g * xp.exp(x - y)
+    return g * xp.exp(x - xp.where(y == -math.inf, 0, y))  # where every x is -∞, so is y, and nothing depends on x
 
 
 # The largest and the smallest ---------------------------------------------------------------------

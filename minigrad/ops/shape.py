@@ -78,7 +78,7 @@ expand_dims.derivatives(lambda xp, g, y, x, *, axis: xp.reshape(g, shape=x.shape
 def _cannot_concatenate(*xs: Shape, axis: int = 0) -> str:
     if not xs:
         return "at least one array to concatenate, got none"
-    return f"arrays that agree on every axis but {axis}, got {_list(xs)}"
+    return f"an axis, and arrays that agree on all others; got axis {axis} and {_list(xs)}"
 
 
 def _cannot_stack(*xs: Shape, axis: int = 0) -> str:
@@ -105,6 +105,8 @@ def _cannot_unstack(x: Shape, *, axis: int = 0) -> str:
 @shape(_cannot_concatenate, variadic=True)
 def concatenate(xp: XP, xs: Sequence[Array], *, axis: int = 0) -> Array:
     """y = the arrays xs one after the other along `axis`          its adjoint is split"""
+    if axis is None:
+        raise ValueError("an axis is needed; flatten with reshape(-1) first")
     return xp.concatenate(xs, axis)
 
 

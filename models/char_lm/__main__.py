@@ -11,10 +11,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Optional
 
-import rich.progress
-import typer
-from rich.console import Console
-from typer import Option
+try:
+    import rich.progress
+    import typer
+    from rich.console import Console
+    from typer import Option
+except ImportError as error:
+    raise SystemExit(f"{error}. This program needs minigrad's extra: pip install -e '.[models]'") from error
 
 import minigrad as mg
 
@@ -32,7 +35,7 @@ def clear_errors() -> Iterator[None]:
     try:
         yield
     except (data.UserError, mg.DeviceError, OSError, ImportError) as error:
-        Console(stderr=True, highlight=False).print(f"[red]error:[/red] {error}", soft_wrap=True)
+        Console(stderr=True, highlight=False).print(f"error: {error}", soft_wrap=True, markup=False)
         raise typer.Exit(1) from error
 
 
@@ -75,6 +78,7 @@ def train(
         parameters = sum(p.size for p in model.parameters())
         say(f"model: {cell} {layers} x {hidden}, {parameters:,} parameters, on {mg.default_device()}")
 
+        out.mkdir(parents=True, exist_ok=True)  # now: nothing must be in the way once the model is trained
         started = time.perf_counter()
         with progress_of(updates) as report:
             training.train(model, ids, recipe, device, report)
@@ -94,7 +98,7 @@ def train(
 @app.command()
 def sample(
     run: Annotated[Path, Option(help="Folder with a trained model.")] = RUN,
-    prime: Annotated[str, Option(help="Text to go on from.")] = "\n",
+    prime: Annotated[Optional[str], Option(help="Text to go on from; without it, a new line or any character.")] = None,
     length: Annotated[int, Option(help="Characters to write.", min=0)] = 1000,
     temperature: Annotated[
         float, Option(help="0 takes the likeliest character; 1 draws as learned; above is wilder.")
@@ -105,8 +109,10 @@ def sample(
     """Write text with a trained model."""
     with clear_errors():
         model = checkpoint.load(run).to(device)
-        drawn = sampling.sample(model, length, prime=prime, temperature=temperature, seed=seed, device=device)
-        write_out(itertools.chain(prime.lstrip("\n"), drawn))
+        known = model.options.vocabulary
+        start = prime if prime is not None else "\n" if "\n" in known else known[0]
+        drawn = sampling.sample(model, length, prime=start, temperature=temperature, seed=seed, device=device)
+        write_out(itertools.chain(prime or "", drawn))
 
 
 def write_out(characters: Iterable[str]) -> None:
