@@ -306,6 +306,13 @@ def test_train_and_sample(tmp_path, options):
     assert run("sample", "--run", out, "--prime", "ß", "--length", 40).output == first.output
 
 
+def test_sampling_without_a_prime(tmp_path):
+    (tmp_path / "text.txt").write_text(SENTENCE * 30)  # no new line in it
+    options = ["--hidden", 8, "--batch", 2, "--seq", 10, "--updates", 1]
+    assert run("train", "--data", tmp_path / "text.txt", "--out", tmp_path / "run", *options).exit_code == 0
+    assert len(run("sample", "--run", tmp_path / "run", "--length", 20).output) == 21
+
+
 def test_errors_are_told_in_a_line(tmp_path):
     (tmp_path / "short.txt").write_text("too short")
     (tmp_path / "latin.txt").write_bytes(b"\xe9" * 5000)
@@ -317,6 +324,8 @@ def test_errors_are_told_in_a_line(tmp_path):
             ["train", "--data", tmp_path / "short.txt", "--cell", "qrnn"],
             "there is no cell 'qrnn'; choose one of rnn, lstm",
         ),
+        (["train", "--data", "[/none].txt"], "there is no text file [/none].txt"),
+        (["train", "--updates", "1", "--out", tmp_path / "short.txt"], "short.txt"),
         (["train", "--lr", "0"], "--lr must be positive"),
         (["train", "--device", "gpu"], "unknown device 'gpu'"),
         (["sample", "--run", tmp_path], "holds no trained model"),

@@ -28,7 +28,17 @@ MISTAKES = {
     "concatenate": (
         lambda: mg.concatenate([ones(2, 3), ones(2, 2)]),
         ValueError,
-        r"concatenate: expected arrays that agree on every axis but 0",
+        r"concatenate: expected an axis, and arrays that agree on all others; got axis 0 and",
+    ),
+    "concatenate without an axis": (
+        lambda: mg.concatenate([ones(2), ones(2)], axis=None),
+        ValueError,
+        r"concatenate: expected an axis.* got axis None",
+    ),
+    "numbers in a list of tensors": (
+        lambda: mg.stack([ones(), 1.0]),
+        TypeError,
+        r"stack: expected Tensors or arrays in the list",
     ),
     "stack": (lambda: mg.stack([ones(2), ones(3)]), ValueError, r"stack: expected arrays of one shape"),
     "split": (lambda: ones(2, 3).split(2, axis=1), ValueError, r"split: expected a number of equal sections"),
@@ -85,11 +95,23 @@ MISTAKES = {
         RuntimeError,
         r"never changed in place. Write x = minigrad.where\(mask, value, x\)",
     ),
+    "writing what needs a gradient": (
+        lambda: ones(2).__setitem__(0, ones(requires_grad=True)),
+        RuntimeError,
+        r"the gradient would be lost. Build x with minigrad.where, stack",
+    ),
+    "a parameter that needs a gradient": (
+        lambda: ones(2).clip(ones(requires_grad=True)),
+        TypeError,
+        r"clip: min is a parameter.*maximum and minimum for clip.*or detach it",
+    ),
     "numpy of a tensor that needs a gradient": (
         lambda: ones(2, requires_grad=True).numpy(),
         TypeError,
         r"use x.detach\(\).numpy\(\)",
     ),
+    "astype of no dtype": (lambda: ones(2).to(None), TypeError, r"astype: expected a dtype such as"),
+    "iterating over a 0-d tensor": (lambda: list(ones()), TypeError, r"a 0-d tensor has nothing to iterate over"),
     "item of many": (lambda: ones(2).item(), ValueError, r"item\(\) needs a tensor of one entry, got shape \(2,\)"),
     # devices
     "an unknown device": (

@@ -122,8 +122,11 @@ assert state == (numpy.random.get_state()[1].tolist(), random.getstate())
 
 
 def test_models_use_only_the_public_minigrad():
-    public = {"minigrad", "minigrad.nn", "minigrad.optim", "minigrad.io", "minigrad.testing", "minigrad.nn.functional"}
+    public = {"minigrad": minigrad, "minigrad.nn": minigrad.nn}
     for path in (PACKAGE.parent / "models").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("minigrad"):
+            if isinstance(node, ast.Import):
+                assert not any(alias.name.startswith("minigrad.") for alias in node.names), path.name
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "minigrad":
                 assert node.module in public, f"{path.name} imports from {node.module}"
+                assert {alias.name for alias in node.names} <= set(public[node.module].__all__), path.name

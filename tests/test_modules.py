@@ -95,6 +95,14 @@ def test_module_list():
         layers(1)
 
 
+def test_a_module_inside_itself():
+    parent, child = nn.ModuleList(), nn.ModuleList()
+    child.parent = parent
+    parent.append(child)
+    with pytest.raises(ValueError, match=r"ModuleList contains itself, as its 0.parent"):
+        list(parent.parameters())
+
+
 # First values -------------------------------------------------------------------------------------
 
 
@@ -180,6 +188,28 @@ def test_cross_entropy_of_nothing_is_nan(device):
     assert F.cross_entropy(mg.zeros((2, 3)), mg.tensor([-100, 1]), reduction="sum").item() == pytest.approx(math.log(3))
 
 
+def test_dropout_gradients(device):
+    def drop(x):
+        mg.manual_seed(0)  # the same mask every time
+        return F.dropout(x, 0.4)
+
+    x = float64(4, 5)
+    assert gradcheck(drop, x)
+    assert gradgradcheck(drop, x)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_float32_stays_float32(device, reduction):
+    x = mg.randn((3, 4), requires_grad=True)
+    model = nn.Sequential(nn.Linear(4, 5), nn.Dropout(0.5), nn.Tanh(), nn.Linear(5, 4))
+    rnn = nn.LSTM(4, 4)
+    y = rnn(model(x))[0]
+    loss = F.cross_entropy(F.softmax(y), mg.tensor([0, 1, -100]), reduction=reduction)
+    assert {y.dtype, loss.dtype} == {np.dtype("float32")}
+    loss.sum().backward()
+    assert {p.grad.dtype for p in [x, *model.parameters(), *rnn.parameters()]} == {np.dtype("float32")}
+
+
 def test_cross_entropy_of_large_logits(device):
     logits = mg.tensor([[1e4, 0.0], [-1e4, 0.0]], requires_grad=True)
     loss = F.cross_entropy(logits, mg.tensor([0, 0]))
@@ -216,3 +246,6 @@ def test_numpy_arrays_are_accepted_where_data_are():
     assert nn.Embedding(2, 4)(ids).shape == (2, 4)
     assert nn.RNN(3, 4)(x)[0].shape == (2, 4)
     assert nn.CrossEntropyLoss()(x, ids).shape == ()
+    assert nn.RNN(3, 4)(x, np.zeros((1, 4), dtype=np.float32))[1].shape == (1, 4)
+    assert F.dropout(x, 0.5).shape == (2, 3)
+    assert mg.take(x, [0], 1).shape == (2, 1)

@@ -27,6 +27,7 @@ def test_repr_shows_values_dtype_device_gradient_and_operation(device):
         (np.float64(2.0), "float64"),
         (np.ones(2), "float64"),
         ([np.float64(1.0)], "float64"),
+        ([mg.ones(2, dtype=mg.float64), [0.0, 1.0]], "float64"),
         (np.ones(2, dtype=np.int32), "int32"),
         (np.array([True]), "bool"),
     ],
@@ -45,7 +46,21 @@ def test_tensor_copies(device):
     assert y.tolist() == [1.0, 1.0]
 
 
+def test_a_tensor_is_copied_where_it_lies(device):
+    x = mg.ones(2)
+    with mg.use_device("cpu"):
+        assert mg.tensor(x).device == x.device
+        assert mg.tensor(x, device="cpu").device == "cpu"
+
+
 def test_creation(device):
+    for default in (
+        mg.zeros(2, dtype=None),
+        mg.full(2, 0.5, dtype=None),
+        mg.rand(2, dtype=None),
+        mg.eye(2, dtype=None),
+    ):
+        assert default.dtype == mg.float32
     assert mg.zeros((2, 0)).shape == (2, 0)
     assert mg.ones(3).tolist() == [1.0, 1.0, 1.0]
     assert mg.full((2,), 2.5).tolist() == [2.5, 2.5]
@@ -111,6 +126,7 @@ def test_python_protocols(device):
     assert int(x[1, 1]) == 4
     assert bool(mg.tensor(True))
     assert len({x, x, x[0]}) == 2  # tensors are told apart by identity
+    assert (x == None, x != None) == (False, True)  # noqa: E711
     with pytest.raises(TypeError, match="0-d tensor has no length"):
         len(x[0, 0])
 
