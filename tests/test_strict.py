@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 
 import minigrad as mg
+from minigrad import nn, optim
 from minigrad.backend import ArrayNamespace, is_array, namespace_of
+from minigrad.nn import functional as F
 from minigrad.ops import registry
 
 from .strict import KEYWORDS, MISSING, StrictArray, strict
@@ -282,13 +284,30 @@ def test_arrays_can_be_copied(x: StrictArray) -> None:
     assert strict.to_host(twin)[1, 1] == 4.0
 
 
-def test_training_reads_nothing() -> None:
-    """A forward and a backward pass, and the second derivative, without the host once waiting for the device."""
+@pytest.mark.parametrize("cell", [nn.RNN, nn.LSTM, nn.GRU])
+def test_training_reads_nothing(cell: type[nn.RNN]) -> None:
+    """A whole training step of a character model, without the host once waiting for the device."""
+    with mg.use_device("strict"):
+        embedding, rnn, output = nn.Embedding(7, 3), cell(3, 5, 2, dropout=0.1), nn.Linear(5, 7)
+        model = nn.ModuleList([embedding, rnn, nn.Dropout(0.2), output])
+        optimizer = optim.Adam(model.parameters())
+        ids, targets, state = mg.tensor([[1, 2], [3, 4]]), mg.tensor([3, 4, 5, 6]), None
+        before = strict.reads, strict.synchronizations
+        for _ in range(2):
+            h, state = rnn(embedding(ids), mg.detach(state))
+            loss = F.cross_entropy(output(model[2](h)).reshape(4, 7), targets)
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+        assert (strict.reads, strict.synchronizations) == before
+
+
+def test_gradients_of_gradients_read_nothing() -> None:
     with mg.use_device("strict"):
         x, w = mg.randn((4, 3)), mg.randn((3, 2), requires_grad=True)
         before = strict.reads, strict.synchronizations
-        loss = mg.logsumexp((x @ w).tanh(), axis=1).mean()
-        (g,) = mg.grad(loss, w, create_graph=True)
+        (g,) = mg.grad(mg.logsumexp((x @ w).tanh(), axis=1).mean(), w, create_graph=True)
         (g * g).sum().backward()
         assert (strict.reads, strict.synchronizations) == before
 

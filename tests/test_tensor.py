@@ -54,13 +54,8 @@ def test_a_tensor_is_copied_where_it_lies(device):
 
 
 def test_creation(device):
-    for default in (
-        mg.zeros(2, dtype=None),
-        mg.full(2, 0.5, dtype=None),
-        mg.rand(2, dtype=None),
-        mg.eye(2, dtype=None),
-    ):
-        assert default.dtype == mg.float32
+    for make in (mg.zeros, mg.rand, mg.eye, lambda n, dtype: mg.full(n, 0.5, dtype=dtype)):
+        assert make(2, dtype=None).dtype == mg.float32
     assert mg.zeros((2, 0)).shape == (2, 0)
     assert mg.ones(3).tolist() == [1.0, 1.0, 1.0]
     assert mg.full((2,), 2.5).tolist() == [2.5, 2.5]
