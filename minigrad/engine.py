@@ -194,7 +194,7 @@ def _leading_to(wanted: Sequence[Tensor], outputs: Sequence[Tensor]) -> Callable
     leaves = {id(x) for x in wanted if x._source is None}
     stops = {(x._source[0].birth, x._source[1]) for x in wanted if x._source}
     useful: set[int] = set()  # births of nodes with an edge that leads to a wanted tensor
-    oldest = 0 if leaves else min(birth for birth, _ in stops)  # whatever was born earlier leads to none
+    oldest = 0 if leaves else min((birth for birth, _ in stops), default=0)  # whatever was born earlier leads to none
 
     def leads(edge: Edge) -> bool:
         if type(edge) is tuple:

@@ -9,6 +9,7 @@ reference counting frees a graph as soon as nobody can reach it.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import itertools
 import threading
 from collections.abc import Sequence
@@ -127,6 +128,11 @@ class no_grad(contextlib.ContextDecorator):  # noqa: N801 - used like a function
     False
     """
 
+    def __call__(self, function: Any) -> Any:
+        if inspect.isgeneratorfunction(function):
+            raise TypeError("no_grad cannot decorate a generator, which runs later; write `with no_grad():` inside it")
+        return super().__call__(function)
+
     def __enter__(self) -> None:
         mode.outside.append(mode.recording)
         mode.recording = False
@@ -177,7 +183,7 @@ def apply(primitive: Primitive[Result], inputs: Sequence[Any], parameters: dict[
         xp = cpu if kind is cpu.array_type else _one_device(primitive, inputs)
     try:
         y = primitive.value(xp, *([arrays] if primitive.variadic else arrays), **parameters)
-    except (ValueError, IndexError, TypeError, NotImplementedError, ZeroDivisionError) as error:
+    except (ValueError, IndexError, TypeError, AttributeError, NotImplementedError, ZeroDivisionError) as error:
         raise explained(primitive, inputs, parameters, error) from error
 
     recorded = bool(needs_grad and mode.recording and primitive.vjps)
@@ -272,7 +278,7 @@ def _as_operand(primitive: Primitive[Any], x: Any) -> Any:
     if isinstance(x, (bool, int, float)):
         return int(x) if isinstance(x, int) else float(x)
     if is_array(x):
-        return Tensor(x)
+        return Tensor(x.copy())  # the caller may go on to fill the array with something else
     raise TypeError(
         f"{primitive.name}: expected Tensors, arrays or numbers, got {type(x).__name__}; "
         "make a Tensor of it with minigrad.tensor(...)"
@@ -345,7 +351,7 @@ def explained(
     kind: type[Exception] = ValueError
     if isinstance(error, IndexError) and not isinstance(error, ValueError):  # AxisError is both
         kind = IndexError
-    elif isinstance(error, (TypeError, NotImplementedError)) and not expected:
+    elif isinstance(error, (TypeError, AttributeError, NotImplementedError)) and not expected:
         kind = type(error)
     if expected:
         words = f" ({error})" if isinstance(error, TypeError) else ""

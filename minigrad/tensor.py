@@ -47,6 +47,8 @@ class Methods:
             raise TypeError(
                 f".data is an array (of NumPy or CuPy), got {type(array).__name__}; assign t.data of a Tensor t"
             )
+        if self._requires_grad and not is_floating(array.dtype):
+            raise TypeError(_no_gradient_for(array.dtype))
         mark_written(self)
         self._data, self._storage = array, None  # other memory: what shared the old goes on without this tensor
 
@@ -107,7 +109,7 @@ class Methods:
     def __repr__(self) -> str:
         host = namespace_of(self._data).to_host(self._data)
         parts = [
-            cpu.array2string(host, separator=", ", prefix="tensor("),
+            cpu.array2string(host, separator=", ", prefix="tensor(") if host.size else f"[], shape={self.shape}",
             f"dtype={self.dtype}",
             f"device={self.device!r}",
         ]
@@ -151,6 +153,9 @@ class Methods:
     def tolist(self) -> Any:
         """The entries as (nested lists of) Python numbers; waits for the device."""
         return namespace_of(self._data).to_host(self._data).tolist()
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else repr(self)
 
     def __float__(self) -> float:
         return float(self.item())
@@ -237,6 +242,16 @@ class Methods:
     def take(self, indices: Any, axis: int | None = None) -> Tensor:
         """The slices at integer indices along an axis; see `minigrad.take`."""
         return take(cast(Tensor, self), indices, axis)
+
+    def _update_in_place(self, *_: Any) -> Any:
+        if self._requires_grad and self._source is None and not mode.recording:
+            raise RuntimeError(
+                "x -= y makes a new tensor and leaves x as it was, which for a leaf that needs a gradient is hardly "
+                "meant. To change it under no_grad, write x[...] = x - y"
+            )
+        return NotImplemented  # so that Python goes on to x = x - y
+
+    __iadd__ = __isub__ = __imul__ = __itruediv__ = _update_in_place
 
     # Shapes ---------------------------------------------------------------------------------------
 

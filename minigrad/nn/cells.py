@@ -20,7 +20,7 @@ from ..tape import Tensor, describe
 from . import functional as F
 from . import init
 from .linear import empty_parameter
-from .module import Module
+from .module import Module, check_sizes
 
 
 class Recurrent(NamedTuple):
@@ -218,6 +218,7 @@ class _Cell(RecurrentBase):
     """One time step of one layer."""
 
     def __init__(self, input_size: int, hidden_size: int, bias: bool, device: str | None, dtype: Any) -> None:
+        check_sizes(self, input_size=input_size, hidden_size=hidden_size)
         self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
         self._make_weights("", input_size, bias, device, dtype)
 

@@ -17,11 +17,11 @@ __all__ = [
 
 
 def as_tensor(x: Any, what: str) -> Tensor:
-    """Data as a Tensor: Tensors as they are, NumPy arrays wrapped; lists raise."""
+    """Data as a Tensor: Tensors as they are, NumPy arrays copied; lists raise."""
     if isinstance(x, Tensor):
         return x
     if is_array(x):
-        return Tensor(x)
+        return Tensor(x.copy())
     raise TypeError(
         f"{what}: expected a Tensor or an array, got {type(x).__name__}; make one with minigrad.tensor(...)"
     )

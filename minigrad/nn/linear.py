@@ -10,7 +10,7 @@ from ..creation import zeros
 from ..tape import Tensor
 from . import functional as F
 from . import init
-from .module import Module, Parameter
+from .module import Module, Parameter, check_sizes
 
 
 def empty_parameter(*shape: int, dtype: Any = None, device: str | None = None) -> Tensor:
@@ -32,8 +32,9 @@ class Linear(Module):
     def __init__(
         self, in_features: int, out_features: int, bias: bool = True, device: str | None = None, dtype: Any = None
     ) -> None:
+        check_sizes(self, in_features=in_features, out_features=out_features)
         self.in_features, self.out_features = in_features, out_features
-        bound = 1.0 / math.sqrt(in_features) if in_features else 0.0
+        bound = 1.0 / math.sqrt(in_features)
         self.weight = init.uniform_(
             empty_parameter(out_features, in_features, dtype=dtype, device=device), -bound, bound
         )
@@ -60,6 +61,7 @@ class Embedding(Module):
     """
 
     def __init__(self, num_embeddings: int, embedding_dim: int, device: str | None = None, dtype: Any = None) -> None:
+        check_sizes(self, num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.weight = init.normal_(empty_parameter(num_embeddings, embedding_dim, dtype=dtype, device=device))
 

@@ -53,16 +53,11 @@ class Module:
         for name, value in vars(self).items():
             if isinstance(value, Module):
                 yield name, value
-            elif isinstance(value, (list, tuple, dict)):
-                self._refuse_hidden(name, value)
-
-    def _refuse_hidden(self, name: str, value: Any) -> None:
-        parts = value.values() if isinstance(value, dict) else value
-        if any(isinstance(p, Module) or (isinstance(p, Tensor) and p.is_parameter) for p in parts):
-            raise TypeError(
-                f"{type(self).__name__}.{name} is a {type(value).__name__} that holds modules or parameters, which "
-                f"would not be found there. Write self.{name} = nn.ModuleList(...), or make each one an attribute"
-            )
+            elif isinstance(value, (list, tuple, set, dict)) and _holds_modules(value):
+                raise TypeError(
+                    f"{type(self).__name__}.{name} is a {type(value).__name__} that holds modules or parameters, which "
+                    f"would not be found there. Write self.{name} = nn.ModuleList(...), or make each one an attribute"
+                )
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """This module and all below it, each with its dotted name; a shared one at each of its places."""
@@ -177,6 +172,19 @@ class Module:
         if not children:
             return f"{type(self).__name__}({self.extra_repr()})"
         return f"{type(self).__name__}({self.extra_repr()}\n  " + "\n  ".join(children) + "\n)"
+
+
+def _holds_modules(value: Any) -> bool:
+    if isinstance(value, (list, tuple, set, dict)):
+        return any(_holds_modules(part) for part in (value.values() if isinstance(value, dict) else value))
+    return isinstance(value, Module) or (isinstance(value, Tensor) and value.is_parameter)
+
+
+def check_sizes(owner: object, **sizes: Any) -> None:
+    """Raise ValueError if one of the sizes of a layer is no positive integer."""
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not hasattr(size, "__index__") or size < 1:
+            raise ValueError(f"{type(owner).__name__}: expected {name} to be a positive integer, got {size!r}")
 
 
 class ModuleList(Module):

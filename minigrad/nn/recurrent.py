@@ -14,6 +14,7 @@ from ..ops.shape import stack, unstack
 from ..tape import Tensor
 from . import functional as F
 from .cells import GRUBase, LSTMBase, RecurrentBase, RNNBase
+from .module import check_sizes
 
 
 class _Layers(RecurrentBase):
@@ -31,9 +32,7 @@ class _Layers(RecurrentBase):
         dtype: Any,
     ) -> None:
         name = type(self).__name__
-        for what, size in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
-            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-                raise ValueError(f"{name}: expected {what} to be a positive integer, got {size!r}")
+        check_sizes(self, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
         if not 0.0 <= dropout <= 1.0:
             raise ValueError(f"{name}: expected dropout to be a probability from 0 to 1, got {dropout}")
         if dropout and num_layers == 1:

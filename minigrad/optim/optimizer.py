@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ..backend import Array, ArrayNamespace, namespace_of
+from ..backend import Array, ArrayNamespace, namespace_of, python_scalar
 from ..tape import Tensor, mark_written
 
 
@@ -22,6 +22,11 @@ class Optimizer:
         if isinstance(params, Tensor):
             raise TypeError(
                 f"{type(self).__name__}: expected an iterable of parameters, got one Tensor; write [parameter]"
+            )
+        if not isinstance(params, Iterable):
+            raise TypeError(
+                f"{type(self).__name__}: expected an iterable of parameters, got {type(params).__name__}; "
+                "of a module, pass module.parameters()"
             )
         given = list(params)
         if not given:
@@ -48,6 +53,9 @@ class Optimizer:
 
     def _check(self, group: dict[str, Any]) -> None:
         """Raise ValueError if an option of a group makes no sense; all numbers must be 0 or more."""
+        group["lr"] = python_scalar(group["lr"])
+        if not isinstance(group["lr"], (int, float)):
+            raise TypeError(f"{type(self).__name__}: expected lr to be a number, got {type(group['lr']).__name__}")
         for name, value in group.items():
             if isinstance(value, (int, float)) and not value >= 0:
                 raise ValueError(f"{type(self).__name__}: expected {name} to be 0 or more, got {value}")

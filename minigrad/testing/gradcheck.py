@@ -105,7 +105,11 @@ def _checked_inputs(inputs: Tensor | Sequence[Any], caller: str) -> list[Any]:
 
 
 def _outputs(ys: Any) -> list[Tensor]:
-    return list(ys) if isinstance(ys, (list, tuple)) else [ys]
+    outputs = list(ys) if isinstance(ys, (list, tuple)) else [ys]
+    for y in outputs:
+        if not isinstance(y, Tensor):
+            raise TypeError(f"gradcheck: expected a function that gives Tensors, got {type(y).__name__} from it")
+    return outputs
 
 
 def _weights(y: Tensor, k: int) -> Tensor:

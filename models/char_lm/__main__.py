@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import itertools
 import math
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ try:
     from typer import Option
 except ImportError as error:
     raise SystemExit(f"{error}. This program needs minigrad's extra: pip install -e '.[models]'") from error
+
+import numpy as np
 
 import minigrad as mg
 
@@ -34,6 +37,8 @@ def clear_errors() -> Iterator[None]:
     """What the user can put right is told in a line, without a traceback."""
     try:
         yield
+    except BrokenPipeError:  # whoever read the output has had enough; typer ends quietly
+        raise
     except (data.UserError, mg.DeviceError, OSError, ImportError) as error:
         Console(stderr=True, highlight=False).print(f"error: {error}", soft_wrap=True, markup=False)
         raise typer.Exit(1) from error
@@ -78,12 +83,14 @@ def train(
         parameters = sum(p.size for p in model.parameters())
         say(f"model: {cell} {layers} x {hidden}, {parameters:,} parameters, on {mg.default_device()}")
 
-        out.mkdir(parents=True, exist_ok=True)  # now: nothing must be in the way once the model is trained
+        checkpoint.prepare(out)
         started = time.perf_counter()
-        with progress_of(updates) as report:
+        with progress_of(updates) as report, np.errstate(all="ignore"):  # a loss that is no number stops it
             training.train(model, ids, recipe, device, report)
         seconds = time.perf_counter() - started
         loss = training.evaluate(model, held_out, device)
+        if not math.isfinite(loss):
+            raise data.UserError(f"the validation loss is {loss}, so nothing was saved; try a smaller --lr or --clip")
         say(f"validation: {in_units(loss)}, the last {len(held_out):,} characters, after {seconds:.0f} s of training")
 
         results = {"text": source, "sha256": data.fingerprint(text), "validation_nats": loss,
@@ -116,7 +123,9 @@ def sample(
 
 
 def write_out(characters: Iterable[str]) -> None:
-    """Print characters as they come."""
+    """Print characters as they come, in other words where the terminal cannot show one."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
     for character in characters:
         print(character, end="", flush=True)
     print()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,21 @@ from .model import CharLM, Options
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 
 
+def prepare(folder: Path) -> None:
+    """Make the folder and see that it can be written to: nothing must be in the way once a model is trained."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"the model cannot be saved in {folder}: {error.strerror}; name another folder with --out"
+        ) from error
+
+
 def save(folder: Path, model: CharLM, results: dict[str, Any]) -> None:
     """Write the model, and what is known about its training, into a folder, which is made if need be."""
-    folder.mkdir(parents=True, exist_ok=True)
+    prepare(folder)
     mg.io.save(folder / WEIGHTS, model.state_dict(), {"program": "char_lm", "cell": model.options.cell})
     described = {"model": dataclasses.asdict(model.options), "training": results}
     (folder / DESCRIPTION).write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

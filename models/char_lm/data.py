@@ -21,15 +21,16 @@ class UserError(ValueError):
 
 def read_text(path: Path) -> str:
     """The text of a UTF-8 file."""
-    if not path.is_file():
-        raise UserError(f"there is no text file {path}")
+    if not path.exists() or path.is_dir():
+        raise UserError(f"{path} is a folder, not a text file" if path.is_dir() else f"there is no text file {path}")
     raw = path.read_bytes()
     try:
-        text = raw.decode("utf-8")
+        text = raw.decode("utf-8-sig")  # without the mark that some editors put first
     except UnicodeDecodeError as error:
         raise UserError(
             f"{path} is not UTF-8 text: byte 0x{raw[error.start]:02x} at offset {error.start} cannot be decoded. "
-            f"Convert it first, for example: iconv -f latin1 -t utf-8 {path.name} > utf8.txt"
+            "If it is text in another encoding, convert it first, for example from Latin-1 with "
+            f"iconv -f latin1 -t utf-8 {path.name} > utf8.txt"
         ) from error
     if not text:
         raise UserError(f"{path} is empty: there is nothing to learn from")
@@ -108,8 +109,9 @@ class Streams:
         length = (len(ids) - 1) // streams // steps * steps
         if length < steps:
             raise UserError(
-                f"the training text has {len(ids)} characters, but {streams} streams of {steps} steps need at least "
-                f"{streams * steps + 1}. Use a longer text, or smaller --batch or --seq"
+                f"the training text (what is left when validation has its share) has {len(ids)} characters, but "
+                f"{streams} streams of {steps} steps need at least {streams * steps + 1}. Use a longer text, or "
+                "smaller --batch or --seq"
             )
         self.steps = steps
         self.chunks = length // steps

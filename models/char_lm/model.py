@@ -30,6 +30,15 @@ class Options:
     def __post_init__(self) -> None:
         if self.cell not in CELLS:
             raise UserError(f"there is no cell {self.cell!r}; choose one of {', '.join(CELLS)}")
+        for name, least in (("hidden", 1), ("layers", 1), ("embedding", 0)):
+            size = getattr(self, name)
+            if not isinstance(size, int) or size < least:
+                raise UserError(f"{name} must be an integer of at least {least}, got {size!r}")
+        if not isinstance(self.dropout, (int, float)) or not 0 <= self.dropout <= 1:
+            raise UserError(f"dropout must be a probability from 0 to 1, got {self.dropout!r}")
+        characters = self.vocabulary
+        if not isinstance(characters, str) or not characters or sorted(set(characters)) != list(characters):
+            raise UserError(f"the vocabulary must be text of distinct characters in order, got {characters!r:.60}")
 
 
 class CharLM(nn.Module):

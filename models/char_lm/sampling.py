@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -22,7 +23,7 @@ def sample(
             surprising; 0 always takes the likeliest character.
         seed: the same seed draws the same text.
     """
-    if not temperature >= 0:
+    if not 0 <= temperature < math.inf:
         raise UserError(f"the temperature must be 0 or more, got {temperature}")
     if length < 0:
         raise UserError(f"the length must be 0 or more, got {length}")
@@ -53,6 +54,9 @@ def _draw(
 
 
 def _choose(logits: np.ndarray, temperature: float, random: np.random.Generator) -> int:
+    if not np.isfinite(logits).all():
+        raise UserError("the model gives no numbers any more; its training must have diverged. Train again, for "
+                        "example with a smaller --lr")  # fmt: skip
     if temperature == 0:
         return int(np.argmax(logits))
     scaled = logits.astype(np.float64) / temperature

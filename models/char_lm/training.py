@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name in ("updates", "batch", "seq", "lr", "clip"):
-            if not getattr(self, name) > 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise UserError(f"--{name} must be positive, got {getattr(self, name)}")
 
 
