@@ -91,6 +91,10 @@ def test_reading_files(tmp_path):
     (tmp_path / "latin.txt").write_bytes("naïve".encode("latin-1"))
     with pytest.raises(data.UserError, match="not UTF-8 text: byte 0xef at offset 2 .*iconv -f latin1"):
         data.read_text(tmp_path / "latin.txt")
+    (tmp_path / "marked.txt").write_bytes(b"\xef\xbb\xbfabc")
+    assert data.read_text(tmp_path / "marked.txt") == "abc"
+    with pytest.raises(data.UserError, match=r"is a folder, not a text file"):
+        data.read_text(tmp_path)
     (tmp_path / "empty.txt").touch()
     with pytest.raises(data.UserError, match=r"empty.txt is empty"):
         data.read_text(tmp_path / "empty.txt")
@@ -263,6 +267,23 @@ def test_a_checkpoint_of_another_size(tmp_path):
         (checkpoint.DESCRIPTION, b"{}", "does not describe a char_lm model: 'model'"),
         (checkpoint.DESCRIPTION, b"[]", "does not describe a char_lm model"),
         (checkpoint.DESCRIPTION, b'{"model": {"vocabulary": "ab", "cell": "qrnn"}}', "there is no cell 'qrnn'"),
+        (
+            checkpoint.DESCRIPTION,
+            b'{"model": {"vocabulary": "ab", "hidden": "x"}}',
+            "hidden must be an integer of at le",
+        ),
+        (
+            checkpoint.DESCRIPTION,
+            b'{"model": {"vocabulary": "ab", "layers": 0}}',
+            "layers must be an integer of at least",
+        ),
+        (checkpoint.DESCRIPTION, b'{"model": {"vocabulary": "ab", "dropout": 7}}', "dropout must be a probability"),
+        (
+            checkpoint.DESCRIPTION,
+            b'{"model": {"vocabulary": "aa"}}',
+            "the vocabulary must be text of distinct characters",
+        ),
+        (checkpoint.DESCRIPTION, b'{"model": {"vocabulary": 5}}', "the vocabulary must be text of distinct characters"),
         (checkpoint.WEIGHTS, b"", "not a whole safetensors file"),
         (checkpoint.WEIGHTS, b"\x80\x04pickle", "not a whole safetensors file"),
     ],
@@ -306,6 +327,22 @@ def test_train_and_sample(tmp_path, options):
     assert run("sample", "--run", out, "--prime", "ß", "--length", 40).output == first.output
 
 
+def test_a_model_that_diverged_is_not_saved(tmp_path):
+    (tmp_path / "text.txt").write_text(SENTENCE * 30)
+    options = ["--hidden", 8, "--batch", 2, "--seq", 10, "--updates", 1, "--lr", 1e38]
+    result = run("train", "--data", tmp_path / "text.txt", "--out", tmp_path / "run", *options)
+    assert result.exit_code == 1
+    assert "the validation loss is nan, so nothing was saved; try a smaller --lr" in result.output
+    assert not list((tmp_path / "run").iterdir())
+
+
+def test_a_model_without_numbers_says_so():
+    model, _ = small()
+    nn.init.constant_(model.output.bias, math.nan)
+    with pytest.raises(data.UserError, match=r"its training must have diverged"):
+        list(sampling.sample(model, 3, prime="a"))
+
+
 def test_sampling_without_a_prime(tmp_path):
     (tmp_path / "text.txt").write_text(SENTENCE * 30)  # no new line in it
     options = ["--hidden", 8, "--batch", 2, "--seq", 10, "--updates", 1]
@@ -325,7 +362,7 @@ def test_errors_are_told_in_a_line(tmp_path):
             "there is no cell 'qrnn'; choose one of rnn, lstm",
         ),
         (["train", "--data", "[/none].txt"], "there is no text file [/none].txt"),
-        (["train", "--updates", "1", "--out", tmp_path / "short.txt"], "short.txt"),
+        (["train", "--updates", "1", "--out", tmp_path / "short.txt"], "name another folder with --out"),
         (["train", "--lr", "0"], "--lr must be positive"),
         (["train", "--device", "gpu"], "unknown device 'gpu'"),
         (["sample", "--run", tmp_path], "holds no trained model"),

@@ -125,6 +125,10 @@ def test_grad_skips_what_leads_nowhere(device):
     assert w.grad.item() == pytest.approx(np.exp(2.0))
 
 
+def test_grad_of_nothing(device):
+    assert mg.grad(leaf(1.0).sum(), []) == ()
+
+
 def test_grad_stops_at_its_inputs(device):
     """What lies behind an intermediate result is not looked at, even if it was freed."""
     x = leaf(3.0)

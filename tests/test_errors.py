@@ -8,6 +8,10 @@ from minigrad import nn
 from minigrad.nn import functional as F
 
 
+def generator():
+    yield 1
+
+
 def ones(*shape, **options):
     return mg.ones(shape, **options)
 
@@ -49,6 +53,7 @@ MISTAKES = {
         ValueError,
         r"matmul: expected .* K is 3 in x and 2 in y; y.T fits",
     ),
+    "a number in a product": (lambda: 2 @ ones(2), ValueError, r"matmul: .*use \* for scalars"),
     "scalars in a product": (lambda: ones() @ ones(2), ValueError, r"matmul: .*use \* for scalars"),
     # operands
     "a list where a tensor belongs": (
@@ -104,6 +109,21 @@ MISTAKES = {
         lambda: ones(2).clip(ones(requires_grad=True)),
         TypeError,
         r"clip: min is a parameter.*maximum and minimum for clip.*or detach it",
+    ),
+    "an update in place that would be lost": (
+        mg.no_grad()(lambda: ones(2, requires_grad=True).__isub__(1.0)),
+        RuntimeError,
+        r"makes a new tensor and leaves x as it was.*write x\[...\] = x - y",
+    ),
+    "a generator without gradients": (
+        lambda: mg.no_grad()(generator),
+        TypeError,
+        r"no_grad cannot decorate a generator.*inside it",
+    ),
+    "integers as data of what needs a gradient": (
+        lambda: setattr(ones(2, requires_grad=True), "data", mg.tensor([1, 2]).data),
+        TypeError,
+        r"only floating-point tensors have gradients, got int64",
     ),
     "numpy of a tensor that needs a gradient": (
         lambda: ones(2, requires_grad=True).numpy(),
@@ -167,6 +187,12 @@ MISTAKES = {
         lambda: nn.RNN(3, 2, nonlinearity="gelu"),
         ValueError,
         r'"tanh" or "relu", got \'gelu\'',
+    ),
+    "a cell without units": (lambda: nn.GRUCell(3, 0), ValueError, r"GRUCell: expected hidden_size to be a positive"),
+    "a negative width": (
+        lambda: nn.Linear(-1, 2),
+        ValueError,
+        r"Linear: expected in_features to be a positive integer",
     ),
     "no layers": (lambda: nn.RNN(3, 2, num_layers=0), ValueError, r"num_layers to be a positive integer, got 0"),
     "a dropout above 1": (lambda: nn.Dropout(1.5), ValueError, r"a probability from 0 to 1, got 1.5"),
@@ -265,6 +291,14 @@ def test_hidden_modules_are_refused():
 
     with pytest.raises(TypeError, match=r"Model.layers is a list that holds modules.*self.layers = nn.ModuleList"):
         list(Model().parameters())
+
+
+@pytest.mark.parametrize("wrap", [tuple, lambda a: {"a": a}, lambda a: [a], lambda a: set(a)])
+def test_modules_hidden_deeper_are_refused(wrap):
+    model = nn.Module()
+    model.layers = wrap([nn.Linear(1, 1)])
+    with pytest.raises(TypeError, match=r"Module.layers is a \w+ that holds modules"):
+        list(model.parameters())
 
 
 def test_a_derivative_that_uses_what_was_not_saved():

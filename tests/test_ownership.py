@@ -183,6 +183,17 @@ def test_writing_to_an_index_changes_nothing(device, pick):
     assert w.grad.tolist() == [[1.0], [1.0], [0.0]]
 
 
+def test_a_buffer_that_is_filled_again_changes_nothing():
+    buffer, model = np.ones((1, 2), dtype=np.float32), nn.Linear(2, 1)
+    x = mg.ones(2, requires_grad=True)
+    y, z = model(buffer).sum(), (x * buffer).sum()
+    buffer[:] = 7.0
+    y.backward()
+    z.backward()
+    assert model.weight.grad.tolist() == [[1.0, 1.0]]
+    assert x.grad.tolist() == [1.0, 1.0]
+
+
 def test_a_write_between_the_orders_is_noticed(device):
     x = leaf(1.0, 2.0)
     y = mg.tanh(x)

@@ -13,6 +13,8 @@ def test_repr_shows_values_dtype_device_gradient_and_operation(device):
     x = mg.tensor([[1.0, 2.0]], requires_grad=True)
     assert repr(x) == f"tensor([[1., 2.]], dtype=float32, device='{name}', requires_grad=True)"
     assert repr(x + 1).endswith("requires_grad=True, op=add)")
+    assert repr(mg.zeros((2, 0))) == f"tensor([], shape=(2, 0), dtype=float32, device='{name}')"
+    assert f"{mg.tensor(2.5):.3f}" == "2.500"
     assert repr(mg.tensor(3)) == f"tensor(3, dtype=int64, device='{name}')"
 
 

@@ -69,7 +69,8 @@ def train(
     device: Annotated[str, Option(help='"cpu", or "cuda" for a GPU.')] = "cpu",
 ) -> None:
     """Train on a text, print a sample, and save the model."""
-    with clear_errors(), mg.use_device(device):
+    # NumPy need not warn of what is no number: the loss is looked at.
+    with clear_errors(), mg.use_device(device), np.errstate(all="ignore"):
         mg.manual_seed(seed)
         recipe = training.Recipe(updates, batch, seq, lr, clip)
         text = data.builtin_text() if text_file is None else data.read_text(text_file)
@@ -85,7 +86,7 @@ def train(
 
         checkpoint.prepare(out)
         started = time.perf_counter()
-        with progress_of(updates) as report, np.errstate(all="ignore"):  # a loss that is no number stops it
+        with progress_of(updates) as report:
             training.train(model, ids, recipe, device, report)
         seconds = time.perf_counter() - started
         loss = training.evaluate(model, held_out, device)
