@@ -29,9 +29,3 @@ def device(request: pytest.FixtureRequest) -> Iterator[str]:
     with mg.use_device(name):
         mg.manual_seed(0)
         yield mg.default_device()
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _doctest_namespace(doctest_namespace: dict[str, Any]) -> None:
-    """Examples in docstrings may say `mg` without importing it."""
-    doctest_namespace["mg"] = mg
