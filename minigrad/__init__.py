@@ -27,6 +27,7 @@ from .backend import (
 )
 from .creation import arange, eye, full, ones, ones_like, rand, randn, tensor, zeros, zeros_like
 from .engine import grad
+from .indexing import take
 from .ops.contraction import matmul
 from .ops.elementwise import (
     absolute,
@@ -65,7 +66,7 @@ from .ops.elementwise import (
 from .ops.reduction import argmax, argmin, broadcast_to, logsumexp, max, mean, min, sum, var
 from .ops.shape import concatenate, expand_dims, reshape, split, squeeze, stack, transpose, unstack
 from .tape import Tensor, is_grad_enabled, no_grad
-from .tensor import detach, take
+from .tensor import detach
 
 abs = absolute
 __version__ = "0.1.0"

@@ -360,6 +360,6 @@ def as_dtype(dtype: DType) -> Any:
     return numpy.dtype(dtype)
 
 
-def python_scalar(value: object) -> object:
+def python_scalar(value: Any) -> Any:
     """A NumPy scalar as a Python one; anything else as it is."""
     return value.item() if isinstance(value, numpy.generic) else value

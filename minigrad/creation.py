@@ -12,12 +12,11 @@ from .backend import (
     default_device,
     float32,
     is_array,
-    is_floating,
     namespace,
     namespace_of,
 )
 from .tape import Tensor
-from .tensor import _no_gradient_for
+from .tensor import check_floating
 
 Shape = int | tuple[int, ...]
 
@@ -27,8 +26,8 @@ def _namespace(device: str | None) -> ArrayNamespace:
 
 
 def _made(array: Array, requires_grad: bool) -> Tensor:
-    if requires_grad and not is_floating(array.dtype):
-        raise TypeError(_no_gradient_for(array.dtype))
+    if requires_grad:
+        check_floating(array.dtype)
     return Tensor(array, requires_grad)
 
 

@@ -51,6 +51,44 @@ def _readings_of(xp: ArrayNamespace) -> tuple[Compute, Record]:
     return found
 
 
+# The part of the graph that matters ---------------------------------------------------------------
+
+Place = tuple[int, int]  # where a computed tensor stands: the birth of its node, and the number of the output
+
+
+def _place(source: tuple[Node, int]) -> Place:
+    return source[0].birth, source[1]
+
+
+class Goal:
+    """Which part of a graph lies between the outputs and the tensors whose gradients are wanted."""
+
+    def __init__(self, wanted: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
+        self.leaves = {id(x) for x in wanted if x._source is None}
+        self.places = {_place(x._source) for x in wanted if x._source}
+        self.useful: set[int] = set()  # births of nodes with an edge that leads to a wanted tensor
+
+        # What was born before every wanted tensor leads to none.
+        oldest = 0 if self.leaves else min((birth for birth, _ in self.places), default=0)
+        reachable: dict[int, Node] = {}
+        frontier = [x._source[0] for x in outputs if x._source]
+        while frontier:
+            node = frontier.pop()
+            if node.birth > oldest and node.birth not in reachable:
+                reachable[node.birth] = node
+                frontier.extend(edge[0] for edge in node.edges if type(edge) is tuple)
+        for birth in sorted(reachable):  # oldest first: a node's inputs are decided before it is
+            node = reachable[birth]
+            if not node.edges or any(self.led_to_by(edge) for edge in node.edges):
+                self.useful.add(birth)  # a freed node may have led there: it counts, and the sweep raises
+
+    def led_to_by(self, edge: Edge) -> bool:
+        """Whether an edge leads to a wanted tensor."""
+        if type(edge) is tuple:
+            return edge[0].birth in self.useful or _place(edge) in self.places
+        return id(edge) in self.leaves
+
+
 # The sweep ----------------------------------------------------------------------------------------
 
 Found = list[tuple[Tensor, Any, bool]]
@@ -69,12 +107,12 @@ def sweep(
     Cotangents are arrays, or Tensors if `create_graph`. Returns (tensor, cotangent, owned) for each
     leaf reached or tensor wanted: the cotangent is None if none arrived, and owned if nobody else holds it.
     """
-    leads_somewhere = None if wanted is None else _leading_to(wanted, outputs)
-    stops = {} if wanted is None else {(x._source[0].birth, x._source[1]): x for x in wanted if x._source}
+    goal = None if wanted is None else Goal(wanted, outputs)
+    places = goal.places if goal else set()
     waiting: dict[int, tuple[Node, Inbox]] = {}  # by birth
     births: list[int] = []  # a heap of negated births: the newest node first
     leaves: dict[int, tuple[Tensor, Inbox]] = {}
-    passing: dict[tuple[int, int], tuple[Any, bool]] = {}  # what went by the wanted tensors on its way
+    passing: dict[Place, tuple[Any, bool]] = {}  # what went by the wanted tensors on its way
 
     def send(edge: Any, cotangent: Any, xp: ArrayNamespace) -> None:
         if type(edge) is tuple:
@@ -94,11 +132,11 @@ def sweep(
     try:
         while births:
             node, inbox = waiting.pop(-heapq.heappop(births))
-            for slot in range(len(node.specs)) if stops else ():
-                if (node.birth, slot) in stops:
+            for slot in range(len(node.specs)) if places else ():
+                if (node.birth, slot) in places:
                     passing[node.birth, slot] = (inbox.values[slot], bool(inbox.owned >> slot & 1))
-            if leads_somewhere is None or leads_somewhere((node, -1)):
-                for edge, cotangent in _differentiate(node, inbox.values, create_graph, leads_somewhere):
+            if goal is None or node.birth in goal.useful:
+                for edge, cotangent in _differentiate(node, inbox.values, create_graph, goal):
                     send(edge, cotangent, node.xp)
                 if not retain_graph:
                     node.edges = node.inputs = node.storages = ()
@@ -111,7 +149,7 @@ def sweep(
     found: Found = []
     for x in wanted:
         if x._source:
-            value, owned = passing.get((x._source[0].birth, x._source[1]), (None, False))
+            value, owned = passing.get(_place(x._source), (None, False))
         else:
             inbox = leaves.get(id(x), (x, Inbox(1)))[1]
             value, owned = inbox.values[0], bool(inbox.owned)
@@ -119,9 +157,7 @@ def sweep(
     return found
 
 
-def _differentiate(
-    node: Node, received: list[Any], create_graph: bool, leads_somewhere: Callable[[Edge], bool] | None
-) -> list[tuple[Edge, Any]]:
+def _differentiate(node: Node, received: list[Any], create_graph: bool, goal: Goal | None) -> list[tuple[Edge, Any]]:
     """The edges of a node, each with the cotangent that its derivative formula gives."""
     if not node.edges:
         raise _freed(node)
@@ -132,22 +168,20 @@ def _differentiate(
     compute, record = _readings_of(node.xp)
     xp: Any = record if create_graph else compute
     inputs = [Absent(*saved) if type(saved) is tuple else saved for saved in node.inputs]
-    output: Any = node.output
     if create_graph:
         inputs = [_rewrapped(*saved) for saved in zip(inputs, node.edges, node.storages, strict=False)]
-        if primitive.saves_output:
-            output = _rewrapped(output, (node, 0), node.storages[-1])
-    if not primitive.saves_output:
-        output = Absent(*node.specs[0])
+    output: Any
     g: Any = received[0]
     if primitive.multiple:
         output = [Absent(*spec) for spec in node.specs]
         # An output that nobody used contributes zeros.
         g = [_zeros(node, slot, create_graph) if r is None else r for slot, r in enumerate(received)]
+    elif not primitive.saves_output:
+        output = Absent(*node.specs[0])
+    else:
+        output = _rewrapped(node.output, (node, 0), node.storages[-1]) if create_graph else node.output
 
-    edges = [
-        edge if edge is not None and (leads_somewhere is None or leads_somewhere(edge)) else None for edge in node.edges
-    ]
+    edges = node.edges if goal is None else [edge if goal.led_to_by(edge) else None for edge in node.edges]
     if primitive.variadic:
         (vjp,) = primitive.vjps
         results = vjp(xp, g, output, inputs, **node.parameters) if vjp else ()
@@ -187,32 +221,6 @@ def _zeros(node: Node, slot: int, as_tensor: bool) -> Any:
     shape, dtype = node.specs[slot]
     zeros = node.xp.zeros(shape, dtype=dtype)
     return Tensor(zeros) if as_tensor else zeros
-
-
-def _leading_to(wanted: Sequence[Tensor], outputs: Sequence[Tensor]) -> Callable[[Edge], bool]:
-    """A test whether an edge leads to one of the wanted tensors; of (node, -1), whether any of the node's does."""
-    leaves = {id(x) for x in wanted if x._source is None}
-    stops = {(x._source[0].birth, x._source[1]) for x in wanted if x._source}
-    useful: set[int] = set()  # births of nodes with an edge that leads to a wanted tensor
-    oldest = 0 if leaves else min((birth for birth, _ in stops), default=0)  # whatever was born earlier leads to none
-
-    def leads(edge: Edge) -> bool:
-        if type(edge) is tuple:
-            return edge[0].birth in useful or (edge[0].birth, edge[1]) in stops
-        return id(edge) in leaves
-
-    reachable: dict[int, Node] = {}
-    frontier = [x._source[0] for x in outputs if x._source]
-    while frontier:
-        node = frontier.pop()
-        if node.birth > oldest and node.birth not in reachable:
-            reachable[node.birth] = node
-            frontier.extend(edge[0] for edge in node.edges if type(edge) is tuple)
-    for birth in sorted(reachable):  # oldest first: a node's inputs are decided before it is
-        node = reachable[birth]
-        if not node.edges or any(edge is not None and leads(edge) for edge in node.edges):
-            useful.add(birth)  # a freed node may have led there: it counts, and the sweep raises
-    return leads
 
 
 def _freed(node: Node) -> RuntimeError:

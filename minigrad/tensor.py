@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from . import engine
 from .backend import Array, as_dtype, cpu, is_array, is_floating, namespace, namespace_of
+from .indexing import as_index, take
 from .ops import contraction, elementwise, index, reduction, shape
 from .ops.reduction import Axis
 from .tape import Tensor, apply, describe, mark_written, mode, storage_of
@@ -47,8 +48,8 @@ class Methods:
             raise TypeError(
                 f".data is an array (of NumPy or CuPy), got {type(array).__name__}; assign t.data of a Tensor t"
             )
-        if self._requires_grad and not is_floating(array.dtype):
-            raise TypeError(_no_gradient_for(array.dtype))
+        if self._requires_grad:
+            check_floating(array.dtype)
         mark_written(self)
         self._data, self._storage = array, None  # other memory: what shared the old goes on without this tensor
 
@@ -61,8 +62,8 @@ class Methods:
     def requires_grad(self, needed: bool) -> None:
         if self._source is not None and not needed:
             raise RuntimeError("requires_grad of a computed tensor cannot be turned off; use x.detach()")
-        if needed and not is_floating(self._data.dtype):
-            raise TypeError(_no_gradient_for(self._data.dtype))
+        if needed:
+            check_floating(self._data.dtype)
         self._requires_grad = needed
 
     @property
@@ -402,54 +403,6 @@ for _name, _method in vars(Methods).items():
         setattr(Tensor, _name, _method)
 
 
-# Functions that need more than their primitive ----------------------------------------------------
-
-
-def as_index(x: Tensor, key: Any) -> Any:
-    """An index as arrays of x's device, from Tensors, arrays, lists, integers, slices, None and `...`."""
-    if type(key) is tuple:
-        return tuple(as_index(x, part) for part in key)
-    if type(key) is Tensor:
-        key = key._data
-    if is_array(key):
-        if type(key) is not type(x._data):
-            raise RuntimeError(
-                f"getitem: expected an index on the device of x, {describe(x)}, got {describe(Tensor(key))}; "
-                "move one with .to(device)"
-            )
-        return key.copy()  # what is written to it later must not change the derivative
-    if isinstance(key, list):
-        host = cpu.asarray(key)
-        return namespace_of(x._data).from_host(host.astype(int) if not host.size else host)
-    return key
-
-
-def take(x: Tensor, indices: Any, axis: int | None = None) -> Tensor:
-    """The slices of x at integer indices along an axis (of flattened x if None), as `numpy.take`.
-
-    Equation: y[..., i, ...] = x[..., indices[i], ...]. Shapes: the axis is replaced by those of `indices`.
-
-    Raises:
-        IndexError: an index is out of range (a GPU wraps it silently).
-        TypeError: the indices are not integers.
-
-    >>> import minigrad as mg
-    >>> mg.take(mg.tensor([[1.0, 2.0], [3.0, 4.0]]), [1, 1], axis=0).tolist()
-    [[3.0, 4.0], [3.0, 4.0]]
-    """
-    x = x if type(x) is Tensor else Tensor(x)
-    if isinstance(indices, (int, tuple)) and not isinstance(indices, bool):
-        indices = cpu.asarray(indices)
-    else:
-        indices = as_index(x, indices)
-    if getattr(indices, "dtype", as_dtype(float)).kind not in "iu":
-        shown = getattr(indices, "dtype", type(indices).__name__)
-        raise TypeError(f"take: expected integer indices, got {shown}")
-    if type(indices) is not type(x._data):
-        indices = namespace_of(x._data).from_host(indices)
-    return apply(index.take, (x,), {"indices": indices, "axis": axis})
-
-
 def detach(state: Any) -> Any:
     """A state cut from the graph it was computed in: no gradient flows further back than here.
 
@@ -482,5 +435,9 @@ def _is_device(target: Any) -> bool:
     return isinstance(target, str) and (target.partition(":")[0] in ("cpu", "cuda") or not hasattr(cpu.module, target))
 
 
-def _no_gradient_for(dtype: Any) -> str:
-    return f"only floating-point tensors have gradients, got {dtype}; convert first, for example to minigrad.float32"
+def check_floating(dtype: Any) -> None:
+    """Raise if a tensor of this dtype cannot have gradients."""
+    if not is_floating(dtype):
+        raise TypeError(
+            f"only floating-point tensors have gradients, got {dtype}; convert first, for example to minigrad.float32"
+        )

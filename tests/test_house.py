@@ -22,6 +22,7 @@ PLAN = [
     "cotangent",
     "tape",
     "engine",
+    "indexing",
     "tensor",
     "creation",
     "nn.module",

@@ -150,7 +150,7 @@ class RecurrentBase(Module):
             return [zeros(shape, dtype=like.dtype, device=like.device) for _ in range(1 + self.has_memory)]
         form = f"a pair (h, c) of Tensors {shape}" if self.has_memory else f"one Tensor h {shape}"
         parts = list(state) if isinstance(state, (tuple, list)) else [state]
-        parts = [Tensor(part) if is_array(part) else part for part in parts]
+        parts = [F.as_tensor(part, name) if is_array(part) else part for part in parts]
         is_pair = isinstance(state, (tuple, list))
         if is_pair != self.has_memory or len(parts) != 1 + self.has_memory or any(type(s) is not Tensor for s in parts):
             came = [describe(s) if type(s) is Tensor else type(s).__name__ for s in parts]

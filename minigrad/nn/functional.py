@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ..backend import float32, is_array, namespace_of
+from ..indexing import take
 from ..ops.elementwise import exp, relu, sigmoid, softplus, tanh, where
 from ..ops.reduction import logsumexp
 from ..tape import Tensor, describe
-from ..tensor import take
 
 __all__ = [
     "cross_entropy", "dropout", "embedding", "linear", "log_softmax", "one_hot", "relu", "sigmoid", "softmax",
@@ -149,6 +149,12 @@ def cross_entropy(logits: Any, targets: Any, *, ignore_index: int = -100, reduct
     return losses.sum() / Tensor(counted).sum().astype(logits.dtype)
 
 
+def check_probability(where: str, p: float) -> None:
+    """Raise ValueError if p is no probability."""
+    if not 0.0 <= p <= 1.0:
+        raise ValueError(f"{where}: expected a probability from 0 to 1, got {p}")
+
+
 def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     """y = x m / (1 - p), each m being 0 with probability p, else 1; y = x unless training
 
@@ -162,8 +168,7 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     [1.0, 1.0, 1.0]
     """
     x = as_tensor(x, "dropout")
-    if not 0.0 <= p <= 1.0:
-        raise ValueError(f"dropout: expected a probability from 0 to 1, got {p}")
+    check_probability("dropout", p)
     if not training or p == 0.0:
         return x
     if p == 1.0:

@@ -84,8 +84,7 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5) -> None:
-        if not 0.0 <= p <= 1.0:
-            raise ValueError(f"Dropout: expected a probability from 0 to 1, got {p}")
+        F.check_probability("Dropout", p)
         self.p = p
 
     def forward(self, x: Any) -> Tensor:

@@ -33,8 +33,7 @@ class _Layers(RecurrentBase):
     ) -> None:
         name = type(self).__name__
         check_sizes(self, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
-        if not 0.0 <= dropout <= 1.0:
-            raise ValueError(f"{name}: expected dropout to be a probability from 0 to 1, got {dropout}")
+        F.check_probability(f"{name}, dropout", dropout)
         if dropout and num_layers == 1:
             warnings.warn(f"{name}: dropout acts between layers, and there is only one", stacklevel=3)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers

@@ -32,7 +32,10 @@ class Optimizer:
         if not given:
             raise ValueError(f"{type(self).__name__}: expected at least one parameter, got none")
         groups: list[dict[str, Any]] = given if isinstance(given[0], dict) else [{"params": given}]  # type: ignore
-        self.param_groups = [defaults | group | {"params": self._listed(group)} for group in groups]
+        self.param_groups = [
+            {name: python_scalar(value) for name, value in (defaults | group).items()} | {"params": self._listed(group)}
+            for group in groups
+        ]
         self.state: dict[int, dict[str, Any]] = {}  # by id of the parameter, which param_groups keeps alive
         for group in self.param_groups:
             self._check(group)
@@ -53,7 +56,6 @@ class Optimizer:
 
     def _check(self, group: dict[str, Any]) -> None:
         """Raise ValueError if an option of a group makes no sense; all numbers must be 0 or more."""
-        group["lr"] = python_scalar(group["lr"])
         if not isinstance(group["lr"], (int, float)):
             raise TypeError(f"{type(self).__name__}: expected lr to be a number, got {type(group['lr']).__name__}")
         for name, value in group.items():

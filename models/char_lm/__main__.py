@@ -79,8 +79,8 @@ def train(
         ids, held_out = data.split(vocabulary.encode(text))
         width = 0 if one_hot else embedding or hidden
         model = CharLM(Options(vocabulary.characters, cell, hidden, layers, width, dropout))
-        sizes = f"{len(text):,} characters, {len(vocabulary)} distinct, sha256 {data.fingerprint(text)}"
-        say(f"text:  {source}: {sizes}")
+        fingerprint = data.fingerprint(text)
+        say(f"text:  {source}: {len(text):,} characters, {len(vocabulary)} distinct, sha256 {fingerprint}")
         parameters = sum(p.size for p in model.parameters())
         say(f"model: {cell} {layers} x {hidden}, {parameters:,} parameters, on {mg.default_device()}")
 
@@ -94,7 +94,7 @@ def train(
             raise data.UserError(f"the validation loss is {loss}, so nothing was saved; try a smaller --lr or --clip")
         say(f"validation: {in_units(loss)}, the last {len(held_out):,} characters, after {seconds:.0f} s of training")
 
-        results = {"text": source, "sha256": data.fingerprint(text), "validation_nats": loss,
+        results = {"text": source, "sha256": fingerprint, "validation_nats": loss,
                    "seconds": round(seconds, 1), "seed": seed, **dataclasses.asdict(recipe)}  # fmt: skip
         checkpoint.save(out, model, results)
         say(f"saved: {out}\n")

@@ -21,8 +21,10 @@ class UserError(ValueError):
 
 def read_text(path: Path) -> str:
     """The text of a UTF-8 file."""
-    if not path.exists() or path.is_dir():
-        raise UserError(f"{path} is a folder, not a text file" if path.is_dir() else f"there is no text file {path}")
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, not a text file")
+    if not path.exists():
+        raise UserError(f"there is no text file {path}")
     raw = path.read_bytes()
     try:
         text = raw.decode("utf-8-sig")  # without the mark that some editors put first
