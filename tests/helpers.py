@@ -1,4 +1,4 @@
-"""From a line of `cases` to Tensors on a device, and back to NumPy for comparing."""
+"""From arrays and lines of `cases` to Tensors on a device, and back to NumPy for comparing."""
 
 from __future__ import annotations
 
@@ -34,6 +34,15 @@ def prepared(name: str, draw: Draw, device: str, seed: int = 0, dtype: Any = np.
 
 def listed(ys: Any) -> list[mg.Tensor]:
     return ys if isinstance(ys, list) else [ys]
+
+
+def leaf(*values: float) -> mg.Tensor:
+    """A float64 vector that needs a gradient, on the default device."""
+    return mg.tensor(list(values), dtype=mg.float64, requires_grad=True)
+
+
+def on(device: str, array: np.ndarray[Any, Any], requires_grad: bool = False) -> mg.Tensor:
+    return mg.tensor(array, device=device, requires_grad=requires_grad)
 
 
 def host(x: mg.Tensor) -> np.ndarray[Any, Any]:

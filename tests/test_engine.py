@@ -11,9 +11,7 @@ import minigrad as mg
 from minigrad import nn, optim
 from minigrad.tape import Node
 
-
-def leaf(*values):
-    return mg.tensor(list(values), dtype=mg.float64, requires_grad=True)
+from .helpers import leaf
 
 
 def live_nodes():

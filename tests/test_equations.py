@@ -15,6 +15,8 @@ import minigrad as mg
 from minigrad import nn
 from minigrad.testing import gradcheck, gradgradcheck
 
+from .helpers import host, on
+
 T, N, D, H = 4, 3, 2, 3
 
 
@@ -118,10 +120,6 @@ def draw(kind: str, *shape: int, given: bool = True) -> list[np.ndarray]:
     return [rng.uniform(-1, 1, shape) * given for _ in range(1 + (kind == "lstm"))]
 
 
-def on(device: str, array: np.ndarray, requires_grad: bool = False) -> mg.Tensor:
-    return mg.tensor(array, device=device, requires_grad=requires_grad)
-
-
 def as_state(device: str, parts: list[np.ndarray]) -> Any:
     tensors = tuple(on(device, part) for part in parts)
     return tensors if len(tensors) == 2 else tensors[0]
@@ -129,10 +127,6 @@ def as_state(device: str, parts: list[np.ndarray]) -> Any:
 
 def parts_of(state: Any) -> list[mg.Tensor]:
     return list(state) if isinstance(state, tuple) else [state]
-
-
-def host(x: mg.Tensor) -> np.ndarray:
-    return x.detach().to("cpu").numpy()
 
 
 def assert_close(x: mg.Tensor, expected: np.ndarray) -> None:

@@ -12,11 +12,9 @@ import pytest
 import minigrad as mg
 from minigrad import nn
 
+from .helpers import host
+
 pytest.importorskip("safetensors")
-
-
-def host(x: mg.Tensor) -> np.ndarray:
-    return x.detach().to("cpu").numpy()
 
 
 def assert_equal(found: dict[str, mg.Tensor], expected: dict[str, np.ndarray]) -> None:

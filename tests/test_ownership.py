@@ -7,10 +7,7 @@ import minigrad as mg
 from minigrad import nn, optim
 from minigrad.testing import gradcheck
 
-
-def leaf(*values):
-    return mg.tensor(list(values), dtype=mg.float64, requires_grad=True)
-
+from .helpers import leaf
 
 # Who owns what ------------------------------------------------------------------------------------
 
@@ -192,6 +189,14 @@ def test_a_buffer_that_is_filled_again_changes_nothing():
     z.backward()
     assert model.weight.grad.tolist() == [[1.0, 1.0]]
     assert x.grad.tolist() == [1.0, 1.0]
+
+    state, cell = np.ones((1, 1), dtype=np.float32), nn.RNNCell(1, 1, nonlinearity="relu")
+    for p in cell.parameters():
+        nn.init.ones_(p)
+    h = cell(np.ones((1, 1), dtype=np.float32), state).sum()
+    state[:] = 7.0
+    h.backward()
+    assert cell.weight_hh.grad.tolist() == [[1.0]]
 
 
 def test_a_write_between_the_orders_is_noticed(device):

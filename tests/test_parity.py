@@ -18,16 +18,9 @@ from minigrad.nn import functional as F
 
 from .golden import make
 from .golden.make import Arrays, Function, Layer, Optimizer
+from .helpers import host, on
 
 GOLDEN = {family: make.read(family) for family in make.FAMILIES}
-
-
-def on(device: str, array: np.ndarray, requires_grad: bool = False) -> mg.Tensor:
-    return mg.tensor(array, device=device, requires_grad=requires_grad)
-
-
-def host(x: mg.Tensor) -> np.ndarray:
-    return x.detach().to("cpu").numpy()
 
 
 def assert_same(found: dict[str, mg.Tensor], expected: Arrays) -> None:
