@@ -66,3 +66,10 @@ def gradients(f: Callable[..., Any], xs: list[mg.Tensor], **options: Any) -> lis
 def close(found: mg.Tensor, expected: Any, rtol: float = 1e-11) -> None:
     assert found.shape == np.shape(expected)
     np.testing.assert_allclose(host(found), expected, rtol=rtol, atol=rtol)
+
+
+def assert_same(found: dict[str, mg.Tensor], expected: dict[str, np.ndarray[Any, Any]]) -> None:
+    for name, x in found.items():
+        assert x.dtype == expected[name].dtype, name
+        assert x.shape == expected[name].shape, name
+        np.testing.assert_allclose(host(x), expected[name], rtol=1e-10, atol=1e-10, err_msg=name)

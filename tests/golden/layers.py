@@ -1,0 +1,96 @@
+"""Layers: what goes in, what PyTorch's layer of the same name gives, and every gradient."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .arrays import Arrays, flat, weighing
+
+
+class Layer(NamedTuple):
+    """A layer, and what to feed it."""
+
+    kind: str  # its name, in torch.nn and in minigrad.nn
+    sizes: tuple[int, ...]  # its first arguments
+    options: dict[str, Any]  # its other arguments
+    shape: tuple[int, ...]  # of the input
+    given: bool = False  # whether there is an initial state
+
+    @property
+    def has_memory(self) -> bool:
+        return self.kind.startswith("LSTM")
+
+    @property
+    def state_shape(self) -> tuple[int, ...]:
+        hidden = self.sizes[1]
+        if self.kind.endswith("Cell"):
+            return (*self.shape[:-1], hidden)
+        batch = self.shape[:1] if self.options.get("batch_first") else self.shape[1:2]
+        return (self.options.get("num_layers", 1), *(batch if len(self.shape) == 3 else ()), hidden)
+
+    def arguments(self, x: Any, state: list[Any]) -> tuple[Any, ...]:
+        """What to call the layer with."""
+        if not state:
+            return (x,)
+        return (x, tuple(state) if self.has_memory else state[0])
+
+
+SEQUENCES = {  # T = 4, N = 3, D = 2, H = 3
+    "one-layer": ({}, (4, 3, 2), False),
+    "one-step": ({}, (1, 3, 2), False),
+    "state": ({}, (4, 3, 2), True),
+    "no-bias": ({"bias": False}, (4, 3, 2), True),
+    "two-layers": ({"num_layers": 2}, (4, 3, 2), True),
+    "two-layers-no-bias": ({"num_layers": 2, "bias": False}, (4, 3, 2), False),
+    "batch-first": ({"num_layers": 2, "batch_first": True}, (3, 4, 2), True),
+    "unbatched": ({"num_layers": 2}, (4, 2), True),
+    "unbatched-no-state": ({"batch_first": True}, (4, 2), False),
+}
+STEPS = {
+    "plain": ({}, (3, 2), False),
+    "state": ({}, (3, 2), True),
+    "no-bias": ({"bias": False}, (3, 2), True),
+    "unbatched": ({}, (2,), True),
+}
+RELU = {"nonlinearity": "relu"}
+KINDS = {"rnn-tanh": ("RNN", {}), "rnn-relu": ("RNN", RELU), "lstm": ("LSTM", {}), "gru": ("GRU", {})}
+LAYERS = {
+    **{
+        f"{name}{'' if suffix == '' else '-cell'}-{variant}": Layer(kind + suffix, (2, 3), own | options, shape, given)
+        for suffix, variants in (("", SEQUENCES), ("Cell", STEPS))
+        for name, (kind, own) in KINDS.items()
+        for variant, (options, shape, given) in variants.items()
+    },
+    "linear": Layer("Linear", (4, 3), {}, (5, 4)),
+    "linear-no-bias": Layer("Linear", (4, 3), {"bias": False}, (2, 3, 4)),
+    "linear-vector": Layer("Linear", (4, 3), {}, (4,)),
+    "embedding": Layer("Embedding", (7, 3), {}, (5, 4)),
+    "embedding-one-id": Layer("Embedding", (7, 3), {}, ()),
+}
+
+
+def run_layer(case: Layer, seed: int) -> Arrays:
+    """Random weights and inputs, the layer's outputs, and the gradients of Σ weighing ⊙ outputs."""
+    import torch
+
+    rng = np.random.default_rng(seed)
+    layer = getattr(torch.nn, case.kind)(*case.sizes, **case.options, dtype=torch.float64)
+    weights = {name: rng.uniform(-0.8, 0.8, p.shape) for name, p in layer.state_dict().items()}
+    layer.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+
+    x = rng.integers(0, case.sizes[0], case.shape) if case.kind == "Embedding" else rng.normal(size=case.shape)
+    state = [rng.uniform(-1, 1, case.state_shape) for _ in range((1 + case.has_memory) * case.given)]
+    inputs = {"x": x} | {f"state.{k}": part for k, part in enumerate(state)}
+    leaves = {name: torch.tensor(value, requires_grad=value.dtype == np.float64) for name, value in inputs.items()}
+    outputs = flat(layer(*case.arguments(leaves["x"], [leaves[f"state.{k}"] for k in range(len(state))])))
+
+    loss = sum((y * torch.from_numpy(weighing(tuple(y.shape), k))).sum() for k, y in enumerate(outputs))
+    loss.backward()
+    leaves |= {f"weight.{name}": p for name, p in layer.named_parameters()}
+    return {
+        **{name: leaf.detach().numpy() for name, leaf in leaves.items()},
+        **{f"output.{k}": y.detach().numpy() for k, y in enumerate(outputs)},
+        **{f"gradient.{name}": leaf.grad.numpy() for name, leaf in leaves.items() if leaf.requires_grad},
+    }
