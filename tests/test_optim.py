@@ -1,4 +1,4 @@
-"""Optimizers, clipping and schedules: what their users rely on. Their trajectories are compared in test_parity_optim.py."""
+"""Optimizers, clipping and schedules: what their users rely on. Trajectories are compared in test_parity_optim.py."""
 
 from __future__ import annotations
 
