@@ -10,6 +10,7 @@ tensor([[ 0.5 , -0.25]], dtype=float32, device='cpu')
 """
 
 from . import io, nn, ops, optim, testing
+from .anomaly import AnomalyError, detect_anomaly
 from .backend import (
     DeviceError,
     bool_,
@@ -65,13 +66,15 @@ from .ops.elementwise import (
 )
 from .ops.reduction import argmax, argmin, broadcast_to, logsumexp, max, mean, min, sum, var
 from .ops.shape import concatenate, expand_dims, reshape, split, squeeze, stack, transpose, unstack
-from .tape import Tensor, is_grad_enabled, no_grad
+from .tape import Tensor, enable_grad, is_grad_enabled, no_grad
 from .tensor import detach
+from .transforms import checkpoint, hessian, hvp, jacobian, jvp, vjp
 
 abs = absolute
 __version__ = "0.1.0"
 
 __all__ = [
+    "AnomalyError",
     "DeviceError",
     "Tensor",
     "abs",
@@ -82,13 +85,16 @@ __all__ = [
     "argmin",
     "bool_",
     "broadcast_to",
+    "checkpoint",
     "clip",
     "concatenate",
     "cos",
     "cuda_is_available",
     "default_device",
     "detach",
+    "detect_anomaly",
     "divide",
+    "enable_grad",
     "equal",
     "exp",
     "expand_dims",
@@ -101,10 +107,14 @@ __all__ = [
     "grad",
     "greater",
     "greater_equal",
+    "hessian",
+    "hvp",
     "int32",
     "int64",
     "io",
     "is_grad_enabled",
+    "jacobian",
+    "jvp",
     "less",
     "less_equal",
     "log",
@@ -154,6 +164,7 @@ __all__ = [
     "unstack",
     "use_device",
     "var",
+    "vjp",
     "where",
     "zeros",
     "zeros_like",

@@ -10,9 +10,10 @@ CuPy is loaded when a CUDA device is first asked for, never on import.
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy
@@ -92,6 +93,11 @@ class ArrayNamespace:
         """Start this device's generator anew from `seed`."""
         self._generator = self.module.random.default_rng(seed)
 
+    def generator_replay(self) -> Callable[[], Any]:
+        """A function that makes generators which draw what this device's is going to draw from now on."""
+        now = copy.deepcopy(self.generator)
+        return lambda: copy.deepcopy(now)
+
     # What the libraries do differently ------------------------------------------------------------
 
     def where(self, condition: Any, x: Any, y: Any) -> Array:
@@ -135,8 +141,17 @@ class CudaNamespace(ArrayNamespace):
         return self if array.device.id == self.number else namespace(f"cuda:{array.device.id}")
 
     def seed(self, seed: int) -> None:
+        self._generator = self._generator_from(seed)
+
+    def _generator_from(self, seed: int) -> Any:
         with self.activate():
-            self._generator = self.module.random.default_rng(seed)
+            return self.module.random.default_rng(seed)
+
+    def generator_replay(self) -> Callable[[], Any]:
+        # CuPy's generators cannot be copied: this one is replaced by one that can be made again.
+        seed = int(cpu.generator.integers(2**63))
+        self.seed(seed)
+        return lambda: self._generator_from(seed)
 
 
 # Finding a namespace ------------------------------------------------------------------------------
@@ -319,6 +334,27 @@ def manual_seed(seed: int) -> None:
     _seed = int(seed)
     for known in _namespaces.values():
         known.seed(_seed)
+
+
+Replays = dict[ArrayNamespace, Callable[[], Any]]
+
+
+def generator_replays() -> Replays:
+    """For each device that may draw random numbers, how to draw those again that come from now on."""
+    return {xp: xp.generator_replay() for xp in _namespaces.values()}
+
+
+@contextlib.contextmanager
+def replaying(replays: Replays) -> Iterator[None]:
+    """Draw the same numbers again inside a `with` block; afterwards every generator is where it was before."""
+    before = {xp: xp._generator for xp in replays}
+    try:
+        for xp, replay in replays.items():
+            xp._generator = replay()
+        yield
+    finally:
+        for xp, generator in before.items():
+            xp._generator = generator
 
 
 # Data of the host ---------------------------------------------------------------------------------

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from .backend import as_dtype, cpu, is_array, namespace_of
+from .messages import describe
 from .ops import index
-from .tape import Tensor, apply, describe
+from .tape import Tensor, apply
 
 
 def as_index(x: Tensor, key: Any) -> Any:

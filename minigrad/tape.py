@@ -12,8 +12,9 @@ import contextlib
 import inspect
 import itertools
 import threading
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import weakref
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .backend import (
     Array,
@@ -26,6 +27,7 @@ from .backend import (
     namespace_of,
     python_scalar,
 )
+from .messages import explained, mixed_devices
 from .ops.primitive import Primitive, Result
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ class Storage:
 class Tensor(_Methods):
     """An array, and its place in the graph. Make one with `tensor`; see there."""
 
-    __slots__ = ("__weakref__", "_data", "_requires_grad", "_source", "_storage", "grad", "is_parameter")
+    __slots__ = ("__weakref__", "_data", "_hooks", "_requires_grad", "_source", "_storage", "grad", "is_parameter")
 
     def __init__(self, data: Array, requires_grad: bool = False, storage: Storage | None = None) -> None:
         if type(data) is not cpu.array_type and not is_array(data):
@@ -56,6 +58,7 @@ class Tensor(_Methods):
         self.grad: Tensor | None = None
         self.is_parameter = False
         self._source: tuple[Node, int] | None = None  # None for a leaf
+        self._hooks: Hooks | None = None  # of a leaf; those of a computed tensor are its node's
         self._storage: Storage | None = storage  # None until somebody shares the memory, or needs it unchanged
 
 
@@ -68,6 +71,38 @@ def storage_of(tensor: Tensor) -> Storage:
 
 Edge = Tensor | tuple["Node", int] | None
 Spec = tuple[tuple[int, ...], Any]  # shape and dtype
+Hooks = dict[int, Callable[[Tensor], Tensor | None]]  # in the order in which they run
+
+
+class RemovableHandle:
+    """Takes a hook away again: by `remove()`, or at the end of a `with` block."""
+
+    __slots__ = ("_hooks", "_key")
+
+    def __init__(self, hooks: dict[int, Any], hook: Any) -> None:
+        self._hooks, self._key = hooks, tick()
+        hooks[self._key] = hook
+
+    def remove(self) -> None:
+        """Take the hook away; a second time does nothing."""
+        self._hooks.pop(self._key, None)
+
+    def __enter__(self) -> RemovableHandle:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
+
+
+class Notes:
+    """What few nodes carry: hooks on their outputs, tensors that want the gradient, where the node was made."""
+
+    __slots__ = ("hooks", "origin", "retainers")
+
+    def __init__(self) -> None:
+        self.hooks: dict[int, Hooks] = {}  # by output
+        self.retainers: dict[int, weakref.ref[Tensor]] = {}  # by output; the tensor holds the node, not the reverse
+        self.origin: Any = None  # in anomaly mode: the lines that led here, see anomaly.py
 
 
 class Node:
@@ -77,6 +112,7 @@ class Node:
         "birth",
         "edges",
         "inputs",
+        "notes",
         "output",
         "parameters",
         "primitive",
@@ -94,6 +130,13 @@ class Node:
     output: Array | None  # if it was saved
     specs: Sequence[Spec]  # of each output
     storages: Sequence[Storage | None]  # of each input, None if not saved; and last of the output, if saved
+    notes: Notes | None
+
+    def noted(self) -> Notes:
+        """The notes of this node, made if there are none yet."""
+        if self.notes is None:
+            self.notes = Notes()
+        return self.notes
 
 
 # Time: nodes are numbered as they are made, and a write to memory takes a number of the same sequence,
@@ -102,23 +145,45 @@ _clock = itertools.count(1)
 last_write = 0
 
 
+def tick() -> int:
+    """The number of this moment: larger than that of everything made or written before."""
+    return next(_clock)
+
+
 def mark_written(tensor: Tensor) -> None:
     """Note that the memory of `tensor` has new contents: a sweep that still needs the old ones will raise."""
     global last_write
-    storage_of(tensor).written = now = next(_clock)
+    storage_of(tensor).written = now = tick()
     last_write = max(last_write, now)  # another thread may have written later
 
 
 class _Mode(threading.local):
     def __init__(self) -> None:
         self.recording = True
-        self.outside: list[bool] = []  # what to go back to, for each block of no_grad we are in
+        self.outside: list[bool] = []  # what to go back to, for each block of no_grad or enable_grad we are in
 
 
 mode = _Mode()
 
 
-class no_grad(contextlib.ContextDecorator):  # noqa: N801 - used like a function, as in PyTorch
+class _Recording(contextlib.ContextDecorator):
+    recording: bool
+
+    def __call__(self, function: Any) -> Any:
+        if inspect.isgeneratorfunction(function):
+            name = type(self).__name__
+            raise TypeError(f"{name} cannot decorate a generator, which runs later; write `with {name}():` inside it")
+        return super().__call__(function)
+
+    def __enter__(self) -> None:
+        mode.outside.append(mode.recording)
+        mode.recording = self.recording
+
+    def __exit__(self, *_: object) -> None:
+        mode.recording = mode.outside.pop()
+
+
+class no_grad(_Recording):  # noqa: N801 - used like a function, as in PyTorch
     """Inside this block, or a function decorated with `@no_grad()`, nothing is recorded. One per thread.
 
     >>> import minigrad as mg
@@ -128,17 +193,20 @@ class no_grad(contextlib.ContextDecorator):  # noqa: N801 - used like a function
     False
     """
 
-    def __call__(self, function: Any) -> Any:
-        if inspect.isgeneratorfunction(function):
-            raise TypeError("no_grad cannot decorate a generator, which runs later; write `with no_grad():` inside it")
-        return super().__call__(function)
+    recording = False
 
-    def __enter__(self) -> None:
-        mode.outside.append(mode.recording)
-        mode.recording = False
 
-    def __exit__(self, *_: object) -> None:
-        mode.recording = mode.outside.pop()
+class enable_grad(_Recording):  # noqa: N801
+    """Inside this block, or a function decorated with `@enable_grad()`, operations are recorded, `no_grad` or not.
+
+    >>> import minigrad as mg
+    >>> x = mg.ones(2, requires_grad=True)
+    >>> with mg.no_grad(), mg.enable_grad():
+    ...     (2 * x).requires_grad
+    True
+    """
+
+    recording = True
 
 
 def is_grad_enabled() -> bool:
@@ -149,6 +217,31 @@ def is_grad_enabled() -> bool:
     """
     return mode.recording
 
+
+class Watcher(Protocol):
+    """Who looks on in anomaly mode, and raises: see anomaly.py."""
+
+    def forward(
+        self,
+        primitive: Primitive[Any],
+        inputs: Sequence[Any],
+        parameters: dict[str, Any],
+        xp: ArrayNamespace,
+        outputs: list[Tensor],
+    ) -> None:
+        """After an application."""
+
+    def backward(self, node: Node, place: int, received: Sequence[Any], cotangent: Any) -> None:
+        """After a derivative with respect to one input of a node, from what its outputs received."""
+
+    def added(self, edge: Edge, before: Any, contribution: Any, after: Any) -> None:
+        """After the sum of what one tensor received has grown."""
+
+    def explain(self, node: Node, error: Exception) -> None:
+        """When going backward through a node has failed."""
+
+
+watcher: Watcher | None = None
 
 # Recording ----------------------------------------------------------------------------------------
 
@@ -197,6 +290,8 @@ def apply(primitive: Primitive[Result], inputs: Sequence[Any], parameters: dict[
         outputs.append(Tensor(a, recorded, None if fresh else _shared_storage(a, inputs)))
     if recorded:
         _record(primitive, parameters, xp, inputs, arrays, outputs)
+    if watcher is not None:
+        watcher.forward(primitive, inputs, parameters, xp, outputs)
     result: Any = outputs if primitive.multiple else outputs[0]
     return result  # type: ignore[no-any-return] # which of the two it is, the primitive knows
 
@@ -225,7 +320,7 @@ def _record(
             storages.append(storage_of(x) if save else None)
 
     node = Node()
-    node.birth = next(_clock)
+    node.birth = tick()
     node.primitive = primitive
     node.parameters = parameters
     node.xp = xp
@@ -237,6 +332,7 @@ def _record(
         node.output = outputs[0]._data
         storages.append(storage_of(outputs[0]))
     node.storages = storages
+    node.notes = None
     for slot, y in enumerate(outputs):
         y._source = (node, slot)
 
@@ -306,54 +402,3 @@ def _plain(primitive: Primitive[Any], name: str, parameter: Any) -> Any:
 
 
 Primitive.dispatch = staticmethod(call)
-
-
-# Errors -------------------------------------------------------------------------------------------
-
-
-def describe(x: Any) -> str:
-    """An operand in an error message: its shape, dtype and device."""
-    if type(x) is Tensor:
-        return f"{tuple(x._data.shape)} {x._data.dtype} on {namespace_of(x._data).device}"
-    return repr(x)
-
-
-def mixed_devices(primitive: Primitive[Any], inputs: Sequence[Any]) -> RuntimeError:
-    named = (
-        f"{name} {describe(x)}"
-        for name, x in zip(input_names(primitive, inputs), inputs, strict=True)
-        if type(x) is Tensor
-    )
-    return RuntimeError(
-        f"{primitive.name}: expected tensors of one device, got {', '.join(named)}. "
-        'Nothing is moved by itself: move one with .to(device), for example x.to("cpu")'
-    )
-
-
-def input_names(primitive: Primitive[Any], inputs: Sequence[Any]) -> Sequence[str]:
-    if primitive.variadic:
-        return [f"{primitive.inputs[0]}[{i}]" for i in range(len(inputs))]
-    return primitive.inputs
-
-
-def explained(
-    primitive: Primitive[Any], inputs: Sequence[Any], parameters: dict[str, Any], error: Exception
-) -> Exception:
-    """An exception of the same family that says which operation, what was expected and what came."""
-    shapes = [tuple(getattr(x, "_data", cpu.asarray(0)).shape) for x in inputs]
-    named = zip(input_names(primitive, inputs), inputs, strict=False)
-    came = ", ".join(f"{name} {describe(x)}" for name, x in itertools.islice(named, 8))
-    given = "".join(f", {name}={value!r}" for name, value in parameters.items() if not hasattr(value, "dtype"))
-    try:
-        expected = primitive.explain_shapes and primitive.explain_shapes(*shapes, **parameters)
-    except Exception:  # the rule met parameters it cannot even read: the library's words must do
-        expected = None
-    kind: type[Exception] = ValueError
-    if isinstance(error, IndexError) and not isinstance(error, ValueError):  # AxisError is both
-        kind = IndexError
-    elif isinstance(error, (TypeError, AttributeError, NotImplementedError)) and not expected:
-        kind = type(error)
-    if expected:
-        words = f" ({error})" if isinstance(error, TypeError) else ""
-        return kind(f"{primitive.name}: expected {expected}. Came: {came}{given}{words}")
-    return kind(f"{primitive.name}: {error}. Came: {came}{given}")

@@ -5,15 +5,17 @@ Each is a line: the work is a primitive's. Functions and methods follow NumPy (`
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, cast
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from . import engine
 from .backend import Array, as_dtype, cpu, is_array, is_floating, namespace, namespace_of
 from .indexing import as_index, take
+from .messages import describe
 from .ops import contraction, elementwise, index, reduction, shape
 from .ops.reduction import Axis
-from .tape import Tensor, apply, describe, mark_written, mode, storage_of
+from .tape import RemovableHandle, Tensor, apply, mark_written, mode, storage_of
 
 Operand = Any  # a Tensor, an array of the same device, or a Python number
 _NOTHING: dict[str, Any] = {}
@@ -208,6 +210,69 @@ class Methods:
         engine.backward(self, gradient, retain_graph=retain_graph, create_graph=create_graph)
 
     backward.__doc__ = engine.backward.__doc__
+
+    def requires_grad_(self, needed: bool = True) -> Self:
+        """Set `requires_grad`, in place.
+
+        Raises:
+            TypeError: the dtype is not a floating one.
+            RuntimeError: the tensor is computed and should need no gradient; use `detach`.
+
+        >>> import minigrad as mg
+        >>> mg.ones(2).requires_grad_()
+        tensor([1., 1.], dtype=float32, device='cpu', requires_grad=True)
+        """
+        self.requires_grad = needed
+        return self
+
+    def retain_grad(self: Any) -> None:
+        """Have `backward` add the gradient into `.grad` of this computed tensor too, as it does for leaves.
+
+        Raises:
+            RuntimeError: the tensor does not require a gradient.
+
+        >>> import minigrad as mg
+        >>> x = mg.tensor(3.0, requires_grad=True)
+        >>> y = x * x
+        >>> y.retain_grad()
+        >>> (2 * y).backward()
+        >>> y.grad.item(), x.grad.item()
+        (2.0, 12.0)
+        """
+        _check_in_graph(self, "retain_grad")
+        if self._source is not None:
+            node, slot = self._source
+            node.noted().retainers[slot] = weakref.ref(self)
+
+    def register_hook(self: Any, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
+        """Call `hook(gradient)` in every backward pass, with the whole gradient of this tensor, as soon as it is known.
+
+        What the hook returns, if not None, goes on in the gradient's place: to where this tensor came from, and into
+        `.grad`. Hooks run in the order in which they were registered.
+
+        Returns:
+            a handle, whose `remove()` takes the hook away.
+
+        Raises:
+            RuntimeError: the tensor does not require a gradient.
+            TypeError: (in the backward pass) the hook returned something that is not like the gradient.
+
+        >>> import minigrad as mg
+        >>> x = mg.tensor([1.0, -2.0], requires_grad=True)
+        >>> y = x * x
+        >>> handle = y.register_hook(lambda g: mg.clip(g, -0.5, 0.5))
+        >>> (3 * y).sum().backward()
+        >>> x.grad.tolist()
+        [1.0, -2.0]
+        """
+        _check_in_graph(self, "register_hook")
+        if not callable(hook):
+            raise TypeError(f"register_hook: expected a function of the gradient, got {type(hook).__name__}")
+        if self._source is None:
+            self._hooks = {} if self._hooks is None else self._hooks
+            return RemovableHandle(self._hooks, hook)
+        node, slot = self._source
+        return RemovableHandle(node.noted().hooks.setdefault(slot, {}), hook)
 
     # Indexing -------------------------------------------------------------------------------------
 
@@ -419,16 +484,29 @@ def detach(state: Any) -> Any:
     >>> mg.detach((h, None))[0].requires_grad
     False
     """
-    if type(state) is Tensor:
-        return state.detach()
-    if state is None:
+    return map_tensors(Tensor.detach, state, "detach")
+
+
+def map_tensors(function: Callable[[Tensor], Tensor], value: Any, caller: str) -> Any:
+    """The same tuples, lists and dicts, with each Tensor in them replaced by what the function makes of it."""
+    if type(value) is Tensor:
+        return function(value)
+    if value is None:
         return None
-    if isinstance(state, dict):
-        return {key: detach(part) for key, part in state.items()}
-    if isinstance(state, (tuple, list)):
-        parts = [detach(part) for part in state]
-        return type(state)(*parts) if hasattr(state, "_fields") else type(state)(parts)
-    raise TypeError(f"detach: expected Tensors in tuples, lists or dicts, got {type(state).__name__}")
+    if isinstance(value, dict):
+        return {key: map_tensors(function, part, caller) for key, part in value.items()}
+    if isinstance(value, (tuple, list)):
+        parts = [map_tensors(function, part, caller) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    raise TypeError(f"{caller}: expected Tensors in tuples, lists or dicts, got {type(value).__name__}")
+
+
+def _check_in_graph(x: Tensor, caller: str) -> None:
+    if not x._requires_grad:
+        raise RuntimeError(
+            f"{caller}: this tensor {describe(x)} does not require a gradient, so none will come; "
+            "call x.requires_grad_() before it is used"
+        )
 
 
 def _is_device(target: Any) -> bool:

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 
 from ..backend import is_array
 from ..creation import zeros
+from ..messages import describe
 from ..ops.elementwise import relu, sigmoid, tanh
 from ..ops.shape import split
-from ..tape import Tensor, describe
+from ..tape import Tensor
 from . import functional as F
 from . import init
 from .linear import empty_parameter

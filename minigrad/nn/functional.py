@@ -6,9 +6,10 @@ from typing import Any
 
 from ..backend import float32, is_array, namespace_of
 from ..indexing import take
+from ..messages import describe
 from ..ops.elementwise import exp, relu, sigmoid, softplus, tanh, where
 from ..ops.reduction import logsumexp
-from ..tape import Tensor, describe
+from ..tape import Tensor
 
 __all__ = [
     "cross_entropy", "dropout", "embedding", "linear", "log_softmax", "one_hot", "relu", "sigmoid", "softmax",

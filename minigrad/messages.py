@@ -1,0 +1,57 @@
+"""What errors say: which operation, what was expected, what came, what to do."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+from .backend import cpu, namespace_of
+from .ops.primitive import Primitive
+
+
+def describe(x: Any) -> str:
+    """An operand in an error message: its shape, dtype and device."""
+    data = getattr(x, "_data", None)  # of a Tensor
+    return repr(x) if data is None else f"{tuple(data.shape)} {data.dtype} on {namespace_of(data).device}"
+
+
+def mixed_devices(primitive: Primitive[Any], inputs: Sequence[Any]) -> RuntimeError:
+    named = (
+        f"{name} {describe(x)}"
+        for name, x in zip(input_names(primitive, inputs), inputs, strict=True)
+        if hasattr(x, "_data")
+    )
+    return RuntimeError(
+        f"{primitive.name}: expected tensors of one device, got {', '.join(named)}. "
+        'Nothing is moved by itself: move one with .to(device), for example x.to("cpu")'
+    )
+
+
+def input_names(primitive: Primitive[Any], inputs: Sequence[Any]) -> Sequence[str]:
+    if primitive.variadic:
+        return [f"{primitive.inputs[0]}[{i}]" for i in range(len(inputs))]
+    return primitive.inputs
+
+
+def explained(
+    primitive: Primitive[Any], inputs: Sequence[Any], parameters: dict[str, Any], error: Exception
+) -> Exception:
+    """An exception of the same family that says which operation, what was expected and what came."""
+    shapes = [tuple(getattr(x, "_data", cpu.asarray(0)).shape) for x in inputs]
+    named = zip(input_names(primitive, inputs), inputs, strict=False)
+    came = ", ".join(f"{name} {describe(x)}" for name, x in itertools.islice(named, 8))
+    given = "".join(f", {name}={value!r}" for name, value in parameters.items() if not hasattr(value, "dtype"))
+    try:
+        expected = primitive.explain_shapes and primitive.explain_shapes(*shapes, **parameters)
+    except Exception:  # the rule met parameters it cannot even read: the library's words must do
+        expected = None
+    kind: type[Exception] = ValueError
+    if isinstance(error, IndexError) and not isinstance(error, ValueError):  # AxisError is both
+        kind = IndexError
+    elif isinstance(error, (TypeError, AttributeError, NotImplementedError)) and not expected:
+        kind = type(error)
+    if expected:
+        words = f" ({error})" if isinstance(error, TypeError) else ""
+        return kind(f"{primitive.name}: expected {expected}. Came: {came}{given}{words}")
+    return kind(f"{primitive.name}: {error}. Came: {came}{given}")
