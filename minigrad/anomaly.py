@@ -121,7 +121,7 @@ def _origin() -> Origin:
         module = frame.f_globals.get("__name__", "")
         room = module.split(".")
         outside = room[0] != _PACKAGE
-        if outside or room[1:2] == ["nn"]:  # what lies between is how minigrad works
+        if outside or (room[1:2] == ["nn"] and frame.f_code.co_name != "__call__"):  # the rest is how minigrad works
             code = frame.f_code
             lines.append(Line(code.co_filename, frame.f_lineno, code.co_name, frame.f_lasti))
         if outside:
@@ -190,14 +190,9 @@ class _Watcher:
         found = _here.blocks and _new_anomaly(cotangent, received)
         if found:
             place_found = found.replace(" at index", f" in the gradient of {_name(node, place)} at index")
-            saved = ", ".join(
-                f"{name} {_range(x)}"
-                for name, x in [
-                    *zip(input_names(node.primitive, node.inputs), node.inputs, strict=True),
-                    ("y", node.output),
-                ]
-                if is_array(x)
-            )
+            names = [*input_names(node.primitive, node.inputs), "the output"]
+            values = zip(names, [*node.inputs, node.output], strict=True)
+            saved = ", ".join(f"{name} {_range(x)}" for name, x in values if is_array(x))
             raise AnomalyError(
                 f"backward of {node.primitive.name}: {place_found}, from incoming gradients "
                 f"{', '.join(_range(g) for g in received if g is not None)}"

@@ -214,9 +214,7 @@ def _like(tensors: list[Tensor], v: Any, form: Any, caller: str, what: str) -> l
     """The vector `v`, one part for each of the tensors, checked."""
     if v is None:
         if len(tensors) != 1 or tensors[0].size != 1:
-            raise ValueError(
-                f"{caller}: expected v, of the form of {what}; only for a single number it may be left out"
-            )
+            raise ValueError(f"{caller}: expected v, in the form of {what}; only for one number may it be left out")
         return [zeros_like(tensors[0]) + 1]
     vs = _listed(v, caller, "v")
     if isinstance(v, (tuple, list)) != isinstance(form, (tuple, list)) or len(vs) != len(tensors):
