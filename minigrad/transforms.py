@@ -5,7 +5,7 @@ x: inputs     y: outputs     J = ∂y/∂x: the Jacobian     v: a vector, of the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from . import tape
@@ -310,7 +310,7 @@ class _Segment:
     def enter(self, outputs: list[Tensor]) -> None:
         """Put one node in the place of everything that was recorded."""
         self.edges = _edges_out(outputs, self.since)
-        constants = [x for x in (*self.args, *self.kwargs.values()) if type(x) is Tensor and not x._requires_grad]
+        constants = [x for x in _tensors_in((self.args, self.kwargs)) if not x._requires_grad]
         node = Node()
         node.birth = tape.tick()
         node.primitive = checkpointed
@@ -325,6 +325,14 @@ class _Segment:
         node.notes = None
         for slot, y in enumerate(outputs):
             y._source = (node, slot)
+
+
+def _tensors_in(value: Any) -> Iterator[Tensor]:
+    if type(value) is Tensor:
+        yield value
+    elif isinstance(value, (tuple, list, dict)):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _tensors_in(part)
 
 
 def _spec(edge: Any) -> tuple[tuple[int, ...], Any]:

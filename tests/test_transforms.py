@@ -325,7 +325,7 @@ def test_hooks_and_retained_gradients_outside_run_once(device):
 @pytest.mark.parametrize("written", ["argument", "constant", "parameter"])
 def test_writing_to_what_a_checkpoint_computes_from_again_is_noticed(written, device):
     argument, constant, parameter = leaf(1.0), mg.ones(1, dtype=mg.float64), leaf(2.0)
-    y = mg.checkpoint(lambda a, c: a * c * parameter, argument, constant)
+    y = mg.checkpoint(lambda a, cs: a * cs[0] * parameter, argument, (constant, None))
     with mg.no_grad():
         {"argument": argument, "constant": constant, "parameter": parameter}[written][0] = 5.0
     with pytest.raises(RuntimeError, match="checkpoint: .*has been written to since"):
