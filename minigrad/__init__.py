@@ -66,9 +66,10 @@ from .ops.elementwise import (
 )
 from .ops.reduction import argmax, argmin, broadcast_to, logsumexp, max, mean, min, sum, var
 from .ops.shape import concatenate, expand_dims, reshape, split, squeeze, stack, transpose, unstack
+from .recompute import checkpoint
 from .tape import Tensor, enable_grad, is_grad_enabled, no_grad
 from .tensor import detach
-from .transforms import checkpoint, hessian, hvp, jacobian, jvp, vjp
+from .transforms import hessian, hvp, jacobian, jvp, vjp
 
 abs = absolute
 __version__ = "0.1.0"

@@ -29,6 +29,7 @@ PLAN = [
     "tensor",
     "creation",
     "transforms",
+    "recompute",
     "nn.module",
     "nn.init",
     "nn.functional",
