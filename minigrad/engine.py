@@ -70,7 +70,7 @@ def backward(
     retain = create_graph if retain_graph is None else retain_graph
     for leaf, cotangent, owned in sweep([tensor], seeds, None, create_graph=create_graph, retain_graph=retain):
         found = _recorded_copy(leaf, cotangent) if create_graph else _own(leaf, cotangent, owned)
-        leaf.grad = found if leaf.grad is None else leaf.grad + found
+        leaf._grad = found if leaf._grad is None else leaf._grad + found
 
 
 def grad(

@@ -48,14 +48,14 @@ class Storage:
 class Tensor(_Methods):
     """An array, and its place in the graph. Make one with `tensor`; see there."""
 
-    __slots__ = ("__weakref__", "_data", "_hooks", "_requires_grad", "_source", "_storage", "grad", "is_parameter")
+    __slots__ = ("__weakref__", "_data", "_grad", "_hooks", "_requires_grad", "_source", "_storage", "is_parameter")
 
     def __init__(self, data: Array, requires_grad: bool = False, storage: Storage | None = None) -> None:
         if type(data) is not cpu.array_type and not is_array(data):
             raise TypeError(f"Tensor() takes an array, got {type(data).__name__}; write minigrad.tensor(...)")
         self._data = data
         self._requires_grad = requires_grad
-        self.grad: Tensor | None = None
+        self._grad: Tensor | None = None
         self.is_parameter = False
         self._source: tuple[Node, int] | None = None  # None for a leaf
         self._hooks: Hooks | None = None  # of a leaf; those of a computed tensor are its node's

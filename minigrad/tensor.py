@@ -31,7 +31,7 @@ class Methods:
         _requires_grad: bool
         _source: Any
         _storage: Any
-        grad: Tensor | None
+        _grad: Tensor | None
         is_parameter: bool
 
     # What it is -----------------------------------------------------------------------------------
@@ -67,6 +67,26 @@ class Methods:
         if needed:
             check_floating(self._data.dtype)
         self._requires_grad = needed
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient that `backward` has added up here, None if there is none.
+
+        Assign None, or a Tensor of this one's shape, dtype and device.
+        """
+        return self._grad
+
+    @grad.setter
+    def grad(self, gradient: Tensor | None) -> None:
+        if gradient is not None:
+            if type(gradient) is not Tensor:
+                raise TypeError(f".grad is a Tensor or None, got {type(gradient).__name__}; use minigrad.tensor(...)")
+            mine, given = self._data, gradient._data
+            if (given.shape, given.dtype, type(given)) != (mine.shape, mine.dtype, type(mine)):
+                raise ValueError(
+                    f".grad: expected a gradient like its tensor, {describe(self)}, got {describe(gradient)}"
+                )
+        self._grad = gradient
 
     @property
     def shape(self) -> tuple[int, ...]:

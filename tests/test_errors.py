@@ -90,6 +90,16 @@ MISTAKES = {
         ValueError,
         r"backward: expected a gradient like its tensor, \(2,\) float32 on .*, got \(3,\)",
     ),
+    "a gradient that is an array": (
+        lambda: setattr(ones(2), "grad", np.ones(2)),
+        TypeError,
+        r".grad is a Tensor or None, got ndarray; use minigrad.tensor\(",
+    ),
+    "a gradient that does not fit": (
+        lambda: setattr(ones(2), "grad", ones(3)),
+        ValueError,
+        r".grad: expected a gradient like its tensor, \(2,\) float32 on .*, got \(3,\) float32",
+    ),
     "grad of a constant": (
         lambda: mg.grad((ones(requires_grad=True) * 2), ones()),
         RuntimeError,
