@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from . import engine
 from .backend import Array, as_dtype, cpu, is_array, is_floating, namespace, namespace_of
 from .indexing import as_index, take
-from .ops import contraction, elementwise, index, reduction, shape
+from .ops import contraction, elementwise, index, logic, reduction, shape
 from .ops.reduction import Axis
 from .tape import Tensor, apply, describe, mark_written, mode, storage_of
 
@@ -333,12 +333,12 @@ class Methods:
     def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
         if other is None:
             return NotImplemented  # so that `x == None` is False, and `x in [None, x]` works
-        return apply(elementwise.equal, (self, other), _NOTHING)
+        return apply(logic.equal, (self, other), _NOTHING)
 
     def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
         if other is None:
             return NotImplemented
-        return apply(elementwise.not_equal, (self, other), _NOTHING)
+        return apply(logic.not_equal, (self, other), _NOTHING)
 
     __hash__ = object.__hash__
 
@@ -348,23 +348,26 @@ OPERATORS = {
     "sub": elementwise.subtract,
     "mul": elementwise.multiply,
     "truediv": elementwise.divide,
+    "floordiv": elementwise.floor_divide,
+    "mod": elementwise.remainder,
     "pow": elementwise.power,
     "matmul": contraction.matmul,
-    "lt": elementwise.less,
-    "le": elementwise.less_equal,
-    "gt": elementwise.greater,
-    "ge": elementwise.greater_equal,
-    "and": elementwise.logical_and,
-    "or": elementwise.logical_or,
+    "lt": logic.less,
+    "le": logic.less_equal,
+    "gt": logic.greater,
+    "ge": logic.greater_equal,
+    "and": logic.logical_and,
+    "or": logic.logical_or,
 }
 UNARY = {
     "__neg__": elementwise.negative,
     "__abs__": elementwise.absolute,
-    "__invert__": elementwise.logical_not,
+    "__invert__": logic.logical_not,
     "abs": elementwise.absolute,
     **{name: getattr(elementwise, name) for name in ("exp", "log", "sqrt", "tanh", "sigmoid", "relu")},
 }
 REDUCTIONS = {name: getattr(reduction, name) for name in ("sum", "mean", "max", "min", "logsumexp", "argmax", "argmin")}
+REDUCTIONS |= {"any": logic.any, "all": logic.all}
 
 
 def _operator(primitive: Any) -> Any:
