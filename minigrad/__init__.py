@@ -25,9 +25,26 @@ from .backend import (
     synchronize,
     use_device,
 )
-from .creation import arange, eye, full, ones, ones_like, rand, randn, tensor, zeros, zeros_like
+from .creation import (
+    arange,
+    eye,
+    from_dlpack,
+    full,
+    full_like,
+    linspace,
+    ones,
+    ones_like,
+    rand,
+    rand_like,
+    randn,
+    randn_like,
+    tensor,
+    zeros,
+    zeros_like,
+)
 from .engine import grad
 from .indexing import take, take_along_axis
+from .operators import moveaxis, swapaxes
 from .ops.contraction import matmul
 from .ops.elementwise import (
     absolute,
@@ -80,6 +97,7 @@ from .ops.shape import concatenate, expand_dims, flip, pad, reshape, split, sque
 from .subscripts import einsum
 from .tape import Tensor, is_grad_enabled, no_grad
 from .tensor import detach
+from .threads import get_num_threads, set_num_threads
 
 abs = absolute
 __version__ = "0.1.0"
@@ -118,7 +136,10 @@ __all__ = [
     "float64",
     "floor",
     "floor_divide",
+    "from_dlpack",
     "full",
+    "full_like",
+    "get_num_threads",
     "grad",
     "greater",
     "greater_equal",
@@ -131,6 +152,7 @@ __all__ = [
     "isnan",
     "less",
     "less_equal",
+    "linspace",
     "log",
     "log1p",
     "logaddexp",
@@ -145,6 +167,7 @@ __all__ = [
     "mean",
     "min",
     "minimum",
+    "moveaxis",
     "multiply",
     "negative",
     "nn",
@@ -157,11 +180,14 @@ __all__ = [
     "pad",
     "power",
     "rand",
+    "rand_like",
     "randn",
+    "randn_like",
     "relu",
     "remainder",
     "reshape",
     "set_default_device",
+    "set_num_threads",
     "sigmoid",
     "sign",
     "sin",
@@ -173,6 +199,7 @@ __all__ = [
     "std",
     "subtract",
     "sum",
+    "swapaxes",
     "synchronize",
     "take",
     "take_along_axis",

@@ -12,6 +12,7 @@ import minigrad
 PACKAGE = Path(minigrad.__file__).parent
 PLAN = [
     "backend",
+    "threads",
     "ops.primitive",
     "ops.elementwise",
     "ops.reduction",
@@ -25,6 +26,7 @@ PLAN = [
     "engine",
     "indexing",
     "subscripts",
+    "operators",
     "tensor",
     "creation",
     "nn.module",
@@ -117,7 +119,7 @@ options, state = numpy.get_printoptions(), (numpy.random.get_state()[1].tolist()
 before = set(sys.modules)
 import minigrad
 new = {name.partition(".")[0] for name in set(sys.modules) - before}
-assert not new & {"cupy", "safetensors", "torch", "scipy", "typer", "rich", "hypothesis", "pytest"}, new
+assert not new & {"cupy", "safetensors", "torch", "scipy", "threadpoolctl", "typer", "rich", "hypothesis", "pytest"}, new
 assert numpy.get_printoptions() == options
 assert state == (numpy.random.get_state()[1].tolist(), random.getstate())
 """
