@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 from .backend import (
     Array,
     ArrayNamespace,
+    DeviceError,
     as_dtype,
     as_host_array,
     default_device,
@@ -19,6 +22,7 @@ from .tape import Tensor
 from .tensor import check_floating
 
 Shape = int | tuple[int, ...]
+Maker = TypeVar("Maker", bound=Callable[..., Tensor])
 
 
 def _namespace(device: str | None) -> ArrayNamespace:
@@ -60,6 +64,67 @@ def tensor(data: Any, *, dtype: Any = None, device: str | None = None, requires_
     return _made(_namespace(device).from_host(as_host_array(data, dtype)), requires_grad)
 
 
+def from_dlpack(x: Any) -> Tensor:
+    """A Tensor over the memory of another library's array, which both then share, by the DLPack protocol.
+
+    NumPy takes what lies in the host's memory, CuPy what lies on a GPU. The other way round, every library's
+    own `from_dlpack` takes a Tensor.
+
+    Args:
+        x: an array with `__dlpack__`: of PyTorch, JAX, NumPy, CuPy, or a Tensor.
+
+    Raises:
+        TypeError: x is no such array, or its entries are not real numbers or booleans.
+        DeviceError: x lies on a device that minigrad does not have.
+        BufferError: x cannot be shared, for example because it requires a gradient: detach it.
+
+    >>> import minigrad as mg, numpy
+    >>> array = numpy.zeros(2)
+    >>> x = mg.from_dlpack(array)
+    >>> array[0] = 1.0
+    >>> x
+    tensor([1., 0.], dtype=float64, device='cpu')
+    """
+    if not hasattr(x, "__dlpack_device__"):
+        raise TypeError(
+            f"from_dlpack: expected an array with __dlpack__, got {type(x).__name__}; use minigrad.tensor(...)"
+        )
+    kind, number = x.__dlpack_device__()
+    names = {_HOST: "cpu", _CUDA: f"cuda:{number}", _CUDA_MANAGED: f"cuda:{number}"}
+    if kind not in names:
+        raise DeviceError(
+            f"from_dlpack: expected an array in the memory of the host or of a CUDA device, got DLPack's device {kind}"
+        )
+    xp = namespace(names[kind])
+    with xp.activate():
+        array = xp.from_dlpack(x)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"from_dlpack: expected real numbers or booleans, got dtype {array.dtype}")
+    return Tensor(array)
+
+
+_HOST, _CUDA, _CUDA_MANAGED = 1, 2, 13  # DLPack's numbers for kinds of memory
+
+# Of one value -------------------------------------------------------------------------------------
+
+
+def _shape_first(make: Maker) -> Maker:
+    """What takes a shape, taught to say so when it gets the sizes one by one."""
+
+    @functools.wraps(make)
+    def checked(shape: Shape, *rest: Any, **options: Any) -> Tensor:
+        if rest:
+            sizes = ", ".join(map(str, (shape, *rest)))
+            raise TypeError(
+                f"{make.__name__}: expected one shape, such as {make.__name__}((2, 3)), and the rest by name "
+                f"(dtype=, device=); got {make.__name__}({sizes})"
+            )
+        return make(shape, **options)
+
+    return cast(Maker, checked)
+
+
+@_shape_first
 def zeros(shape: Shape, *, dtype: Any = float32, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """A Tensor of zeros.
 
@@ -69,6 +134,7 @@ def zeros(shape: Shape, *, dtype: Any = float32, device: str | None = None, requ
     return full(shape, 0, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
+@_shape_first
 def ones(shape: Shape, *, dtype: Any = float32, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """A Tensor of ones.
 
@@ -91,8 +157,17 @@ def full(
         return _made(xp.full(shape, value, dtype=dtype or float32), requires_grad)
 
 
+# In order -----------------------------------------------------------------------------------------
+
+
 def arange(
-    start: float, stop: float | None = None, step: float = 1, *, dtype: Any = None, device: str | None = None
+    start: float,
+    stop: float | None = None,
+    step: float = 1,
+    *,
+    dtype: Any = None,
+    device: str | None = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """start, start + step, ... up to but without stop; arange(stop) starts at 0. Floats give float32.
 
@@ -104,10 +179,34 @@ def arange(
         dtype = float32
     xp = _namespace(device)
     with xp.activate():
-        return Tensor(xp.arange(first, last, step, dtype=dtype))
+        return _made(xp.arange(first, last, step, dtype=dtype), requires_grad)
 
 
-def eye(n: int, m: int | None = None, *, dtype: Any = float32, device: str | None = None) -> Tensor:
+def linspace(
+    start: float,
+    stop: float,
+    num: int = 50,
+    endpoint: bool = True,
+    *,
+    dtype: Any = float32,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """`num` numbers from start to stop, equally far apart; without `endpoint` stop itself is left out.
+
+    >>> linspace(0, 1, 5)
+    tensor([0.  , 0.25, 0.5 , 0.75, 1.  ], dtype=float32, device='cpu')
+    """
+    if num < 0:
+        raise ValueError(f"linspace: expected a number of entries that is not negative, got {num}")
+    xp = _namespace(device)
+    with xp.activate():
+        return _made(xp.linspace(start, stop, num, endpoint=endpoint, dtype=dtype or float32), requires_grad)
+
+
+def eye(
+    n: int, m: int | None = None, *, dtype: Any = float32, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
     """An (n, m) matrix with ones on its diagonal; m is n if not given.
 
     >>> eye(2)
@@ -116,9 +215,13 @@ def eye(n: int, m: int | None = None, *, dtype: Any = float32, device: str | Non
     """
     xp = _namespace(device)
     with xp.activate():
-        return Tensor(xp.eye(n, m, dtype=dtype or float32))
+        return _made(xp.eye(n, m, dtype=dtype or float32), requires_grad)
 
 
+# At random ----------------------------------------------------------------------------------------
+
+
+@_shape_first
 def rand(shape: Shape, *, dtype: Any = float32, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """A Tensor of numbers drawn uniformly from [0, 1), by the device's generator (see `manual_seed`).
 
@@ -128,6 +231,7 @@ def rand(shape: Shape, *, dtype: Any = float32, device: str | None = None, requi
     return _random("random", shape, dtype, device, requires_grad)
 
 
+@_shape_first
 def randn(shape: Shape, *, dtype: Any = float32, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """A Tensor of numbers drawn from the standard normal distribution, by the device's generator.
 
@@ -144,19 +248,51 @@ def _random(distribution: str, shape: Shape, dtype: Any, device: str | None, req
         return _made(draw(shape, dtype=as_dtype(dtype or float32).type), requires_grad)
 
 
-def zeros_like(x: Tensor, *, dtype: Any = None) -> Tensor:
-    """Zeros of the shape, dtype and device of x.
+# Like another -------------------------------------------------------------------------------------
+
+
+def zeros_like(x: Tensor, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
+    """Zeros of the shape, dtype and device of x, unless others are named.
 
     >>> zeros_like(ones(2))
     tensor([0., 0.], dtype=float32, device='cpu')
     """
-    return zeros(x.shape, dtype=dtype or x.dtype, device=x.device)
+    return zeros(x.shape, dtype=dtype or x.dtype, device=device or x.device, requires_grad=requires_grad)
 
 
-def ones_like(x: Tensor, *, dtype: Any = None) -> Tensor:
-    """Ones of the shape, dtype and device of x.
+def ones_like(x: Tensor, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
+    """Ones of the shape, dtype and device of x, unless others are named.
 
     >>> ones_like(zeros(2))
     tensor([1., 1.], dtype=float32, device='cpu')
     """
-    return ones(x.shape, dtype=dtype or x.dtype, device=x.device)
+    return ones(x.shape, dtype=dtype or x.dtype, device=device or x.device, requires_grad=requires_grad)
+
+
+def full_like(
+    x: Tensor, value: float, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
+    """One value of the shape, dtype and device of x, unless others are named.
+
+    >>> full_like(zeros(2), 0.5)
+    tensor([0.5, 0.5], dtype=float32, device='cpu')
+    """
+    return full(x.shape, value, dtype=dtype or x.dtype, device=device or x.device, requires_grad=requires_grad)
+
+
+def rand_like(x: Tensor, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
+    """Numbers drawn uniformly from [0, 1) of the shape, dtype and device of x, unless others are named.
+
+    >>> rand_like(zeros((2, 3))).shape
+    (2, 3)
+    """
+    return rand(x.shape, dtype=dtype or x.dtype, device=device or x.device, requires_grad=requires_grad)
+
+
+def randn_like(x: Tensor, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
+    """Numbers drawn from the standard normal distribution of the shape, dtype and device of x, unless others are named.
+
+    >>> randn_like(zeros((2, 3))).shape
+    (2, 3)
+    """
+    return randn(x.shape, dtype=dtype or x.dtype, device=device or x.device, requires_grad=requires_grad)

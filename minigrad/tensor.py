@@ -1,38 +1,41 @@
-"""What a Tensor can do: its operators, methods and printing. Importing this file gives them to Tensor.
+"""What a Tensor is: its properties, printing, conversion, copying and indexing.
 
-Each is a line: the work is a primitive's. Functions and methods follow NumPy (`axis=`, `keepdims=`).
+Its arithmetic is in operators.py. Importing this file gives Tensor both.
 """
 
 from __future__ import annotations
 
+import copy
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Self, cast
+from collections.abc import Callable, Iterator
+from typing import Any, Self, cast
 
 from . import engine
 from .backend import Array, as_dtype, cpu, is_array, is_floating, namespace, namespace_of
 from .indexing import as_index, take
 from .messages import describe
-from .ops import contraction, elementwise, index, reduction, shape
-from .ops.reduction import Axis
+from .operators import Operators, hang
+from .ops import elementwise, index
 from .tape import RemovableHandle, Tensor, apply, mark_written, mode, storage_of
 
-Operand = Any  # a Tensor, an array of the same device, or a Python number
-_NOTHING: dict[str, Any] = {}
 
+class Methods(Operators):
+    """An array with a place in the graph of what it was computed from. `minigrad.tensor` makes one.
 
-class Methods:
-    """The operators and methods of Tensor."""
+    Attributes:
+        data: the array itself, of NumPy or CuPy; shape, ndim, size, dtype and device are its own.
+        requires_grad: whether operations on it are recorded, so that it can get a gradient.
+        grad: the gradient that `backward` added up, a Tensor of the same shape, or None.
+        is_leaf: whether the user made it, rather than an operation; leaves get `.grad`.
 
-    __array_ufunc__ = None  # so that `ndarray * tensor` asks the tensor
+    Operators, methods and indexing follow NumPy; each gives a new Tensor.
 
-    if TYPE_CHECKING:  # the slots of Tensor, see tape.py
-        _data: Any
-        _requires_grad: bool
-        _source: Any
-        _storage: Any
-        _grad: Tensor | None
-        is_parameter: bool
+    >>> import minigrad as mg
+    >>> x = mg.tensor([1.0, 2.0], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> x.grad
+    tensor([2., 4.], dtype=float32, device='cpu')
+    """
 
     # What it is -----------------------------------------------------------------------------------
 
@@ -118,12 +121,6 @@ class Methods:
         """Whether it was made by the user rather than computed; leaves get `.grad`."""
         return self._source is None
 
-    @property
-    def T(self) -> Tensor:  # noqa: N802 - NumPy's name
-        """The tensor with its axes reversed."""
-        tensor: Tensor = apply(shape.transpose, (self,), _NOTHING)
-        return tensor
-
     def __len__(self) -> int:
         if not self.shape:
             raise TypeError("a 0-d tensor has no length")
@@ -163,6 +160,44 @@ class Methods:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         return cpu.array(self.numpy(), dtype=dtype, copy=copy)
 
+    def __dlpack__(self, **options: Any) -> Any:
+        if self._requires_grad:
+            raise BufferError("a tensor that requires a gradient cannot be shared by DLPack; use x.detach()")
+        return self._data.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> Any:
+        return self._data.__dlpack_device__()
+
+    # Copies ---------------------------------------------------------------------------------------
+
+    def __copy__(self: Any) -> Tensor:
+        """Another tensor with the same memory, at the same place in the graph."""
+        twin = Tensor(self._data, self._requires_grad, storage_of(self))
+        twin._source, twin.grad, twin.is_parameter = self._source, self.grad, self.is_parameter
+        return twin
+
+    def __deepcopy__(self: Any, memo: dict[int, Any]) -> Tensor:
+        """A leaf with memory of its own, and a copy of the gradient."""
+        self._must_be_leaf("copy.deepcopy")
+        with namespace_of(self._data).activate():
+            twin = Tensor(self._data.copy(), self._requires_grad)
+        memo[id(self)] = twin
+        twin.grad, twin.is_parameter = copy.deepcopy(self.grad, memo), self.is_parameter
+        return twin
+
+    def __reduce__(self) -> Any:
+        self._must_be_leaf("pickle")
+        return _unpickled, (self._data, self._requires_grad, self.grad, self.is_parameter)
+
+    def _must_be_leaf(self, caller: str) -> None:
+        if self._source is not None:
+            raise RuntimeError(
+                f"{caller}: expected a tensor that was made, got one that {self._source[0].primitive.name} computed, "
+                "with a graph behind it. Use x.detach(), or x.copy() for a copy through which gradients flow"
+            )
+
+    # As a Python number ---------------------------------------------------------------------------
+
     def item(self) -> Any:
         """The only entry, as a Python number; waits for the device.
 
@@ -191,25 +226,30 @@ class Methods:
 
     # Moving and converting ------------------------------------------------------------------------
 
-    def to(self, target: Any) -> Tensor:
-        """This tensor on another device, or with another dtype; itself if nothing changes.
+    def to(self, *targets: Any, device: str | None = None, dtype: Any = None) -> Tensor:
+        """This tensor on another device, with another dtype, or both; itself if nothing changes.
 
         Args:
-            target: a device name ("cpu", "cuda", "cuda:1") or a dtype.
+            targets: a device name ("cpu", "cuda", "cuda:1"), a dtype, or both in either order.
+            device, dtype: the same by name.
 
         Raises:
             DeviceError: the device cannot be used.
+            TypeError: something else was given, or two devices or dtypes.
 
         >>> import minigrad as mg
-        >>> mg.ones(2).to("cpu").to(mg.float64)
+        >>> mg.ones(2).to("cpu", mg.float64)
         tensor([1., 1.], dtype=float64, device='cpu')
         """
-        if not _is_device(target):
-            return self.astype(target)
-        target = namespace(target).device
-        if target == self.device:
-            return cast(Tensor, self)
-        return apply(elementwise.to_device, (self,), {"device": target, "source": self.device})
+        devices = [] if device is None else [device]
+        dtypes = [] if dtype is None else [dtype]
+        for target in targets:
+            (devices if _is_device(target) else dtypes).append(target)
+        if not 0 < len(devices) + len(dtypes) <= 2 or len(devices) > 1 or len(dtypes) > 1:
+            raise TypeError(f"to: expected a device, a dtype, or one of each, got {[*devices, *dtypes]}")
+        x = self.astype(dtypes[0]) if dtypes else cast(Tensor, self)
+        there = namespace(devices[0]).device if devices else x.device
+        return x if there == x.device else apply(elementwise.to_device, (x,), {"device": there, "source": x.device})
 
     def astype(self, dtype: Any) -> Tensor:
         """This tensor with another dtype; itself if it has it already."""
@@ -329,163 +369,8 @@ class Methods:
         """The slices at integer indices along an axis; see `minigrad.take`."""
         return take(cast(Tensor, self), indices, axis)
 
-    def _update_in_place(self, *_: Any) -> Any:
-        if self._requires_grad and self._source is None and not mode.recording:
-            raise RuntimeError(
-                "x -= y makes a new tensor and leaves x as it was, which for a leaf that needs a gradient is hardly "
-                "meant. To change it under no_grad, write x[...] = x - y"
-            )
-        return NotImplemented  # so that Python goes on to x = x - y
 
-    __iadd__ = __isub__ = __imul__ = __itruediv__ = _update_in_place
-
-    # Shapes ---------------------------------------------------------------------------------------
-
-    def reshape(self, *sizes: Any) -> Tensor:
-        """The entries, in C order, under another shape: reshape(2, 3) or reshape((2, 3)); one size may be -1."""
-        target = tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
-        return apply(shape.reshape, (self,), {"shape": target})
-
-    def transpose(self, *axes: Any) -> Tensor:
-        """The axes in another order: transpose(1, 0) or transpose((1, 0)); reversed if none are given."""
-        order = tuple(axes[0]) if len(axes) == 1 and isinstance(axes[0], (tuple, list)) else axes
-        return apply(shape.transpose, (self,), {"axes": order or None})
-
-    def squeeze(self, axis: int | tuple[int, ...] | None = None) -> Tensor:
-        """Without axes of size 1."""
-        return apply(shape.squeeze, (self,), {"axis": axis})
-
-    def split(self, sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
-        """Equal sections along an axis, or the parts between the indices given, as `numpy.split`."""
-        return apply(shape.split, (self,), {"sections": sections, "axis": axis})
-
-    def unstack(self, axis: int = 0) -> list[Tensor]:
-        """The slices along an axis, which disappears."""
-        return apply(shape.unstack, (self,), {"axis": axis})
-
-    # Reductions -----------------------------------------------------------------------------------
-
-    def var(self, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
-        """The variance, Σ (x - mean x)² / (n - ddof)."""
-        return apply(reduction.var, (self,), {"axis": axis, "ddof": ddof, "keepdims": keepdims})
-
-    def clip(self, min: float | None = None, max: float | None = None) -> Tensor:
-        """The entries, those below min as min, those above max as max."""
-        return elementwise.clip(self, min=min, max=max)
-
-    if TYPE_CHECKING:  # made from the tables below
-
-        def sum(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
-        def mean(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
-        def max(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
-        def min(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
-        def logsumexp(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
-        def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor: ...
-        def argmin(self, axis: int | None = None, keepdims: bool = False) -> Tensor: ...
-        def exp(self) -> Tensor: ...
-        def log(self) -> Tensor: ...
-        def sqrt(self) -> Tensor: ...
-        def tanh(self) -> Tensor: ...
-        def sigmoid(self) -> Tensor: ...
-        def relu(self) -> Tensor: ...
-        def abs(self) -> Tensor: ...
-        def __neg__(self) -> Tensor: ...
-        def __abs__(self) -> Tensor: ...
-        def __invert__(self) -> Tensor: ...
-        def __add__(self, other: Operand) -> Tensor: ...
-        def __radd__(self, other: Operand) -> Tensor: ...
-        def __sub__(self, other: Operand) -> Tensor: ...
-        def __rsub__(self, other: Operand) -> Tensor: ...
-        def __mul__(self, other: Operand) -> Tensor: ...
-        def __rmul__(self, other: Operand) -> Tensor: ...
-        def __truediv__(self, other: Operand) -> Tensor: ...
-        def __rtruediv__(self, other: Operand) -> Tensor: ...
-        def __matmul__(self, other: Operand) -> Tensor: ...
-        def __rmatmul__(self, other: Operand) -> Tensor: ...
-        def __rpow__(self, other: Operand) -> Tensor: ...
-        def __lt__(self, other: Operand) -> Tensor: ...
-        def __le__(self, other: Operand) -> Tensor: ...
-        def __gt__(self, other: Operand) -> Tensor: ...
-        def __ge__(self, other: Operand) -> Tensor: ...
-        def __and__(self, other: Operand) -> Tensor: ...
-        def __or__(self, other: Operand) -> Tensor: ...
-
-    def __pow__(self, other: Operand) -> Tensor:
-        if type(other) is int and other == 2:
-            return self * self  # several times faster than the general power
-        return apply(elementwise.power, (self, other), _NOTHING)
-
-    def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
-        if other is None:
-            return NotImplemented  # so that `x == None` is False, and `x in [None, x]` works
-        return apply(elementwise.equal, (self, other), _NOTHING)
-
-    def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
-        if other is None:
-            return NotImplemented
-        return apply(elementwise.not_equal, (self, other), _NOTHING)
-
-    __hash__ = object.__hash__
-
-
-OPERATORS = {
-    "add": elementwise.add,
-    "sub": elementwise.subtract,
-    "mul": elementwise.multiply,
-    "truediv": elementwise.divide,
-    "pow": elementwise.power,
-    "matmul": contraction.matmul,
-    "lt": elementwise.less,
-    "le": elementwise.less_equal,
-    "gt": elementwise.greater,
-    "ge": elementwise.greater_equal,
-    "and": elementwise.logical_and,
-    "or": elementwise.logical_or,
-}
-UNARY = {
-    "__neg__": elementwise.negative,
-    "__abs__": elementwise.absolute,
-    "__invert__": elementwise.logical_not,
-    "abs": elementwise.absolute,
-    **{name: getattr(elementwise, name) for name in ("exp", "log", "sqrt", "tanh", "sigmoid", "relu")},
-}
-REDUCTIONS = {name: getattr(reduction, name) for name in ("sum", "mean", "max", "min", "logsumexp", "argmax", "argmin")}
-
-
-def _operator(primitive: Any) -> Any:
-    return lambda x, y: apply(primitive, (x, y), _NOTHING)
-
-
-def _reflected(primitive: Any) -> Any:
-    return lambda x, y: apply(primitive, (y, x), _NOTHING)
-
-
-def _unary(primitive: Any) -> Any:
-    return lambda x: apply(primitive, (x,), _NOTHING)
-
-
-def _reduction(primitive: Any) -> Any:
-    return lambda x, axis=None, keepdims=False: apply(primitive, (x,), {"axis": axis, "keepdims": keepdims})
-
-
-def _give(name: str, method: Any, doc: str | None) -> None:
-    method.__name__, method.__qualname__, method.__doc__ = name, f"Tensor.{name}", doc
-    setattr(Tensor, name, method)
-
-
-for _name, _primitive in OPERATORS.items():
-    _give(f"__{_name}__", _operator(_primitive), _primitive.__doc__)
-    if _name not in ("lt", "le", "gt", "ge"):  # Python reflects these itself
-        _give(f"__r{_name}__", _reflected(_primitive), _primitive.__doc__)
-for _name, _primitive in UNARY.items():
-    _give(_name, _unary(_primitive), _primitive.__doc__)
-for _name, _primitive in REDUCTIONS.items():
-    _give(_name, _reduction(_primitive), _primitive.__doc__)
-
-_of_any_class = {*vars(type("", (), {})), "__annotations__", "__hash__"}
-for _name, _method in vars(Methods).items():
-    if _name not in _of_any_class:
-        setattr(Tensor, _name, _method)
+hang(Methods)
 
 
 def detach(state: Any) -> Any:
@@ -530,7 +415,22 @@ def _check_in_graph(x: Tensor, caller: str) -> None:
 
 
 def _is_device(target: Any) -> bool:
-    return isinstance(target, str) and (target.partition(":")[0] in ("cpu", "cuda") or not hasattr(cpu.module, target))
+    """Whether a target of `to` is a device, or else a dtype."""
+    if not isinstance(target, str):
+        return False
+    try:
+        name = as_dtype(target).name
+    except TypeError:
+        return True
+    if name != target:  # "float", "f4": NumPy has a meaning for these that other libraries do not share
+        raise TypeError(f'to: expected a device such as "cpu" or a dtype such as minigrad.{name}, got {target!r}')
+    return False
+
+
+def _unpickled(data: Array, requires_grad: bool, grad: Tensor | None, is_parameter: bool) -> Tensor:
+    tensor = Tensor(data, requires_grad)
+    tensor.grad, tensor.is_parameter = grad, is_parameter
+    return tensor
 
 
 def check_floating(dtype: Any) -> None:

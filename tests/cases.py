@@ -135,7 +135,6 @@ def of(reference: Callable[..., Any], *draws: Draw) -> Case:
 # Draws for indexing and products --------------------------------------------------------------------
 
 REVERSED, REPEATED, TABLE = np.array([1, 0]), np.array([0, 1, 0, 0]), np.array([[0, -1], [1, 0]])
-MASK = np.array([[True, False, True], [False, True, True]])
 EVERY = slice(None)
 INDICES: Sequence[tuple[Shape, Any]] = [
     ((3, 2), 1),
@@ -159,8 +158,32 @@ INDICES: Sequence[tuple[Shape, Any]] = [
     ((2, 3, 2), (Ellipsis, None, REPEATED)),
     ((2, 3, 2), (0, slice(1, None), REPEATED)),
     ((0, 3), (EVERY, REVERSED)),
-    ((2, 3), MASK),
-    ((2, 3), (MASK[:, 0], slice(1, None))),
+]
+ALONG: Sequence[tuple[Shape, Any, int]] = [  # the shape, indices along an axis, the axis
+    ((3,), REPEATED, 0),
+    ((2, 3), np.array([[2, 0], [1, 1]]), 1),
+    ((2, 3), np.array([[1, 0, -1], [0, 0, 1], [1, 1, 1]]), 0),
+    ((2, 3), np.array([[2, -1]]), -1),  # indices that broadcast against x
+    ((1, 3), np.array([[2], [0], [2]]), 1),  # x that broadcasts against them
+    ((2, 1, 3), np.array([[[2, 0]]]), 2),
+    ((2, 3), np.zeros((2, 0), dtype=int), 1),
+    ((0, 3), np.zeros((0, 2), dtype=int), 1),
+]
+SUBSCRIPTS: Sequence[tuple[str, Sequence[Shape]]] = [
+    ("ij,jk->ik", [(2, 3), (3, 2)]),
+    ("ij,ij->", [(2, 3), (2, 3)]),
+    ("i,j->ji", [(2,), (3,)]),
+    ("ij->ji", [(2, 3)]),
+    ("ij->j", [(2, 3)]),
+    ("ij->", [(2, 3)]),
+    ("ij,k->i", [(2, 3), (2,)]),
+    ("bij,bjk->bik", [(2, 1, 3), (2, 3, 2)]),
+    ("ai,bi,ci->abc", [(2, 3), (1, 3), (2, 3)]),
+    ("ij,jk,kl->il", [(2, 3), (3, 2), (2, 2)]),
+    (",i->i", [(), (3,)]),
+    ("->", [()]),
+    ("ij,jk->ik", [(2, 0), (0, 3)]),
+    ("ij->i", [(0, 3)]),
 ]
 TAKEN: Sequence[tuple[Shape, Any, int | None]] = [
     ((2, 3), np.array([5, 0, 5]), None),
@@ -218,8 +241,13 @@ CASES: dict[str, Case] = {
     "maximum": binary(each(max)),
     "minimum": binary(each(min)),
     "negative": unary(each(lambda x: -x)),
+    "remainder": binary(each(lambda x, y: x - y * math.floor(x / y))),
+    "floor_divide": binary(each(lambda x, y: math.floor(x / y))),
+    "logaddexp": binary(each(lambda x, y: math.log(math.exp(x) + math.exp(y)))),
     "absolute": unary(each(abs)),
     "sign": unary(each(lambda x: math.copysign(1, x))),
+    "floor": unary(each(math.floor)),
+    "ceil": unary(each(math.ceil)),
     "exp": unary(each(math.exp)),
     "expm1": unary(each(math.expm1)),
     "log": unary(each(math.log)),
@@ -233,9 +261,10 @@ CASES: dict[str, Case] = {
     "relu": unary(each(lambda x: max(x, 0.0))),
     "clip": of(ref.clip, *(draw((2, 3), **b) for b in ({"min": -1.0, "max": 1.0}, {"min": -1.0}, {"max": 1.0}, {}))),
     "where": of(each(lambda condition, x, y: x if condition else y), *(draw(*shapes) for shapes in TRIPLES)),
+    "copy": unary(each(lambda x: x)),
     "astype": of(lambda x, dtype: x.astype(dtype), *(draw(s, dtype=np.float64) for s in ((2, 3), (), (0, 2)))),
     "to_device": of(lambda x, **_: x, *(draw(s, device="cpu", source=HERE) for s in ((2, 3), (), (0, 2)))),
-    # comparisons and logic
+    # logic
     "equal": binary(each(lambda x, y: x == y)),
     "not_equal": binary(each(lambda x, y: x != y)),
     "less": binary(each(lambda x, y: x < y)),
@@ -245,10 +274,17 @@ CASES: dict[str, Case] = {
     "logical_and": binary(each(lambda x, y: x and y)),
     "logical_or": binary(each(lambda x, y: x or y)),
     "logical_not": unary(each(lambda x: not x)),
+    "isnan": unary(each(math.isnan)),
+    "isinf": unary(each(math.isinf)),
+    "isfinite": unary(each(math.isfinite)),
+    "any": reduction(lambda x, axis=None, keepdims=False: ref.sum_(1 * x, axis, keepdims) > 0),
+    "all": reduction(lambda x, axis=None, keepdims=False: ref.sum_(1 - x, axis, keepdims) == 0),
     # reduction
     "sum": reduction(ref.sum_, draw((0, 2)), draw((0, 2), axis=0)),
     "mean": reduction(ref.mean),
     "var": reduction(ref.var, draw((3, 2), axis=0, ddof=1), draw((2, 3), ddof=2, keepdims=True)),
+    "std": reduction(ref.std, draw((3, 2), axis=0, ddof=1), draw((2, 3), ddof=2, keepdims=True)),
+    "cumsum": of(ref.cumsum, *(draw(s) for s in ((3,), (2, 3), (), (0, 2))), *(draw((2, 3), axis=a) for a in (0, -1))),
     "max": reduction(lambda x, axis=None, keepdims=False: -np.min(-x, axis=axis, keepdims=keepdims)),
     "min": reduction(lambda x, axis=None, keepdims=False: -np.max(-x, axis=axis, keepdims=keepdims)),
     "logsumexp": reduction(lambda x, axis=None, keepdims=False: np.log(ref.sum_(np.exp(x), axis, keepdims))),
@@ -262,6 +298,18 @@ CASES: dict[str, Case] = {
         lambda x, axes=None: np.einsum(x, list(range(x.ndim)), axes or list(range(x.ndim))[::-1]),
         *(draw(s) for s in ((2, 3), (2, 3, 2), (2,), (), (0, 2))),
         *(draw((1, 2, 3), axes=axes) for axes in ((2, 0, 1), (1, 2, 0), (0, 1, 2))),
+    ),
+    "flip": of(
+        ref.flip,
+        *(draw(s) for s in ((3,), (2, 3), (), (0, 2))),
+        *(draw((2, 3, 2), axis=axis) for axis in (0, -1, (0, 2), ())),
+    ),
+    "pad": of(
+        ref.pad,
+        *(draw((2, 3), pad_width=w) for w in (1, 0, (1, 2), [2, 0], ((1, 2),), ((1, 0), (0, 2)))),
+        *(draw((2,), pad_width=(1, 2), constant_values=v) for v in (-1.5, 2)),
+        draw((), pad_width=1),
+        draw((0, 2), pad_width=1, mode="constant"),
     ),
     "squeeze": of(
         lambda x, axis=None: x[tuple(0 if n == 1 else EVERY for n in x.shape)] if axis is None else x.take(0, axis),
@@ -298,6 +346,11 @@ CASES: dict[str, Case] = {
         ref.take,
         *(draw(s, indices=i, axis=a) for s, i, a in TAKEN),
     ),
+    "take_along_axis": of(ref.take_along_axis, *(draw(s, indices=i, axis=a) for s, i, a in ALONG)),
+    "add_along_axis": of(
+        ref.add_along_axis,
+        *(draw(ref.take_along_axis(np.zeros(s), i, a).shape, indices=i, axis=a, shape=s) for s, i, a in ALONG),
+    ),
     "segment_sum": of(
         ref.segment_sum,
         draw((4, 2), indices=REPEATED, size=3),
@@ -310,5 +363,6 @@ CASES: dict[str, Case] = {
     ),
     # contraction
     "matmul": of(ref.matmul, *(draw(x, y) for x, y in PRODUCTS)),
+    "einsum": of(ref.einsum, *(draw(*shapes, subscripts=s) for s, shapes in SUBSCRIPTS)),
     "outer_sum": of(ref.outer_sum, *(draw((*n, 3), (*n, 2)) for n in ((), (2,), (2, 2), (0,))), draw((2, 0), (2, 3))),
 }

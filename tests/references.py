@@ -33,6 +33,16 @@ def var(x: Any, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Any:
     return (mean(x * x, axis, keepdims) - mean(x, axis, keepdims) ** 2) * n / (n - ddof)
 
 
+def std(x: Any, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Any:
+    return abs(var(x, axis, ddof, keepdims)) ** 0.5  # the two means differ in the last bit where all entries are equal
+
+
+def cumsum(x: Any, axis: int | None = None) -> Any:
+    """A product with a triangle of ones."""
+    x, axis = (x.ravel(), 0) if axis is None else (x, axis)
+    return np.moveaxis(np.tensordot(np.tri(x.shape[axis]), x, axes=(1, axis)), 0, axis)
+
+
 def clip(x: Any, min: float = -np.inf, max: float = np.inf) -> Any:
     return np.median([x, np.full_like(x, min), np.full_like(x, max)], axis=0)
 
@@ -96,6 +106,50 @@ def unstack(x: Any, axis: int = 0) -> Any:
 
 def reshape(x: Any, shape: Any) -> Any:
     return np.array(x.ravel().tolist()).reshape(shape)
+
+
+def flip(x: Any, axis: Any = None) -> Any:
+    axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    for a in axes:
+        x = x.take(range(x.shape[a])[::-1], a)
+    return x
+
+
+def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float = 0) -> Any:
+    return np.pad(x, pad_width, mode, constant_values=constant_values)
+
+
+def along(shape: Shape, indices: Any, axis: int) -> Any:
+    """The place that each of the indices points to, counted through the flattened array of `shape`."""
+    target = [n if a == axis % len(shape) else m for a, (n, m) in enumerate(zip(indices.shape, shape, strict=True))]
+    full = np.broadcast_shapes(indices.shape, target)
+    found = np.empty(full, dtype=int)
+    for entry in np.ndindex(*full):
+        picked = [0 if n == 1 else i for i, n in zip(entry, shape, strict=True)]
+        picked[axis] = indices[tuple(0 if n == 1 else i for i, n in zip(entry, indices.shape, strict=True))]
+        found[entry] = places(shape)[tuple(picked)]
+    return found
+
+
+def take_along_axis(x: Any, indices: Any, axis: int) -> Any:
+    return x.ravel()[along(x.shape, indices, axis)]
+
+
+def add_along_axis(x: Any, indices: Any, axis: int, shape: Shape) -> Any:
+    return added_up(x, along(shape, indices, axis), shape)
+
+
+def einsum(*xs: Any, subscripts: str) -> Any:
+    """Every product of entries, added where it belongs, one after the other."""
+    left, output = subscripts.split("->")
+    terms = left.split(",")
+    sizes = {label: n for term, x in zip(terms, xs, strict=True) for label, n in zip(term, x.shape, strict=True)}
+    y = np.zeros([sizes[label] for label in output])
+    for point in np.ndindex(*sizes.values()):
+        at = dict(zip(sizes, point, strict=True))
+        factors = [x[tuple(at[label] for label in term)] for term, x in zip(terms, xs, strict=True)]
+        y[tuple(at[label] for label in output)] += math.prod(factors)
+    return y
 
 
 def take(x: Any, indices: Any, axis: int | None = None) -> Any:

@@ -23,15 +23,16 @@ MISSING = {"block", "einsum_path", "geomspace", "insert", "matvec", "spacing", "
 CREATION = {"arange", "empty", "eye", "full", "linspace", "ones", "zeros"}  # their first argument is no array
 REFUSED_DTYPES = set("bhlqBH")  # CUDA has no atomic addition for these, so CuPy has no add.at
 
-# The keywords of CuPy 14's functions (its ufuncs take out, casting and dtype).
+# The keywords of CuPy 14's functions (its ufuncs take out, casting and dtype). einsum hides its own in **kwargs.
 KEYWORDS = {
     "arange": "start stop step dtype",
+    "all": "axis out keepdims",
+    "any": "axis out keepdims",
     "argmax": "axis dtype out keepdims",
     "argmin": "axis dtype out keepdims",
     "broadcast_to": "shape",
     "concatenate": "axis out dtype casting",
     "cumsum": "axis dtype out",
-    "einsum": "",
     "empty": "shape dtype order",
     "empty_like": "dtype order subok shape",
     "expand_dims": "axis",
@@ -39,10 +40,12 @@ KEYWORDS = {
     "flip": "axis",
     "full": "shape fill_value dtype order",
     "full_like": "fill_value dtype order subok shape",
+    "linspace": "start stop num endpoint retstep dtype axis",
     "max": "axis out keepdims",
     "mean": "axis dtype out keepdims",
     "min": "axis out keepdims",
     "moveaxis": "source destination",
+    "nonzero": "",
     "ones": "shape dtype order",
     "ones_like": "dtype order subok shape",
     "prod": "axis dtype out keepdims",
@@ -50,6 +53,7 @@ KEYWORDS = {
     "split": "indices_or_sections axis",
     "squeeze": "axis",
     "stack": "axis out dtype casting",
+    "std": "axis dtype out ddof keepdims",
     "sum": "axis dtype out keepdims",
     "take": "indices axis out",
     "take_along_axis": "indices axis",
@@ -324,6 +328,11 @@ class StrictNamespace(ArrayNamespace):
         array = self.asarray(value, dtype)
         return array.copy() if copy and array is value else array
 
+    def nonzero(self, a: StrictArray) -> Any:
+        """How many there are, the host must wait for."""
+        self.synchronizations += 1
+        return _function("nonzero", numpy.nonzero)(a)
+
     def take(self, a: StrictArray, indices: Any, axis: int | None = None, out: Any = None) -> StrictArray:
         if not isinstance(indices, (StrictArray, int)):
             raise _refuse(f"indices of {type(indices)} would be copied to the device implicitly")
@@ -335,6 +344,8 @@ class StrictNamespace(ArrayNamespace):
 
     def add_at(self, out: StrictArray, index: Any, values: StrictArray) -> None:
         parts = index if isinstance(index, tuple) else (index,)
+        if any(_is_mask(part) for part in parts):
+            raise _refuse("add.at with a mask, which would have to be counted")
         if any(type(part) is StrictArray for part in parts) and out.dtype.char in REFUSED_DTYPES:
             raise _refuse(f"add.at does not support {out.dtype}")
         numpy.add.at(out._host, _index(out.shape, index), _host(values))
@@ -363,7 +374,7 @@ def _function(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
                 raise _refuse(f"{name}: only device arrays, got {[type(a).__name__ for a in arrays]}")
             raise AttributeError(f"{type(arrays[0]).__name__!r} object has no attribute {name!r}")  # CuPy's words
         with warnings.catch_warnings():
-            if name in ("mean", "var") and args[0].size == 0:  # of nothing: NumPy warns, CuPy does not
+            if name in ("mean", "std", "var") and args[0].size == 0:  # of nothing: NumPy warns, CuPy does not
                 warnings.simplefilter("ignore")
             return _call(function, *args, **keywords)
 

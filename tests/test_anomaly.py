@@ -39,7 +39,6 @@ def test_nan_out_of_infinities_is_an_anomaly_but_an_infinity_may_pass(device):
         y = mg.where(mg.tensor([True, False]), mg.zeros(2), -float("inf"))  # a mask
         nn.functional.softmax(y)
         x + 1
-        mg.isfinite(x) if hasattr(mg, "isfinite") else None
     assert "subtract: nan at index (0,)" in told(lambda: x - x)
     assert "add: inf at index" in told(lambda: mg.full(2, 3e38) + mg.full(2, 3e38))
 

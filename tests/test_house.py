@@ -12,9 +12,11 @@ import minigrad
 PACKAGE = Path(minigrad.__file__).parent
 PLAN = [
     "backend",
+    "threads",
     "ops.primitive",
     "ops.elementwise",
     "ops.reduction",
+    "ops.logic",
     "ops.shape",
     "ops.index",
     "ops.contraction",
@@ -26,6 +28,8 @@ PLAN = [
     "anomaly",
     "engine",
     "indexing",
+    "subscripts",
+    "operators",
     "tensor",
     "creation",
     "transforms",
@@ -120,7 +124,8 @@ options, state = numpy.get_printoptions(), (numpy.random.get_state()[1].tolist()
 before = set(sys.modules)
 import minigrad
 new = {name.partition(".")[0] for name in set(sys.modules) - before}
-assert not new & {"cupy", "safetensors", "torch", "scipy", "typer", "rich", "hypothesis", "pytest"}, new
+extras = {"cupy", "safetensors", "torch", "scipy", "threadpoolctl", "typer", "rich", "hypothesis", "pytest"}
+assert not new & extras, new
 assert numpy.get_printoptions() == options
 assert state == (numpy.random.get_state()[1].tolist(), random.getstate())
 """

@@ -49,6 +49,16 @@ def test_equal_entries_share_the_gradient_equally(f: Any, device: str) -> None:
         (mg.softplus, 1000.0, 1.0),
         (mg.softplus, -1000.0, 0.0),
         (mg.tanh, 1000.0, 0.0),
+        (mg.floor, 1.5, 0.0),
+        (mg.ceil, 1.0, 0.0),
+        (lambda x: x % 2.0, -0.5, 1.0),
+        (lambda x: 5.0 % x, -2.0, 3.0),  # 5 - (-2)(-3) = -1
+        (lambda x: -5.0 % x, 2.0, 3.0),
+        (lambda x: mg.logaddexp(x, 0.0), 1000.0, 1.0),
+        (lambda x: mg.logaddexp(x, 0.0), -np.inf, 0.0),
+        (lambda x: mg.logaddexp(x, -np.inf), 3.0, 1.0),
+        (lambda x: mg.logaddexp(x, -np.inf), -np.inf, 0.0),
+        (lambda x: mg.std(mg.stack([x, x])), 3.0, 0.0),
         (lambda x: mg.logsumexp(mg.stack([x, x - 1000.0])), 1000.0, 1.0),
         (lambda x: mg.logsumexp(mg.stack([x * 0 - np.inf, x])), 3.0, 1.0),
     ],
@@ -57,6 +67,38 @@ def test_gradient_at_a_kink_or_an_extreme(f: Any, at: float, expected: float, de
     x = mg.tensor(at, dtype=mg.float64, requires_grad=True)
     (g,) = mg.grad(f(x), x)
     close(g, expected)
+
+
+def test_rounding_and_remainders_are_pythons(device: str) -> None:
+    a, b = np.array([7.0, -7.0, 7.0, -7.0, 6.0]), np.array([2.0, 2.0, -2.0, -2.0, -3.0])
+    x, y = mg.tensor(a), mg.tensor(b)
+    close(x % y, [p % q for p, q in zip(a.tolist(), b.tolist(), strict=True)])
+    close(x // y, [p // q for p, q in zip(a.tolist(), b.tolist(), strict=True)])
+    close(7 % y, 7 % b)
+    close(-7 // y, -7 // b)
+    assert [(mg.tensor(v) // 2).dtype for v in (7, 7.0)] == [np.int64, np.float32]
+    assert not (mg.ones(1, requires_grad=True) // 2).requires_grad
+    close(mg.floor(x / 2), np.floor(a / 2))
+    close(mg.ceil(x / 2), np.ceil(a / 2))
+
+
+def test_what_is_finite(device: str) -> None:
+    x = mg.tensor([0.0, np.inf, -np.inf, np.nan])
+    assert mg.isnan(x).tolist() == [False, False, False, True]
+    assert mg.isinf(x).tolist() == [False, True, True, False]
+    assert mg.isfinite(x).tolist() == [True, False, False, False]
+    assert not mg.isfinite(x).all().item()
+    assert mg.isnan(x).any().item()
+
+
+def test_cumulative_sums_of_integers_and_booleans_count(device: str) -> None:
+    assert mg.cumsum(mg.tensor([True, False, True])).tolist() == [1, 1, 2]
+    assert mg.cumsum(mg.tensor([[1, 2], [3, 4]])).tolist() == [1, 3, 6, 10]
+
+
+def test_padding_keeps_the_dtype(device: str) -> None:
+    assert mg.pad(mg.ones(2), (1, 0), constant_values=0.5).dtype == np.float32
+    assert mg.pad(mg.tensor([1, 2]), 1, "constant", 7).tolist() == [7, 1, 2, 7]
 
 
 @pytest.mark.parametrize("k", [2, 3, -1])
@@ -151,6 +193,15 @@ MISUSES: list[tuple[str, Any, dict[str, Any]]] = [
     ("split", [(4, 2)], {"sections": 0}),
     ("split", [(4, 2)], {"sections": 2, "axis": 2}),
     ("unstack", [(2, 3)], {"axis": -3}),
+    ("flip", [(2, 3)], {"axis": 2}),
+    ("pad", [(2, 3)], {"pad_width": -1}),
+    ("pad", [(2, 3)], {"pad_width": ((1, 1), (1, 1), (1, 1))}),
+    ("pad", [(2, 3)], {"pad_width": (1, 2, 3)}),
+    ("pad", [(2, 3)], {"pad_width": 0.5}),
+    ("pad", [(2, 3)], {"pad_width": 1, "mode": "edge"}),
+    ("cumsum", [(2, 3)], {"axis": 2}),
+    ("std", [(2, 3)], {"axis": -3}),
+    ("any", [(2, 3)], {"axis": 2}),
     ("getitem", [(2, 3)], {"index": (0, 0, 0)}),
     ("getitem", [(2, 3)], {"index": 2}),
     ("getitem", [(2, 3)], {"index": (slice(None), np.array([0.5]))}),
@@ -159,10 +210,13 @@ MISUSES: list[tuple[str, Any, dict[str, Any]]] = [
     ("take", [(2, 3)], {"indices": ROWS, "axis": 2}),
     ("take", [(0, 3)], {"indices": ROWS, "axis": 0}),
     ("segment_sum", [(3, 2)], {"indices": ROWS, "size": 4}),
+    ("take_along_axis", [(2, 3)], {"indices": ROWS, "axis": 0}),
+    ("add_along_axis", [(3,)], {"indices": ROWS, "axis": 0, "shape": (4,)}),
     ("matmul", [(2, 3), (2, 3)], {}),
     ("matmul", [(2, 2, 3), (3, 3, 2)], {}),
     ("matmul", [(), (3,)], {}),
     ("outer_sum", [(2, 3), (3, 2)], {}),
+    ("einsum", [(2, 3), (2, 3)], {"subscripts": "ij,jk->ik"}),
 ]
 
 

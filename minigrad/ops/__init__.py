@@ -3,6 +3,7 @@
 from . import contraction as contraction
 from . import elementwise as elementwise
 from . import index as index
+from . import logic as logic
 from . import reduction as reduction
 from . import shape as shape
 from .primitive import registry as registry

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from ..backend import Array
@@ -79,3 +80,34 @@ outer_sum.derivatives(
     lambda xp, g, out, x, y: xp.matmul(y, xp.transpose(g)),
     lambda xp, g, out, x, y: xp.matmul(x, g),
 )
+
+# Sums of products ---------------------------------------------------------------------------------
+
+
+def _cannot_contract(*xs: Shape, subscripts: str) -> str:
+    return f"operands with one size per label of {subscripts!r}, got {', '.join(map(str, xs))}"
+
+
+@contraction(_cannot_contract, variadic=True)
+def einsum(xp: XP, xs: Sequence[Array], *, subscripts: str) -> Array:
+    """y = Σ x₀ x₁ ...     summed over the labels that stand left of "->" alone          ∂L/∂xₖ = Σ g Πⱼ xⱼ, j ≠ k
+
+    The subscripts are explicit, a label stands once in an operand, and nothing broadcasts: see subscripts.py.
+    """
+    return xp.einsum(subscripts, *xs, optimize=True)
+
+
+@einsum.derivatives
+def _(xp: XP, g: Array, y: Array, xs: Sequence[Array], *, subscripts: str) -> list[Array]:
+    left, output = subscripts.split("->")
+    labels = left.split(",")
+    gradients = []
+    for k, x in enumerate(xs):
+        operands, names = [g, *xs[:k], *xs[k + 1 :]], [output, *labels[:k], *labels[k + 1 :]]
+        found = [any(label in name for name in names) for label in labels[k]]
+        kept = "".join(label for label, is_found in zip(labels[k], found, strict=True) if is_found)
+        gradient = xp.einsum(operands, subscripts=f"{','.join(names)}->{kept}")
+        # A label of this operand alone was summed over: each of its entries gets the same.
+        gradient = xp.reshape(gradient, shape=tuple(n if f else 1 for n, f in zip(x.shape, found, strict=True)))
+        gradients.append(xp.broadcast_to(gradient, shape=x.shape))
+    return gradients

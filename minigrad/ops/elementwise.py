@@ -5,18 +5,19 @@ x, y: inputs     y (one input) or out (two): output     g: incoming gradient    
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ..backend import Array, DType, namespace
-from .primitive import INPUTS, OTHER, OUTPUT, Domain, elementwise
+from .primitive import BOOLEAN, INPUTS, OTHER, OUTPUT, Domain, elementwise
 
 XP = Any
 
 POSITIVE = Domain(0.3, 3.0)
 NONZERO = Domain(-3.0, 3.0, kinks=(0.0,))
 DISTINCT = Domain(-3.0, 3.0, distinct=True)
+BETWEEN_INTEGERS = Domain(-2.9, 2.9, kinks=(-2.0, -1.0, 0.0, 1.0, 2.0))
 ANY = Domain(-3.0, 3.0)
-BOOLEAN = Domain(0.0, 1.0, dtype="bool")
 
 # Arithmetic ---------------------------------------------------------------------------------------
 
@@ -81,6 +82,24 @@ power.derivatives(
 )
 
 
+@elementwise(saves=INPUTS, domain=[Domain(3.1, 3.4), Domain(1.2, 1.5)])  # the quotient stays between 2 and 3
+def remainder(xp: XP, x: Array, y: Array) -> Array:
+    """out = x - y ⌊x/y⌋, of the sign of y          ∂out/∂x = 1, ∂out/∂y = -⌊x/y⌋"""
+    return xp.remainder(x, y)
+
+
+remainder.derivatives(
+    lambda xp, g, out, x, y: g,
+    lambda xp, g, out, x, y: -g * xp.floor_divide(x, y),
+)
+
+
+@elementwise(domain=[Domain(3.1, 3.4), Domain(1.2, 1.5)])
+def floor_divide(xp: XP, x: Array, y: Array) -> Array:
+    """out = ⌊x/y⌋, rounded towards -∞; no derivative"""
+    return xp.floor_divide(x, y)
+
+
 @elementwise()
 def negative(xp: XP, x: Array) -> Array:
     """y = -x              dy/dx = -1"""
@@ -106,6 +125,24 @@ def sign(xp: XP, x: Array) -> Array:
 
 
 sign.derivatives(lambda xp, g, y, x: 0 * g)
+
+
+@elementwise(domain=BETWEEN_INTEGERS)
+def floor(xp: XP, x: Array) -> Array:
+    """y = ⌊x⌋, the largest whole number not above x          dy/dx = 0"""
+    return xp.floor(x)
+
+
+floor.derivatives(lambda xp, g, y, x: 0 * g)
+
+
+@elementwise(domain=BETWEEN_INTEGERS)
+def ceil(xp: XP, x: Array) -> Array:
+    """y = ⌈x⌉, the smallest whole number not below x          dy/dx = 0"""
+    return xp.ceil(x)
+
+
+ceil.derivatives(lambda xp, g, y, x: 0 * g)
 
 # Exponentials and roots ---------------------------------------------------------------------------
 
@@ -153,6 +190,18 @@ def sqrt(xp: XP, x: Array) -> Array:
 
 
 sqrt.derivatives(lambda xp, g, y, x: g / (2 * y))
+
+
+@elementwise(saves=(INPUTS, OUTPUT))
+def logaddexp(xp: XP, x: Array, y: Array) -> Array:
+    """out = log(eˣ + eʸ)  ∂out/∂x = e^(x - out), ∂out/∂y = e^(y - out)          it cannot overflow"""
+    return xp.logaddexp(x, y)
+
+
+logaddexp.derivatives(  # where x and y are -∞, so is out, and nothing depends on them
+    lambda xp, g, out, x, y: g * xp.exp(x - xp.where(out == -math.inf, 0, out)),
+    lambda xp, g, out, x, y: g * xp.exp(y - xp.where(out == -math.inf, 0, out)),
+)
 
 # Circular and saturating functions ----------------------------------------------------------------
 
@@ -268,7 +317,16 @@ where.derivatives(
     lambda xp, g, out, condition, x, y: xp.where(condition, 0, g),
 )
 
-# Conversions --------------------------------------------------------------------------------------
+# Copies and conversions ---------------------------------------------------------------------------
+
+
+@elementwise()
+def copy(xp: XP, x: Array) -> Array:
+    """y = x, in memory of its own          dy/dx = 1"""
+    return x.copy()
+
+
+copy.derivatives(lambda xp, g, y, x: g)
 
 
 @elementwise()
@@ -287,59 +345,3 @@ def to_device(xp: XP, x: Array, *, device: str, source: str) -> Array:
 
 
 to_device.derivatives(lambda xp, g, y, x, *, device, source: xp.to_device(g, device=source, source=device))
-
-# Comparisons and logic: boolean, no derivative ----------------------------------------------------
-
-
-@elementwise()
-def equal(xp: XP, x: Array, y: Array) -> Array:
-    """out = (x = y)"""
-    return xp.equal(x, y)
-
-
-@elementwise()
-def not_equal(xp: XP, x: Array, y: Array) -> Array:
-    """out = (x ≠ y)"""
-    return xp.not_equal(x, y)
-
-
-@elementwise()
-def less(xp: XP, x: Array, y: Array) -> Array:
-    """out = (x < y)"""
-    return xp.less(x, y)
-
-
-@elementwise()
-def less_equal(xp: XP, x: Array, y: Array) -> Array:
-    """out = (x ≤ y)"""
-    return xp.less_equal(x, y)
-
-
-@elementwise()
-def greater(xp: XP, x: Array, y: Array) -> Array:
-    """out = (x > y)"""
-    return xp.greater(x, y)
-
-
-@elementwise()
-def greater_equal(xp: XP, x: Array, y: Array) -> Array:
-    """out = (x ≥ y)"""
-    return xp.greater_equal(x, y)
-
-
-@elementwise(domain=BOOLEAN)
-def logical_and(xp: XP, x: Array, y: Array) -> Array:
-    """out = x and y"""
-    return xp.logical_and(x, y)
-
-
-@elementwise(domain=BOOLEAN)
-def logical_or(xp: XP, x: Array, y: Array) -> Array:
-    """out = x or y"""
-    return xp.logical_or(x, y)
-
-
-@elementwise(domain=BOOLEAN)
-def logical_not(xp: XP, x: Array) -> Array:
-    """y = not x"""
-    return xp.logical_not(x)

@@ -1,8 +1,9 @@
 """Primitives that pick entries by index, and their adjoints, which add up by index.
 
-An index is a parameter, never an input: it holds integers, slices and integer or boolean arrays of the
-same device. Whether integers are in range is checked on the CPU; a GPU wraps them silently, because
-checking would make the host wait for the device.
+An index is a parameter, never an input: it holds integers, slices, None, `...` and integer arrays of the
+same device (a boolean mask has become integers before it comes here, see indexing.py). Whether integers
+are in range is checked on the CPU; a GPU wraps them silently, because checking would make the host wait
+for the device.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ def _bad_index(x: Shape, *, index: Any) -> str:
         f"an array of shape {part.shape} and dtype {part.dtype}" if hasattr(part, "dtype") else repr(part)
         for part in (index if isinstance(index, tuple) else (index,))
     )
-    return f"at most {len(x)} indices, in range for shape {x}: integers, slices, None, ..., integer arrays; got {shown}"
+    kinds = "integers, slices, None, ..., integer arrays, masks"
+    return f"at most {len(x)} indices, in range for shape {x}: {kinds}; got {shown}"
 
 
 @index(_bad_index)
@@ -94,3 +96,46 @@ def segment_sum(xp: XP, x: Array, *, indices: Array, size: int, axis: int = 0) -
 
 
 segment_sum.derivatives(lambda xp, g, y, x, *, indices, size, axis=0: xp.take(g, indices=indices, axis=axis))
+
+# One index per entry ------------------------------------------------------------------------------
+
+
+def _along(xp: XP, shape: Shape, indices: Array, axis: int) -> tuple[Array, ...]:
+    """An index that follows `indices` along `axis` and every other axis in order; sizes of 1 broadcast."""
+    if indices.ndim != len(shape) or not -len(shape) <= axis < len(shape):
+        raise ValueError(f"axis {axis} of {indices.ndim} axes of indices for {len(shape)} axes")
+    places = [xp.arange(n).reshape([-1 if a == b else 1 for b in range(len(shape))]) for a, n in enumerate(shape)]
+    places[axis] = indices
+    return tuple(places)
+
+
+def _bad_along(x: Shape, *, indices: Any, axis: int, shape: Shape | None = None) -> str:
+    target = x if shape is None else shape
+    return no_such_axis(target, axis) or (
+        f"integer indices from {-target[axis]} to {target[axis] - 1}, with as many axes as shape {target}, of which "
+        f"all but axis {axis} broadcast against it; got {getattr(indices, 'shape', ())} {getattr(indices, 'dtype', '')}"
+    )
+
+
+@index(_bad_along)
+def take_along_axis(xp: XP, x: Array, *, indices: Array, axis: int) -> Array:
+    """y[..., i, ...] = x[..., indices[..., i, ...], ...]          its adjoint is add_along_axis"""
+    return x[_along(xp, x.shape, indices, axis)]
+
+
+take_along_axis.derivatives(
+    lambda xp, g, y, x, *, indices, axis: xp.add_along_axis(g, indices=indices, axis=axis, shape=x.shape)
+)
+
+
+@index(_bad_along)
+def add_along_axis(xp: XP, x: Array, *, indices: Array, axis: int, shape: Shape) -> Array:
+    """y = zeros(shape); y[..., indices[..., i, ...], ...] += x[..., i, ...]          its adjoint is take_along_axis"""
+    y = xp.zeros(shape, dtype=x.dtype)
+    xp.add_at(y, _along(xp, shape, indices, axis), x)
+    return y
+
+
+add_along_axis.derivatives(
+    lambda xp, g, y, x, *, indices, axis, shape: xp.take_along_axis(g, indices=indices, axis=axis)
+)

@@ -57,6 +57,9 @@ class Domain:
     dtype: str = "float"  # "bool" for a condition
 
 
+BOOLEAN: Final = Domain(0.0, 1.0, dtype="bool")
+
+
 class Absent:
     """An input or output that was not saved: its shape and dtype; arithmetic on it fails loudly."""
 
@@ -270,11 +273,19 @@ def index(explain_shapes: ShapeRule) -> Decorator:
     return decorate
 
 
-def contraction(explain_shapes: ShapeRule) -> Decorator:
+def contraction(explain_shapes: ShapeRule, *, variadic: bool = False) -> Decorator:
     """A primitive that multiplies and sums over shared axes."""
 
     def decorate(value: Callable[..., Any]) -> Primitive[Any]:
-        return register(Primitive(value, "contraction", saves=OTHER, domain=EVERYWHERE, explain_shapes=explain_shapes))
+        primitive: Primitive[Any] = Primitive(
+            value,
+            "contraction",
+            saves=INPUTS if variadic else OTHER,
+            domain=EVERYWHERE,
+            explain_shapes=explain_shapes,
+            variadic=variadic,
+        )
+        return register(primitive)
 
     return decorate
 

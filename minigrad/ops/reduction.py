@@ -74,6 +74,20 @@ def _(xp: XP, g: Array, y: Array, x: Array, *, axis: Axis = None, ddof: int = 0,
 
 
 @reduction(saves=(INPUTS, OUTPUT))
+def std(xp: XP, x: Array, *, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Array:
+    """y = √var x          ∂y/∂xᵢ = (xᵢ - mean x) / ((n - ddof) y)          0 where y = 0"""
+    return xp.std(x, axis=axis, ddof=ddof, keepdims=keepdims)
+
+
+@std.derivatives
+def _(xp: XP, g: Array, y: Array, x: Array, *, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Array:
+    g, y = (_with_reduced_axes(xp, a, x, axis, keepdims) for a in (g, y))
+    freedom = _count(x, axis) - ddof
+    centred = x - xp.mean(x, axis=axis, keepdims=True)
+    return g * centred / xp.where(y == 0, 1, y) * (1 / freedom if freedom > 0 else math.nan)
+
+
+@reduction(saves=(INPUTS, OUTPUT))
 def logsumexp(xp: XP, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     """y = log Σ eˣ        ∂y/∂xᵢ = e^(xᵢ - y)          the largest x is taken out first: it cannot overflow"""
     largest = xp.max(x, axis=axis, keepdims=True)
@@ -86,6 +100,18 @@ def logsumexp(xp: XP, x: Array, *, axis: Axis = None, keepdims: bool = False) ->
 def _(xp: XP, g: Array, y: Array, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     g, y = (_with_reduced_axes(xp, a, x, axis, keepdims) for a in (g, y))
     return g * xp.exp(x - xp.where(y == -math.inf, 0, y))  # where every x is -∞, so is y, and nothing depends on x
+
+
+@reduction()
+def cumsum(xp: XP, x: Array, *, axis: int | None = None) -> Array:
+    """yᵢ = x₀ + ... + xᵢ along `axis` (of flattened x if None)          ∂yⱼ/∂xᵢ = 1 where i ≤ j, else 0"""
+    return xp.cumsum(x, axis=axis)
+
+
+@cumsum.derivatives
+def _(xp: XP, g: Array, y: Array, x: Array, *, axis: int | None = None) -> Array:
+    from_the_end = xp.cumsum(xp.flip(g, axis=axis), axis=axis)
+    return xp.reshape(xp.flip(from_the_end, axis=axis), shape=x.shape)
 
 
 # The largest and the smallest ---------------------------------------------------------------------

@@ -32,6 +32,16 @@ def _cannot_expand(x: Shape, *, axis: Any) -> str:
     return f"new axes between {-ndim} and {ndim - 1}, each once, for shape {x}, got {axis}"
 
 
+def _cannot_flip(x: Shape, *, axis: Any = None) -> str:
+    return no_such_axis(x, axis) or "an axis"
+
+
+def _cannot_pad(x: Shape, *, pad_width: Any, mode: str = "constant", constant_values: Any = 0) -> str:
+    if mode != "constant":
+        return f'mode "constant", the only one there is (its value is constant_values=), got {mode!r}'
+    return f"pad_width as one number, one pair (before, after) or {len(x)} pairs, none negative, got {pad_width!r}"
+
+
 @shape(_cannot_reshape)
 def reshape(xp: XP, x: Array, *, shape: Shape) -> Array:
     """y = x with its entries, in C order, under another shape"""
@@ -71,6 +81,52 @@ def expand_dims(xp: XP, x: Array, *, axis: int | tuple[int, ...]) -> Array:
 
 
 expand_dims.derivatives(lambda xp, g, y, x, *, axis: xp.reshape(g, shape=x.shape))
+
+
+@shape(_cannot_flip)
+def flip(xp: XP, x: Array, *, axis: int | tuple[int, ...] | None = None) -> Array:
+    """y = x in reverse order along `axis`, along every axis if None"""
+    return xp.flip(x, axis)
+
+
+flip.derivatives(lambda xp, g, y, x, *, axis=None: xp.flip(g, axis=axis))
+
+
+@shape(_cannot_pad)
+def pad(xp: XP, x: Array, *, pad_width: Any, mode: str = "constant", constant_values: float = 0) -> Array:
+    """y = x with `constant_values` around it, as many as pad_width = ((before, after), ...) says of each axis
+
+    One pair, or one number, serves all axes.
+    """
+    if mode != "constant":
+        raise ValueError("only the mode constant is there")
+    inside = _inside(x, pad_width)
+    y = xp.full(
+        [n + sum(pair) for n, pair in zip(x.shape, _pairs(x, pad_width), strict=True)], constant_values, x.dtype
+    )
+    y[inside] = x
+    return y
+
+
+pad.derivatives(lambda xp, g, y, x, *, pad_width, **_: xp.getitem(g, index=_inside(x, pad_width)))
+
+
+def _pairs(x: Array, pad_width: Any) -> list[tuple[int, int]]:
+    """How many entries go before and after each axis of x."""
+    widths = pad_width if isinstance(pad_width, (tuple, list)) else (pad_width, pad_width)
+    if not any(isinstance(width, (tuple, list)) for width in widths):
+        widths = [widths]
+    pairs = [tuple(width) for width in (widths * x.ndim if len(widths) == 1 else widths)]
+    if len(pairs) != x.ndim or any(len(pair) != 2 or min(pair) < 0 for pair in pairs):
+        raise ValueError("not a pair of widths per axis")
+    return pairs
+
+
+def _inside(x: Array, pad_width: Any) -> tuple[slice, ...]:
+    """Where x lies in the padded array."""
+    pairs = _pairs(x, pad_width)
+    return tuple(slice(before, before + n) for n, (before, _) in zip(x.shape, pairs, strict=True))
+
 
 # Many in, one out, and back -----------------------------------------------------------------------
 
