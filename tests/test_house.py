@@ -30,6 +30,7 @@ PLAN = [
     "nn.functional",
     "nn.linear",
     "nn.clip",
+    "nn.utils.packed",
     "nn.utils.rnn",
     "nn.utils",
     "nn.locked",

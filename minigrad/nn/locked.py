@@ -12,7 +12,7 @@ from ..creation import ones
 from ..tape import Tensor, describe
 from . import functional as F
 from .module import Module
-from .utils.rnn import PackedSequence, row_numbers
+from .utils.packed import PackedSequence, row_numbers
 
 
 def locked_mask(shape: tuple[int, ...], p: float, like: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from . import functional as F
 from .linear import empty_parameter
 from .locked import locked_mask
 from .module import check_sizes
-from .utils.rnn import PackedSequence, row_numbers
+from .utils.packed import PackedSequence, row_numbers
 from .weights import RecurrentBase, Shape
 
 

@@ -18,7 +18,7 @@ from .cells import Recurrent, gru, gru_reset_before, lstm, lstm_projected, rnn_r
 from .linear import empty_parameter
 from .locked import locked_mask
 from .module import Module
-from .utils.rnn import PackedSequence
+from .utils.packed import PackedSequence
 
 Shape = tuple[int, ...]
 

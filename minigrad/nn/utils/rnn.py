@@ -1,98 +1,31 @@
-"""Sequences of unequal lengths in one batch: padded to one length, or packed without any padding.
+"""Sequences of unequal lengths in one batch: padded to one length, packed without padding, and back.
 
 T: time steps of the longest   N: batch   *: whatever axes follow
-
-In a packed batch the sequences are sorted, longest first, and the rows lie in order of time: the first
-step of every sequence, then the second step of those that have one, ... `batch_sizes[t]` says how many
-still run at step t; they are always the first ones.
-
-Lengths, batch sizes and orders are numbers of the host: no device is read to know how to go on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from typing import Any
 
-from ...backend import Array, cpu, is_array, namespace_of
+from ...backend import Array, cpu, is_array
 from ...creation import full, tensor
 from ...indexing import take
 from ...ops.shape import concatenate
 from ...tape import Tensor, describe
 from .. import functional as F
+from .packed import PackedSequence, integers
 
-
-@dataclass(frozen=True, eq=False, repr=False)
-class PackedSequence:
-    """A batch of sequences of unequal lengths without padding. Made by `pack_padded_sequence` or `pack_sequence`.
-
-    Attributes:
-        data: (Σ lengths, *), the rows in order of time.
-        batch_sizes: how many sequences have a step t, for each t, as integers of the host.
-        sorted_indices: where in the user's batch the sequences came from, longest first; None if they
-            came sorted. Integers of the host too, so they move nowhere with `to`.
-        unsorted_indices: where each of the user's sequences went: the inverse.
-
-    To change the data alone (an embedding, dropout), use `dataclasses.replace(packed, data=...)`.
-
-    Raises:
-        ValueError: batch_sizes increase or do not sum up to the rows of data, or the indices are no
-            permutation of the batch.
-        TypeError: data is no Tensor.
-
-    >>> import minigrad as mg
-    >>> from minigrad.nn.utils import rnn
-    >>> rnn.pack_sequence([mg.tensor([1, 2, 3]), mg.tensor([4])])
-    PackedSequence(data=tensor([1, 4, 2, 3], dtype=int64, device='cpu'), batch_sizes=(2, 1, 1))
-    """
-
-    data: Tensor
-    batch_sizes: tuple[int, ...]
-    sorted_indices: tuple[int, ...] | None = None
-    unsorted_indices: tuple[int, ...] | None = None
-
-    def __post_init__(self) -> None:
-        if type(self.data) is not Tensor:
-            raise TypeError(f"PackedSequence: expected a Tensor as data, got {type(self.data).__name__}")
-        sizes = tuple(_integers(self.batch_sizes, "PackedSequence", "batch_sizes"))
-        if not sizes or sizes[-1] < 1 or any(a < b for a, b in pairwise(sizes)):
-            raise ValueError(f"PackedSequence: expected batch_sizes that are positive and never increase, got {sizes}")
-        if not self.data.ndim or sum(sizes) != len(self.data):
-            raise ValueError(
-                f"PackedSequence: expected one row of data for each of the {sum(sizes)} steps that batch_sizes "
-                f"count, got {describe(self.data)}; make one with pack_padded_sequence or pack_sequence"
-            )
-        object.__setattr__(self, "batch_sizes", sizes)
-        order, inverse = self.sorted_indices, None
-        if order is not None:
-            order = tuple(_integers(order, "PackedSequence", "sorted_indices"))
-            if sorted(order) != list(range(sizes[0])):
-                raise ValueError(f"PackedSequence: expected a permutation of 0 to {sizes[0] - 1}, got {order}")
-            inverse = tuple(sorted(range(len(order)), key=order.__getitem__))
-        if self.unsorted_indices is not None and tuple(self.unsorted_indices) != inverse:
-            raise ValueError("PackedSequence: expected unsorted_indices to be the inverse of sorted_indices")
-        object.__setattr__(self, "sorted_indices", order)
-        object.__setattr__(self, "unsorted_indices", inverse)
-
-    def to(self, target: Any) -> PackedSequence:
-        """The same batch with its data on another device, or of another dtype."""
-        return PackedSequence(self.data.to(target), self.batch_sizes, self.sorted_indices, self.unsorted_indices)
-
-    @property
-    def device(self) -> str:
-        """Where the data lie."""
-        return self.data.device
-
-    @property
-    def dtype(self) -> Any:
-        """The type of the data's entries."""
-        return self.data.dtype
-
-    def __repr__(self) -> str:
-        order = "" if self.sorted_indices is None else f", sorted_indices={self.sorted_indices}"
-        return f"PackedSequence(data={self.data!r}, batch_sizes={self.batch_sizes}{order})"
+__all__ = [
+    "PackedSequence",
+    "pack_padded_sequence",
+    "pack_sequence",
+    "pad_packed_sequence",
+    "pad_sequence",
+    "unpack_sequence",
+    "unpad_sequence",
+]
 
 
 # Packing ------------------------------------------------------------------------------------------
@@ -177,11 +110,6 @@ def _packed(
     sizes = tuple(runs.sum(axis=1).tolist())
     data = take(rows, places[runs].tolist(), axis=0)
     return PackedSequence(data, sizes, None if enforce_sorted else tuple(order))
-
-
-def row_numbers(batch_sizes: Sequence[int]) -> list[int]:
-    """For each row of a packed batch, the place of its sequence in the sorted batch: 0, 1, ..., 0, 1, ..."""
-    return [k for size in batch_sizes for k in range(size)]
 
 
 # Padding ------------------------------------------------------------------------------------------
@@ -320,7 +248,7 @@ def _end_to_end(sequences: Sequence[Any], what: str, empty: bool = False) -> tup
 
 
 def _lengths(lengths: Any, what: str) -> list[int]:
-    counts = _integers(lengths, what, "lengths")
+    counts = integers(lengths, what, "lengths")
     if not counts:
         raise ValueError(f"{what}: expected at least one length, got none")
     if min(counts) < 1:
@@ -329,29 +257,6 @@ def _lengths(lengths: Any, what: str) -> list[int]:
             "leave empty sequences out of the batch"
         )
     return counts
-
-
-def _integers(values: Any, what: str, name: str) -> list[int]:
-    """Integers of the host, from a list, a NumPy array or a CPU Tensor."""
-    if type(values) is Tensor:
-        values = values.data
-    if is_array(values):
-        if namespace_of(values).device != "cpu":
-            raise TypeError(
-                f"{what}: expected {name} on the CPU, got them on {namespace_of(values).device}. They decide how many "
-                "rows each step has, so reading them would make the host wait for the device: keep them as a list"
-            )
-        if values.ndim != 1 or values.dtype.kind not in "iu":
-            raise TypeError(
-                f"{what}: expected {name} as a vector of integers, got shape {values.shape} and dtype {values.dtype}"
-            )
-        return [int(value) for value in values]
-    if not isinstance(values, (list, tuple)):
-        raise TypeError(f"{what}: expected {name} as a list of integers, got {type(values).__name__}")
-    for value in values:
-        if isinstance(value, bool) or not hasattr(value, "__index__"):
-            raise TypeError(f"{what}: expected {name} that are integers, got {value!r} among them")
-    return [int(value) for value in values]
 
 
 def _form(batch_first: bool) -> str:
