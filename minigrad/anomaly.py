@@ -76,17 +76,19 @@ class detect_anomaly(contextlib.ContextDecorator):  # noqa: N801 - used like a f
                 tape.watcher = None
 
 
-def time_steps(xs: Iterable[Tensor], layer: str) -> Iterable[Tensor]:
+def time_steps(steps: Sequence[Tensor], layer: str, backwards: bool = False) -> Iterable[Tensor]:
     """The time steps of a layer, one after the other; anomaly mode notes which one is running."""
-    return xs if tape.watcher is None else _noted(xs, layer)
+    if tape.watcher is not None:
+        return _noted(steps, layer, backwards)
+    return reversed(steps) if backwards else steps
 
 
-def _noted(xs: Iterable[Tensor], layer: str) -> Iterator[Tensor]:
+def _noted(steps: Sequence[Tensor], layer: str, backwards: bool) -> Iterator[Tensor]:
     outside = _here.step
     try:
-        for t, x in enumerate(xs):
+        for t in reversed(range(len(steps))) if backwards else range(len(steps)):
             _here.step = f"time step {t} of {layer}"
-            yield x
+            yield steps[t]
     finally:
         _here.step = outside
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import minigrad as mg
 from minigrad import nn
 
-from .golden.arrays import Arrays, flat, weighing
+from .golden.arrays import Arrays, weighing
 from .golden.layers import LAYERS, Layer, run_layer
 from .golden.make import read
 from .helpers import assert_same, on
@@ -31,7 +31,7 @@ def check_layer(case: Layer, expected: Arrays, device: str) -> None:
 
     x = on(device, expected["x"], requires_grad="gradient.x" in expected)
     state = {name: on(device, a, True) for name, a in expected.items() if name.startswith("state.")}
-    outputs = flat(layer(*case.arguments(x, list(state.values()))))
+    outputs = case.outputs(layer(*case.arguments(x, list(state.values()), nn.utils.rnn)), nn.utils.rnn)
     assert len(outputs) == sum(name.startswith("output.") for name in expected)
 
     loss = sum((y * on(device, weighing(y.shape, k))).sum() for k, y in enumerate(outputs))
@@ -64,18 +64,29 @@ sizes = st.integers(1, 4)
 
 @st.composite
 def recurrent_layers(draw: Any) -> Layer:
+    """Every option at once."""
     kind = draw(st.sampled_from(["RNN", "LSTM", "GRU"]))
     options = {"bias": draw(st.booleans())}
     if kind == "RNN":
         options["nonlinearity"] = draw(st.sampled_from(["tanh", "relu"]))
     d, h, t, n = (draw(sizes) for _ in range(4))
-    if draw(st.integers(0, 3)) == 0:  # a single step
-        return Layer(kind + "Cell", (d, h), options, draw(st.sampled_from([(n, d), (d,)])), draw(st.booleans()))
-    options |= {"num_layers": draw(st.integers(1, 3)), "batch_first": draw(st.booleans())}
-    return Layer(kind, (d, h), options, draw(st.sampled_from([(t, n, d), (t, d)])), draw(st.booleans()))
+    given = draw(st.booleans())
+    if draw(st.integers(0, 4)) == 0:  # a single step
+        return Layer(kind + "Cell", (d, h), options, draw(st.sampled_from([(n, d), (d,)])), given)
+    options |= {"num_layers": draw(st.integers(1, 3)), "bidirectional": draw(st.booleans())}
+    if kind == "LSTM":
+        options["proj_size"] = draw(st.integers(0, h - 1))
+    options["batch_first"] = draw(st.booleans())
+    form, lengths = draw(st.sampled_from(["padded", "packed", "unbatched"])), ()
+    if form == "packed":
+        lengths = tuple(draw(st.lists(st.integers(1, t), min_size=n, max_size=n)))
+        lengths = tuple(sorted(lengths, reverse=True)) if draw(st.booleans()) else lengths
+    shape = (t, d) if form == "unbatched" else (n, t, d) if options["batch_first"] else (t, n, d)
+    return Layer(kind, (d, h), options, shape, given, lengths)
 
 
 @given(recurrent_layers(), seeds)
+@settings(max_examples=2 * settings().max_examples)
 def test_live_recurrent_layer(case: Layer, seed: int) -> None:
     pytest.importorskip("torch")
     check_layer(case, run_layer(case, seed), "cpu")

@@ -17,24 +17,40 @@ class Layer(NamedTuple):
     options: dict[str, Any]  # its other arguments
     shape: tuple[int, ...]  # of the input
     given: bool = False  # whether there is an initial state
+    lengths: tuple[int, ...] = ()  # of the sequences, if the input is packed
 
     @property
     def has_memory(self) -> bool:
         return self.kind.startswith("LSTM")
 
     @property
-    def state_shape(self) -> tuple[int, ...]:
+    def state_shapes(self) -> list[tuple[int, ...]]:
+        """Of h, and of c if there is one."""
         hidden = self.sizes[1]
-        if self.kind.endswith("Cell"):
-            return (*self.shape[:-1], hidden)
-        batch = self.shape[:1] if self.options.get("batch_first") else self.shape[1:2]
-        return (self.options.get("num_layers", 1), *(batch if len(self.shape) == 3 else ()), hidden)
+        leading = self.shape[:-1]
+        if not self.kind.endswith("Cell"):
+            batch = self.shape[:1] if self.options.get("batch_first") else self.shape[1:2]
+            count = self.options.get("num_layers", 1) * (1 + self.options.get("bidirectional", False))
+            leading = (count, *(batch if len(self.shape) == 3 else ()))
+        shapes = [(*leading, self.options.get("proj_size") or hidden), (*leading, hidden)]
+        return shapes[: 1 + self.has_memory]
 
-    def arguments(self, x: Any, state: list[Any]) -> tuple[Any, ...]:
-        """What to call the layer with."""
+    def arguments(self, x: Any, state: list[Any], rnn: Any) -> tuple[Any, ...]:
+        """What to call the layer with; `rnn` is torch's nn.utils.rnn, or minigrad's."""
+        if self.lengths:
+            batch_first, in_order = self.options.get("batch_first", False), list(self.lengths)
+            enforce_sorted = in_order == sorted(in_order, reverse=True)
+            x = rnn.pack_padded_sequence(x, in_order, batch_first, enforce_sorted)
         if not state:
             return (x,)
         return (x, tuple(state) if self.has_memory else state[0])
+
+    def outputs(self, found: Any, rnn: Any) -> list[Any]:
+        """What the layer gave, as a list; the output of a packed input padded again."""
+        if self.lengths:
+            padded, _ = rnn.pad_packed_sequence(found[0], self.options.get("batch_first", False))
+            found = (padded, found[1])
+        return flat(found)
 
 
 SEQUENCES = {  # T = 4, N = 3, D = 2, H = 3
@@ -54,6 +70,22 @@ STEPS = {
     "no-bias": ({"bias": False}, (3, 2), True),
     "unbatched": ({}, (2,), True),
 }
+# Both directions, and sequences of unequal lengths: kind, options, input, state given, lengths.
+BOTH, PROJECTED = {"bidirectional": True}, {"proj_size": 2}
+FURTHER = {
+    "rnn-tanh-both-packed": ("RNN", BOTH, (4, 3, 2), True, (4, 2, 1)),
+    "rnn-relu-both": ("RNN", BOTH | {"nonlinearity": "relu", "num_layers": 2}, (4, 3, 2), False, ()),
+    "lstm-both-two-layers": ("LSTM", BOTH | {"num_layers": 2, "bias": False}, (4, 3, 2), True, ()),
+    "lstm-both-unbatched": ("LSTM", BOTH, (4, 2), True, ()),
+    "lstm-packed": ("LSTM", {}, (4, 3, 2), True, (4, 4, 2)),
+    "lstm-both-packed-unsorted": ("LSTM", BOTH | {"num_layers": 2}, (4, 3, 2), True, (1, 4, 3)),
+    "lstm-both-packed-no-state": ("LSTM", BOTH | {"batch_first": True}, (3, 4, 2), False, (1, 2, 4)),
+    "lstm-projected": ("LSTM", PROJECTED | {"num_layers": 2}, (4, 3, 2), True, ()),
+    "lstm-projected-both-packed": ("LSTM", PROJECTED | BOTH | {"num_layers": 2}, (4, 3, 2), True, (2, 4, 1)),
+    "lstm-projected-no-bias": ("LSTM", PROJECTED | {"bias": False}, (1, 3, 2), False, ()),
+    "gru-both-batch-first": ("GRU", BOTH | {"batch_first": True, "num_layers": 2}, (3, 4, 2), True, ()),
+    "gru-both-packed-unsorted": ("GRU", BOTH | {"num_layers": 2}, (4, 3, 2), True, (3, 1, 4)),
+}
 RELU = {"nonlinearity": "relu"}
 KINDS = {"rnn-tanh": ("RNN", {}), "rnn-relu": ("RNN", RELU), "lstm": ("LSTM", {}), "gru": ("GRU", {})}
 LAYERS = {
@@ -62,6 +94,10 @@ LAYERS = {
         for suffix, variants in (("", SEQUENCES), ("Cell", STEPS))
         for name, (kind, own) in KINDS.items()
         for variant, (options, shape, given) in variants.items()
+    },
+    **{
+        name: Layer(kind, (2, 3), options, shape, given, lengths)
+        for name, (kind, options, shape, given, lengths) in FURTHER.items()
     },
     "linear": Layer("Linear", (4, 3), {}, (5, 4)),
     "linear-no-bias": Layer("Linear", (4, 3), {"bias": False}, (2, 3, 4)),
@@ -81,10 +117,12 @@ def run_layer(case: Layer, seed: int) -> Arrays:
     layer.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
 
     x = rng.integers(0, case.sizes[0], case.shape) if case.kind == "Embedding" else rng.normal(size=case.shape)
-    state = [rng.uniform(-1, 1, case.state_shape) for _ in range((1 + case.has_memory) * case.given)]
+    state = [rng.uniform(-1, 1, shape) for shape in case.state_shapes] if case.given else []
     inputs = {"x": x} | {f"state.{k}": part for k, part in enumerate(state)}
     leaves = {name: torch.tensor(value, requires_grad=value.dtype == np.float64) for name, value in inputs.items()}
-    outputs = flat(layer(*case.arguments(leaves["x"], [leaves[f"state.{k}"] for k in range(len(state))])))
+    rnn = torch.nn.utils.rnn
+    given = [leaves[f"state.{k}"] for k in range(len(state))]
+    outputs = case.outputs(layer(*case.arguments(leaves["x"], given, rnn)), rnn)
 
     loss = sum((y * torch.from_numpy(weighing(tuple(y.shape), k))).sum() for k, y in enumerate(outputs))
     loss.backward()

@@ -1,5 +1,0 @@
-"""What is done to parameters and gradients between backward and step."""
-
-from .clip import clip_grad_norm_
-
-__all__ = ["clip_grad_norm_"]

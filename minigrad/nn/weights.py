@@ -1,0 +1,235 @@
+"""What the recurrent layers and the single cells share: their weights, and checks of input and state.
+
+N: batch   D: input size   H: hidden size   P: size of a projected h   G: gates (1, 4 or 3)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..backend import is_array
+from ..creation import zeros
+from ..messages import describe
+from ..tape import Tensor
+from . import functional as F
+from . import init
+from .cells import Recurrent, gru, gru_reset_before, lstm, lstm_projected, rnn_relu, rnn_tanh
+from .linear import empty_parameter
+from .locked import locked_mask
+from .module import Module
+from .utils.packed import PackedSequence
+
+Shape = tuple[int, ...]
+
+
+class RecurrentBase(Module):
+    """A cell, how many gates it has, and what its state is."""
+
+    gates: int
+    has_memory = False  # whether the state is a pair (h, c)
+    hidden_size: int
+    proj_size: int = 0
+    recurrent_dropout: float = 0.0
+    recurrent_init: str | None
+
+    @property
+    def adds_biases(self) -> bool:
+        """Whether the cell only ever adds b_hh to its gates, so that it can join b_ih ahead of time."""
+        return True
+
+    def cell(self) -> Callable[[Tensor, Any, Any], Any]:
+        raise NotImplementedError
+
+    # Weights --------------------------------------------------------------------------------------
+
+    @property
+    def h_size(self) -> int:
+        """The size of h: H, or P where it is projected."""
+        return self.proj_size or self.hidden_size
+
+    def _set_recurrent_init(self, recurrent_init: str | None) -> None:
+        if recurrent_init not in (None, "orthogonal"):
+            raise ValueError(
+                f'{type(self).__name__}: expected recurrent_init "orthogonal" or None, got {recurrent_init!r}'
+            )
+        self.recurrent_init = recurrent_init
+
+    def _make_weights(self, suffix: str, input_size: int, bias: bool, device: str | None, dtype: Any) -> None:
+        """W_ih (GH, D), W_hh (GH, H), b_ih (GH,), b_hh (GH,), W_hr (P, H): uniform in ±1/√H, as in PyTorch."""
+        rows = self.gates * self.hidden_size
+        shapes: dict[str, Shape] = {"weight_ih": (rows, input_size), "weight_hh": (rows, self.h_size)}
+        if bias:
+            shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
+        if self.proj_size:
+            shapes |= {"weight_hr": (self.proj_size, self.hidden_size)}
+        for name, shape in shapes.items():
+            self._make_uniform(name + suffix, shape, device, dtype)
+        if self.recurrent_init == "orthogonal":
+            for gate in range(self.gates):
+                init.orthogonal_(self._gate("weight_hh" + suffix, gate))
+
+    def _make_uniform(self, name: str, shape: Shape, device: str | None, dtype: Any) -> None:
+        bound = 1.0 / math.sqrt(self.hidden_size)
+        setattr(self, name, init.uniform_(empty_parameter(*shape, dtype=dtype, device=device), -bound, bound))
+
+    def _gate(self, name: str, gate: int) -> Tensor:
+        """The rows of one gate, sharing the parameter's memory."""
+        parameter: Tensor = getattr(self, name)
+        return parameter.detach()[gate * self.hidden_size : (gate + 1) * self.hidden_size]
+
+    def _biases(self, suffix: str) -> tuple[Tensor | None, Tensor | None]:
+        """What is added to the input's share, and what is left for the cell to add."""
+        own = vars(self)
+        b_ih: Tensor | None = own.get("bias_ih" + suffix)
+        b_hh: Tensor | None = own.get("bias_hh" + suffix)
+        if b_ih is not None and b_hh is not None and self.adds_biases:
+            return b_ih + b_hh, None
+        return b_ih, b_hh
+
+    def _input_share(self, x: Tensor, suffix: str) -> Tensor:
+        """W_ih x + b, for any number of time steps at once.          x (..., D) -> (..., GH)"""
+        return F.linear(x, vars(self)["weight_ih" + suffix], self._biases(suffix)[0])
+
+    def _recurrent(self, suffix: str, mask: Tensor | None) -> Any:
+        """What the cell needs besides its input and state."""
+        own = vars(self)
+        w_hr: Tensor | None = own.get("weight_hr" + suffix)
+        projection_t = None if w_hr is None else w_hr.T
+        return Recurrent(own["weight_hh" + suffix].T, self._biases(suffix)[1], mask, projection_t)
+
+    def _recurrent_mask(self, rows: int, like: Tensor) -> Tensor | None:
+        """m (rows, H) of recurrent dropout, drawn anew, while training."""
+        if not (self.training and self.recurrent_dropout):
+            return None
+        return locked_mask((rows, self.h_size), self.recurrent_dropout, like)
+
+    # Checks ---------------------------------------------------------------------------------------
+
+    def _check_input(self, data: Any, input_size: int, ndims: Sequence[int], form: str) -> Tensor:
+        name = type(self).__name__
+        if isinstance(data, PackedSequence):
+            raise TypeError(f"{name}: expected one time step {form}, got a PackedSequence, which is for whole layers")
+        x = F.as_tensor(data, name)
+        if x.ndim not in ndims or x.shape[-1] != input_size:
+            cure = ""
+            if x.ndim in ndims and input_size in x.shape[:-1]:
+                cure = f"; axis {x.shape.index(input_size)} has that size: move it last with .transpose(...)"
+            raise ValueError(f"{name}: expected an input {form} with D = {input_size}, got {describe(x)}{cure}")
+        weight: Tensor = next(value for key, value in vars(self).items() if key.startswith("weight_ih"))
+        if x.dtype != weight.dtype:
+            raise TypeError(
+                f"{name}: expected an input of the weights' dtype {weight.dtype}, got {x.dtype}; "
+                f'convert it with .astype("{weight.dtype}")'
+            )
+        return x
+
+    def _state_shapes(self, *leading: int) -> list[Shape]:
+        """The shapes of the parts of the state."""
+        return [(*leading, self.h_size), (*leading, self.hidden_size)][: 1 + self.has_memory]
+
+    def _check_state(self, state: Any, shapes: list[Shape], like: Tensor, hint: Callable[[Shape], str]) -> list[Tensor]:
+        """The parts of the state, (h,) or (h, c), of these shapes; `hint` says what may be wrong with a shape."""
+        name, is_pair = type(self).__name__, isinstance(state, (tuple, list))
+        form = f"one Tensor h {shapes[0]}"
+        if self.has_memory:
+            both = f"{shapes[0]} and {shapes[1]}" if shapes[0] != shapes[1] else f"{shapes[0]}"
+            form = f"a pair (h, c) of Tensors {both}"
+        parts = list(state) if is_pair else [state]
+        parts = [F.as_tensor(part, name) if is_array(part) else part for part in parts]
+        if is_pair != self.has_memory or len(parts) != len(shapes) or any(type(s) is not Tensor for s in parts):
+            came = ", ".join(describe(s) if type(s) is Tensor else type(s).__name__ for s in parts)
+            cure = ""
+            if self.has_memory and not is_pair:
+                cure = "; pass both parts, as (h, c)"
+            elif is_pair and not self.has_memory:
+                cure = "; it has no c: pass h alone"
+            raise TypeError(f"{name}: expected {form} as the state, got {'a tuple of ' if is_pair else ''}{came}{cure}")
+        for part, shape in zip(parts, shapes, strict=True):
+            if part.shape != shape:
+                raise ValueError(
+                    f"{name}: expected {form} as the state, got one of shape {part.shape}{hint(part.shape)}"
+                )
+            if part.dtype != like.dtype:
+                raise TypeError(
+                    f"{name}: expected a state of dtype {like.dtype}, got {part.dtype}; "
+                    f'convert it with .astype("{like.dtype}")'
+                )
+        return parts
+
+    def _zero_state(self, shapes: list[Shape], like: Tensor) -> list[Tensor]:
+        return [zeros(shape, dtype=like.dtype, device=like.device) for shape in shapes]
+
+    def _parts(self, state: Any) -> list[Tensor]:
+        return list(state) if self.has_memory else [state]
+
+    def _joined(self, parts: Sequence[Tensor]) -> Any:
+        return tuple(parts) if self.has_memory else parts[0]
+
+    # Printing -------------------------------------------------------------------------------------
+
+    def extra_repr(self) -> str:
+        own = vars(self)
+        sizes = f"{own['input_size']}, {own['hidden_size']}"
+        return ", ".join([sizes, *(f"{k}={own[k]!r}" for k, usual in USUAL.items() if k in own and own[k] != usual)])
+
+
+# The options, as they are when nobody says anything.
+USUAL = {
+    "num_layers": 1,
+    "bias": True,
+    "batch_first": False,
+    "dropout": 0.0,
+    "bidirectional": False,
+    "proj_size": 0,
+    "nonlinearity": "tanh",
+    "forget_bias": None,
+    "reset_after": True,
+    "recurrent_init": None,
+    "learn_initial_state": False,
+    "locked_dropout": False,
+    "recurrent_dropout": 0.0,
+}
+
+
+class RNNBase(RecurrentBase):
+    gates = 1
+    nonlinearity: str
+
+    def cell(self) -> Callable[[Tensor, Any, Any], Any]:
+        return rnn_tanh if self.nonlinearity == "tanh" else rnn_relu
+
+    def _set_nonlinearity(self, nonlinearity: str) -> None:
+        if nonlinearity not in ("tanh", "relu"):
+            raise ValueError(f'{type(self).__name__}: expected nonlinearity "tanh" or "relu", got {nonlinearity!r}')
+        self.nonlinearity = nonlinearity
+
+
+class LSTMBase(RecurrentBase):
+    gates = 4
+    has_memory = True
+    forget_bias: float | None
+
+    def cell(self) -> Callable[[Tensor, Any, Any], Any]:
+        return lstm_projected if self.proj_size else lstm
+
+    def _make_weights(self, suffix: str, input_size: int, bias: bool, device: str | None, dtype: Any) -> None:
+        if self.forget_bias is not None and not bias:
+            raise ValueError(f"{type(self).__name__}: forget_bias={self.forget_bias} needs bias=True")
+        super()._make_weights(suffix, input_size, bias, device, dtype)
+        if self.forget_bias is not None:  # b_ih + b_hh of the forget gate is then exactly this
+            init.constant_(self._gate("bias_ih" + suffix, 1), self.forget_bias)
+            init.constant_(self._gate("bias_hh" + suffix, 1), 0.0)
+
+
+class GRUBase(RecurrentBase):
+    gates = 3
+    reset_after: bool
+
+    @property
+    def adds_biases(self) -> bool:
+        return not self.reset_after  # else r multiplies what b_hn was added to
+
+    def cell(self) -> Callable[[Tensor, Any, Any], Any]:
+        return gru if self.reset_after else gru_reset_before
