@@ -236,12 +236,9 @@ class Optimizer:
         state: dict[str, Any] = {}
         for name, value in values.items():
             where = f"{type(self).__name__}: {name} of parameter {number}"
-            if (
-                not isinstance(value, Tensor)
-                and not is_array(value)
-                and not isinstance(python_scalar(value), (int, float))
-            ):
-                raise TypeError(f"{where}: expected a Tensor, a NumPy array or a number, got {type(value).__name__}")
+            if not (isinstance(value, Tensor) or is_array(value) or isinstance(python_scalar(value), (int, float))):
+                came = f"{type(value).__module__}.{type(value).__name__}"
+                raise TypeError(f"{where}: expected a Tensor, a NumPy array or a number, got {came}; convert it first")
             shape = tuple(getattr(value, "shape", ()))
             if shape != (() if name == "step" else p.shape):
                 raise ValueError(f"{where}: expected shape {() if name == 'step' else p.shape}, got {shape}")

@@ -185,6 +185,8 @@ class OneCycleLR(LRScheduler):
             raise ValueError(
                 f"OneCycleLR: expected at most {self.total_steps} steps, its total_steps; this is one more"
             )
+        if any("max_lr" not in group for group in self.optimizer.param_groups):
+            raise RuntimeError("OneCycleLR: a group was added after this schedule was made; make it anew")
         self._bases()
         return [self._value(t, group, "lr") for group in self.optimizer.param_groups]
 
@@ -203,8 +205,6 @@ class OneCycleLR(LRScheduler):
             if t <= end or phase is self._schedule_phases[-1]:
                 break
             start = end
-        if phase["start_lr"] not in group:
-            raise RuntimeError("OneCycleLR: a group was added after this schedule was made; make it anew")
         x = (t - start) / (end - start) if end != start else 1.0
         a, b = group[phase[f"start_{what}"]], group[phase[f"end_{what}"]]
         if self._anneal_func_type == "linear":

@@ -72,7 +72,9 @@ class SequentialLR(LRScheduler):
             raise ValueError(f"SequentialLR: expected milestones that rise, got {self._milestones}")
         self.last_epoch = last_epoch + 1
         first = self._schedulers[bisect_right(self._milestones, 0)]
-        first._restart()
+        for group in optimizer.param_groups:  # which the others have changed when they were made
+            group["lr"] = group["initial_lr"]
+        first._go_to(0, initial=True)
         self._last_lr = first.get_last_lr()
 
     def step(self) -> None:
