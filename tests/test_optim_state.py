@@ -256,7 +256,7 @@ def test_live_training_begun_in_pytorch_goes_on_here(case: Optimizer, seed: int)
     rng = np.random.default_rng(seed)
     gradients = rng.normal(size=(60, 3))
     p = torch.tensor(rng.normal(size=3), requires_grad=True)
-    theirs = getattr(torch.optim, kind)([p], **options)
+    theirs = getattr(torch.optim, kind)([("p", p)], **options)  # named, which its state tells
 
     def step(optimizer: Any, parameter: Any, gradient: Any) -> None:
         parameter.grad = gradient
@@ -273,6 +273,28 @@ def test_live_training_begun_in_pytorch_goes_on_here(case: Optimizer, seed: int)
         step(theirs, p, torch.from_numpy(gradient.copy()))
         step(ours, q, mg.tensor(gradient))
     np.testing.assert_allclose(q.detach().numpy(), p.detach().numpy(), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_training_begun_here_goes_on_in_pytorch(name: str) -> None:
+    torch = pytest.importorskip("torch")
+    kind, options = OPTIMIZERS[name]
+    run = begin((kind, options))
+    go(run, 0, 10)
+    parameters = [torch.tensor(place, requires_grad=True) for place in places(run)]
+    theirs = getattr(torch.optim, kind)([{"params": parameters[:2]}, {"params": parameters[2]}])
+    saved = run[1].state_dict()
+    state = {
+        i: {name: torch.tensor(host(x)) if isinstance(x, mg.Tensor) else x for name, x in state.items()}
+        for i, state in saved["state"].items()
+    }
+    theirs.load_state_dict({"state": state, "param_groups": saved["param_groups"]})
+    go(run, 10, 11)
+    for p, q in zip(run[0], parameters, strict=True):
+        q.grad = torch.tensor(host(p.grad))
+    theirs.step()
+    for p, q in zip(run[0], parameters, strict=True):
+        np.testing.assert_allclose(host(p), q.detach().numpy(), rtol=1e-12, atol=1e-12)
 
 
 def test_adamw_goes_on_as_adamw_from_a_state_of_adam_s() -> None:

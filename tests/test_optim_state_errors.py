@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad import optim
+from minigrad import nn, optim
 
 from .golden.schedules import make
 from .helpers import host
@@ -106,6 +106,29 @@ def test_a_torch_tensor_must_be_converted() -> None:
     torch = pytest.importorskip("torch")
     with pytest.raises(TypeError, match=r"expected a Tensor, a NumPy array or a number, got torch.Tensor; convert"):
         begin(("Adam", {}))[1].load_state_dict(state_with(exp_avg=torch.ones(2, 3)))
+
+
+@pytest.mark.parametrize("target", ["strict", "float64"])
+def test_a_module_that_was_moved_takes_its_state_along_on_request(target: str) -> None:
+    layer = nn.Linear(2, 3, device="cpu")
+    optimizer = optim.Adam(layer.parameters())
+
+    def step() -> None:
+        optimizer.zero_grad()
+        layer(mg.ones((1, 2), dtype=layer.weight.dtype, device=layer.weight.device)).sum().backward()
+        optimizer.step()
+
+    step()
+    layer.to(target)
+    before = [host(p) for p in layer.parameters()]
+    message = r"Adam: a parameter is \(3, 2\) float.*, but its exp_avg is \(3, 2\) float32 on cpu; it was moved"
+    with pytest.raises(RuntimeError, match=message):
+        step()
+    for p, values in zip(layer.parameters(), before, strict=True):
+        np.testing.assert_array_equal(host(p), values)
+    optimizer.load_state_dict(optimizer.state_dict())
+    step()
+    assert optimizer.state[layer.weight]["step"] == 2
 
 
 def scheduler(kind: str, groups: int = 2, **options: Any) -> Any:

@@ -8,10 +8,10 @@ from typing import Any, ClassVar, Self
 
 from ..backend import Array, ArrayNamespace, is_array, namespace_of, python_scalar
 from ..creation import tensor
-from ..tape import Tensor, mark_written, mode
+from ..tape import Tensor, describe, mark_written, mode
 
 SCHEDULED = {"initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum"}  # what schedules note in a group
-HOW_TO_RUN = {"foreach", "fused", "capturable", "differentiable"}  # in a state of PyTorch's; no matter here
+OF_PYTORCH = {"foreach", "fused", "capturable", "differentiable", "param_names"}  # in its states; no matter here
 
 
 class Optimizer:
@@ -86,7 +86,9 @@ class Optimizer:
             if not isinstance(p, Tensor):
                 raise TypeError(f"{name}: expected Tensors to optimize, got {type(p).__name__}")
             if not (p.is_leaf and p.requires_grad):
-                raise ValueError(f"{name}: can only optimize leaf tensors that require a gradient")
+                raise ValueError(
+                    f"{name}: can only optimize leaf tensors that require a gradient; leave out the others"
+                )
             if id(p) in seen:
                 raise ValueError(f"{name}: a parameter is given more than once")
             seen.add(id(p))
@@ -142,6 +144,21 @@ class Optimizer:
 
         Returns:
             What the closure returned, or None.
+
+        Raises:
+            RuntimeError: a parameter was moved to another device, or its dtype changed, since its last step.
+
+        >>> import minigrad as mg
+        >>> from minigrad import optim
+        >>> p = mg.tensor([1.0], requires_grad=True)
+        >>> optimizer = optim.SGD([p], lr=0.25)
+        >>> def closure():
+        ...     optimizer.zero_grad()
+        ...     loss = (p * p).sum()
+        ...     loss.backward()
+        ...     return loss
+        >>> [optimizer.step(closure).item() for _ in range(3)]
+        [1.0, 0.25, 0.0625]
         """
         loss = None
         if closure is not None:
@@ -155,9 +172,20 @@ class Optimizer:
                 if p.grad is not None:
                     xp = namespace_of(p.data)
                     state = self.state.setdefault(p, {})
+                    self._check_place(p, state)
                     self._update(xp, p.data, _direction(xp, p.data, p.grad.data, group), state, group)
                     mark_written(p)
         return loss
+
+    def _check_place(self, p: Tensor, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            if type(value) is not int and (type(value) is not type(p.data) or value.dtype != p.data.dtype):
+                raise RuntimeError(
+                    f"{type(self).__name__}: a parameter is {describe(p)}, "
+                    f"but its {name} is {describe(Tensor(value))}; "
+                    "it was moved or converted after a step. To bring its state along, write "
+                    "optimizer.load_state_dict(optimizer.state_dict())"
+                )
 
     def _update(self, xp: ArrayNamespace, p: Array, g: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
         """Change p and the state in place; g, which may be somebody else's, is only read.
@@ -196,6 +224,15 @@ class Optimizer:
         Raises:
             TypeError: it is no such dict, or a value is no Tensor, array or number.
             ValueError: groups, shapes or names do not fit. Nothing is changed if anything is wrong.
+
+        >>> import minigrad as mg
+        >>> from minigrad import optim
+        >>> p = mg.ones(2, requires_grad=True)
+        >>> saved = optim.SGD([p], lr=0.5, momentum=0.9).state_dict()
+        >>> optimizer = optim.SGD([p])
+        >>> optimizer.load_state_dict(saved)
+        >>> optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["momentum"]
+        (0.5, 0.9)
         """
         name = type(self).__name__
         if not isinstance(state_dict, Mapping) or not state_dict.keys() >= {"state", "param_groups"}:
@@ -209,7 +246,7 @@ class Optimizer:
             raise ValueError(f"{name}: expected a state of groups of {expected} parameters, got one of {sizes}")
         groups = []
         for own, loaded in zip(self.param_groups, saved, strict=True):
-            options = {key: value for key, value in loaded.items() if key != "params" and key not in HOW_TO_RUN}
+            options = {key: value for key, value in loaded.items() if key != "params" and key not in OF_PYTORCH}
             groups.append(own | _plain(options))
             self._check_names(groups[-1])
             self._check(groups[-1])
@@ -263,9 +300,9 @@ class Optimizer:
 
 def _direction(xp: ArrayNamespace, p: Array, g: Array, group: dict[str, Any]) -> Array:
     """g itself, or an array of our own: turned round by maximize, and with the coupled weight decay added."""
-    if group["maximize"]:
+    if group.get("maximize"):
         g = xp.negative(g, out=xp.empty_like(g))
-    if group["weight_decay"] and not group.get("decoupled_weight_decay"):
+    if group.get("weight_decay") and not group.get("decoupled_weight_decay"):
         decay = xp.multiply(p, group["weight_decay"], out=xp.empty_like(p))
         g = xp.add(decay, g, out=decay)
     return g

@@ -16,12 +16,15 @@ class LambdaLR(LRScheduler):
 
     Equation: lr = base · lr_lambda(t).
 
+    It says the rate itself: another schedule, or a change by hand, is overruled.
+
     Args:
         optimizer: whose rates are set.
         lr_lambda: a function of t, or a list with one for each group.
         last_epoch: the step to go on after.
 
     Raises:
+        TypeError: lr_lambda is no function.
         ValueError: there are not as many functions as groups.
 
     Functions are not saved: give the same ones again. Of other callable objects, the attributes are.

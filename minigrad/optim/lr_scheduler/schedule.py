@@ -29,6 +29,17 @@ class LRScheduler:
     Raises:
         TypeError: `optimizer` is none.
         KeyError: `last_epoch` is given, but a group has no "initial_lr".
+
+    >>> import minigrad as mg
+    >>> from minigrad import optim
+    >>> optimizer = optim.SGD([mg.ones(1, requires_grad=True)], lr=1.0)
+    >>> schedule = optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.5)
+    >>> schedule.step()
+    >>> again = optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.5)
+    >>> again.load_state_dict(schedule.state_dict())
+    >>> again.step()
+    >>> again.get_last_lr()
+    [0.25]
     """
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
