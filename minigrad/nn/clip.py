@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
-from ..backend import float16, float32, namespace_of
+from ..backend import Array, ArrayNamespace, float16, float32, namespace_of
 from ..creation import zeros
 from ..tape import Tensor, mark_written
 
 
-def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float) -> Tensor:
+def clip_grad_norm_(
+    parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False
+) -> Tensor:
     """Scale all gradients, in place, so that the norm of all of them together is at most max_norm.
 
-    Equation: g ← g min(1, max_norm / (‖g‖ + 1e-6)), ‖g‖ the 2-norm over every entry of every gradient.
-    Source: Pascanu et al. 2013; the constant is PyTorch's.
+    Equation: g ← g min(1, max_norm / (‖g‖ + 1e-6)), ‖g‖ = (Σ |gᵢ|^p)^(1/p) over every entry of every gradient,
+    or with p = inf the largest |gᵢ|.
+    Source: torch.nn.utils.clip_grad_norm_, whose constant it is; Pascanu et al. 2013.
+
+    Args:
+        parameters: whose gradients are scaled; those without one are passed over.
+        max_norm: what the norm may be.
+        norm_type: p, above 0.
+        error_if_nonfinite: raise if the norm is infinite or NaN. This reads the norm, which waits for the device.
 
     Returns:
         ‖g‖ before scaling, a 0-d Tensor on the device of the gradients.
 
     Raises:
-        ValueError: max_norm is not positive.
+        ValueError: max_norm or norm_type is not positive.
+        RuntimeError: the norm is not finite, with error_if_nonfinite. No gradient is changed then.
 
     >>> import minigrad as mg
     >>> x = mg.tensor([3.0, 4.0], requires_grad=True)
@@ -27,18 +38,65 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float) -> T
     >>> clip_grad_norm_([x], 1.0).item()
     10.0
     """
-    if not max_norm > 0:
-        raise ValueError(f"clip_grad_norm_: expected a positive max_norm, got {max_norm}")
-    owners = [parameters] if isinstance(parameters, Tensor) else list(parameters)
-    grads = [p.grad for p in owners if p.grad is not None]
+    for name, value in (("max_norm", max_norm), ("norm_type", norm_type)):
+        if not value > 0:
+            raise ValueError(f"clip_grad_norm_: expected a positive {name}, got {value}")
+    grads = _gradients(parameters)
     if not grads:
         return zeros(())
     xp = namespace_of(grads[0].data)
-    # In float16 the square of 256 is infinite already.
-    arrays = [g.data.astype(float32) if g.dtype == float16 else g.data for g in grads]
-    norm = xp.sqrt(xp.sum(xp.stack([xp.asarray(xp.vdot(a, a)) for a in arrays])))
+    norm = _norm(xp, [g.data for g in grads], norm_type)
+    if error_if_nonfinite and not math.isfinite(xp.to_host(norm).item()):
+        raise RuntimeError(
+            f"clip_grad_norm_: the norm of the gradients, of order {norm_type}, is {xp.to_host(norm).item()}, so they "
+            "cannot be scaled by it. Look for the operation that made it so, or leave error_if_nonfinite out"
+        )
     factor = xp.minimum(1.0, max_norm / (norm + 1e-6))
     for g in grads:
         xp.multiply(g.data, factor.astype(g.dtype), out=g.data)
         mark_written(g)
-    return Tensor(xp.asarray(norm))
+    return Tensor(norm)
+
+
+def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
+    """Limit every entry of every gradient, in place, to [-clip_value, clip_value].
+
+    Equation: g ← min(max(g, -clip_value), clip_value).
+    Source: torch.nn.utils.clip_grad_value_.
+
+    Args:
+        parameters: whose gradients are limited; those without one are passed over.
+        clip_value: the largest size of an entry.
+
+    Raises:
+        ValueError: clip_value is not positive.
+
+    >>> import minigrad as mg
+    >>> x = mg.tensor([3.0, -0.25], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> clip_grad_value_([x], 1.0)
+    >>> x.grad.tolist()
+    [1.0, -0.5]
+    """
+    if not clip_value > 0:
+        raise ValueError(f"clip_grad_value_: expected a positive clip_value, got {clip_value}")
+    for g in _gradients(parameters):
+        namespace_of(g.data).clip(g.data, -clip_value, clip_value, out=g.data)
+        mark_written(g)
+
+
+def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
+    owners = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    return [p.grad for p in owners if p.grad is not None and p.grad.size]
+
+
+def _norm(xp: ArrayNamespace, arrays: list[Array], p: float) -> Array:
+    """The p-norm of all entries together, 0-d."""
+    # In float16 the square of 256 is infinite already.
+    arrays = [a.astype(float32) if a.dtype == float16 else a for a in arrays]
+    if p == 2:
+        return xp.asarray(xp.sqrt(xp.sum(xp.stack([xp.asarray(xp.vdot(a, a)) for a in arrays]))))
+    if p == math.inf:
+        return xp.asarray(xp.max(xp.stack([xp.asarray(xp.max(xp.absolute(a))) for a in arrays])))
+    powers = xp.stack([xp.asarray(xp.sum(xp.absolute(a) ** p)) for a in arrays])
+    return xp.asarray(xp.sum(powers) ** (1 / p))

@@ -2,81 +2,323 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, Self
 
-from ..backend import Array, ArrayNamespace, namespace_of, python_scalar
-from ..tape import Tensor, mark_written
+from ..backend import Array, ArrayNamespace, is_array, namespace_of, python_scalar
+from ..creation import tensor
+from ..tape import Tensor, describe, mark_written, mode
+
+SCHEDULED = {"initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum"}  # what schedules note in a group
+OF_PYTORCH = {"foreach", "fused", "capturable", "differentiable", "param_names"}  # in its states; no matter here
 
 
 class Optimizer:
     """Steps parameters along their gradients.
 
-    A subclass gives `_update`, which changes the arrays of one parameter in place.
+    The options `weight_decay` and `maximize` are obeyed here, for all: g ← -g with maximize;
+    g ← g + weight_decay p, unless the decay is decoupled from the gradient.
+
+    A subclass gives `_update`, which changes the arrays of one parameter in place, and names what its state holds.
 
     Attributes:
+        defaults: the options of a group that says nothing else.
         param_groups: dicts with "params" and the options for these; change `lr` here, or with a schedule.
+        state: what is remembered of each parameter, by parameter: arrays on its device, and the count "step".
     """
 
+    always: ClassVar[tuple[str, ...]] = ()  # what every state holds, once there is one
+    sometimes: ClassVar[tuple[str, ...]] = ()  # what it holds besides, under some options
+
+    def __new__(cls, *_: Any, **options: Any) -> Self:
+        known = list(inspect.signature(cls.__init__).parameters)[1:]
+        for name in options:
+            if name not in known:
+                raise TypeError(f"{cls.__name__}: there is no option {name}; expected one of {', '.join(known)}")
+        return super().__new__(cls)
+
     def __init__(self, params: Iterable[Tensor] | Iterable[dict[str, Any]], defaults: dict[str, Any]) -> None:
-        if isinstance(params, Tensor):
-            raise TypeError(
-                f"{type(self).__name__}: expected an iterable of parameters, got one Tensor; write [parameter]"
-            )
-        if not isinstance(params, Iterable):
-            raise TypeError(
-                f"{type(self).__name__}: expected an iterable of parameters, got {type(params).__name__}; "
-                "of a module, pass module.parameters()"
-            )
-        given = list(params)
+        given = self._listed(params)
         if not given:
             raise ValueError(f"{type(self).__name__}: expected at least one parameter, got none")
-        groups: list[dict[str, Any]] = given if isinstance(given[0], dict) else [{"params": given}]  # type: ignore
-        self.param_groups = [
-            {name: python_scalar(value) for name, value in (defaults | group).items()} | {"params": self._listed(group)}
-            for group in groups
-        ]
-        self.state: dict[int, dict[str, Any]] = {}  # by id of the parameter, which param_groups keeps alive
-        for group in self.param_groups:
-            self._check(group)
-        seen: set[int] = set()
-        for p in (p for group in self.param_groups for p in group["params"]):
-            if not isinstance(p, Tensor):
-                raise TypeError(f"{type(self).__name__}: expected Tensors to optimize, got {type(p).__name__}")
-            if not (p.is_leaf and p.requires_grad):
-                raise ValueError(f"{type(self).__name__}: can only optimize leaf tensors that require a gradient")
-            if id(p) in seen:
-                raise ValueError(f"{type(self).__name__}: a parameter is given more than once")
-            seen.add(id(p))
+        self.defaults = _plain(defaults)
+        self._check(self.defaults)
+        self.param_groups: list[dict[str, Any]] = []
+        self.state: dict[Tensor, dict[str, Any]] = {}
+        for group in given if isinstance(given[0], dict) else [{"params": given}]:
+            self.add_param_group(group)
 
-    def _listed(self, group: dict[str, Any]) -> list[Tensor]:
-        if "params" not in group:
-            raise ValueError(f'{type(self).__name__}: expected "params" in every group, got only {sorted(group)}')
-        return [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
+    # Groups ---------------------------------------------------------------------------------------
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Go on with further parameters, which may have options of their own.
+
+        Args:
+            param_group: "params", a Tensor or several, and options; those not named are the defaults.
+
+        Raises:
+            TypeError: it is no dict, or what it lists are no Tensors.
+            ValueError: an option is unknown or makes no sense, or a parameter cannot be optimized or is
+                in a group already. Nothing is changed then.
+
+        >>> import minigrad as mg
+        >>> from minigrad import optim
+        >>> optimizer = optim.SGD([mg.ones(2, requires_grad=True)], lr=0.1)
+        >>> optimizer.add_param_group({"params": mg.ones(3, requires_grad=True), "lr": 0.01})
+        >>> [group["lr"] for group in optimizer.param_groups]
+        [0.1, 0.01]
+        """
+        name = type(self).__name__
+        if not isinstance(param_group, dict):
+            raise TypeError(
+                f'{name}: expected a group to be a dict with "params" and options, got {type(param_group).__name__}'
+            )
+        if "params" not in param_group:
+            raise ValueError(f'{name}: expected "params" in every group, got only {sorted(param_group)}')
+        params = param_group["params"]
+        group = self.defaults | _plain(param_group)
+        group["params"] = [params] if isinstance(params, Tensor) else self._listed(params)
+        self._check_names(group)
+        self._check(group)
+        seen = {id(p) for other in self.param_groups for p in other["params"]}
+        for p in group["params"]:
+            if not isinstance(p, Tensor):
+                raise TypeError(f"{name}: expected Tensors to optimize, got {type(p).__name__}")
+            if not (p.is_leaf and p.requires_grad):
+                raise ValueError(
+                    f"{name}: can only optimize leaf tensors that require a gradient; leave out the others"
+                )
+            if id(p) in seen:
+                raise ValueError(f"{name}: a parameter is given more than once")
+            seen.add(id(p))
+        self.param_groups.append(group)
+
+    def _listed(self, params: Any) -> list[Any]:
+        came = "one Tensor; write [parameter]" if isinstance(params, Tensor) else None
+        if isinstance(params, (set, frozenset)):
+            came = "a set, whose order changes from run to run; use a list"
+        elif not isinstance(params, Iterable):
+            came = f"{type(params).__name__}; of a module, pass module.parameters()"
+        if came:
+            raise TypeError(f"{type(self).__name__}: expected an iterable of parameters, got {came}")
+        return list(params)
+
+    def _check_names(self, group: dict[str, Any]) -> None:
+        unknown = group.keys() - self.defaults.keys() - SCHEDULED - {"params"}
+        if unknown:
+            raise ValueError(
+                f"{type(self).__name__}: there is no option {', '.join(sorted(unknown))}; "
+                f"a group has params, {', '.join(self.defaults)}"
+            )
 
     def _check(self, group: dict[str, Any]) -> None:
-        """Raise ValueError if an option of a group makes no sense; all numbers must be 0 or more."""
-        if not isinstance(group["lr"], (int, float)):
-            raise TypeError(f"{type(self).__name__}: expected lr to be a number, got {type(group['lr']).__name__}")
+        """Raise if an option of a group makes no sense; all numbers must be 0 or more."""
         for name, value in group.items():
-            if isinstance(value, (int, float)) and not value >= 0:
+            if name in ("params", "betas"):
+                continue
+            if not isinstance(value, (int, float)):
+                raise TypeError(f"{type(self).__name__}: expected {name} to be a number, got {type(value).__name__}")
+            if not value >= 0 and name != "dampening":
                 raise ValueError(f"{type(self).__name__}: expected {name} to be 0 or more, got {value}")
 
-    def zero_grad(self) -> None:
-        """Forget every parameter's gradient."""
-        for group in self.param_groups:
-            for p in group["params"]:
-                p.grad = None
+    def _all(self) -> list[Tensor]:
+        return [p for group in self.param_groups for p in group["params"]]
 
-    def step(self) -> None:
-        """Change every parameter that has a gradient by one step."""
+    # Steps ----------------------------------------------------------------------------------------
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget every parameter's gradient; with set_to_none=False, replace it by zeros."""
+        for p in self._all():
+            if set_to_none or p.grad is None:
+                p.grad = None
+            else:
+                p.grad = Tensor(namespace_of(p.grad.data).zeros_like(p.grad.data))
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Change every parameter that has a gradient by one step.
+
+        Args:
+            closure: called first, with recording on: zeroes the gradients, computes the loss, calls
+                `backward` and returns the loss.
+
+        Returns:
+            What the closure returned, or None.
+
+        Raises:
+            RuntimeError: a parameter was moved to another device, or its dtype changed, since its last step.
+
+        >>> import minigrad as mg
+        >>> from minigrad import optim
+        >>> p = mg.tensor([1.0], requires_grad=True)
+        >>> optimizer = optim.SGD([p], lr=0.25)
+        >>> def closure():
+        ...     optimizer.zero_grad()
+        ...     loss = (p * p).sum()
+        ...     loss.backward()
+        ...     return loss
+        >>> [optimizer.step(closure).item() for _ in range(3)]
+        [1.0, 0.25, 0.0625]
+        """
+        loss = None
+        if closure is not None:
+            before, mode.recording = mode.recording, True
+            try:
+                loss = closure()
+            finally:
+                mode.recording = before
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:
                     xp = namespace_of(p.data)
-                    state = self.state.setdefault(id(p), {})
-                    self._update(xp, p.data, p.grad.data, state, group)
+                    state = self.state.setdefault(p, {})
+                    self._check_place(p, state)
+                    self._update(xp, p.data, _direction(xp, p.data, p.grad.data, group), state, group)
                     mark_written(p)
+        return loss
+
+    def _check_place(self, p: Tensor, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            if type(value) is not int and (type(value) is not type(p.data) or value.dtype != p.data.dtype):
+                raise RuntimeError(
+                    f"{type(self).__name__}: a parameter is {describe(p)}, "
+                    f"but its {name} is {describe(Tensor(value))}; "
+                    "it was moved or converted after a step. To bring its state along, write "
+                    "optimizer.load_state_dict(optimizer.state_dict())"
+                )
 
     def _update(self, xp: ArrayNamespace, p: Array, g: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
-        raise NotImplementedError
+        """Change p and the state in place; g, which may be somebody else's, is only read.
+
+        A state's arrays are made when they are first needed. With `out=`, 0-d arrays stay arrays.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no _update method")
+
+    # Saving and loading ---------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """The options and the state, with a number for each parameter.
+
+        Returns:
+            {"state": {number: {name: Tensor or number}}, "param_groups": [{option: value, "params": numbers}]}, the
+            layout and names of `torch.optim`. The Tensors are detached and share the memory: copy what is kept
+            while training goes on.
+        """
+        numbers = {p: i for i, p in enumerate(self._all())}
+        return {
+            "state": {
+                numbers[p]: {name: Tensor(value) if is_array(value) else value for name, value in state.items()}
+                for p, state in self.state.items()
+                if p in numbers
+            },
+            "param_groups": [group | {"params": [numbers[p] for p in group["params"]]} for group in self.param_groups],
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over options and state, copied to the dtypes and devices of the parameters.
+
+        Args:
+            state_dict: as `state_dict` gives it, of an optimizer with as many parameters in as many groups, in
+                the same order. One of `torch.optim` fits when its tensors are made Tensors or NumPy arrays.
+
+        Raises:
+            TypeError: it is no such dict, or a value is no Tensor, array or number.
+            ValueError: groups, shapes or names do not fit. Nothing is changed if anything is wrong.
+
+        >>> import minigrad as mg
+        >>> from minigrad import optim
+        >>> p = mg.ones(2, requires_grad=True)
+        >>> saved = optim.SGD([p], lr=0.5, momentum=0.9).state_dict()
+        >>> optimizer = optim.SGD([p])
+        >>> optimizer.load_state_dict(saved)
+        >>> optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["momentum"]
+        (0.5, 0.9)
+        """
+        name = type(self).__name__
+        if not isinstance(state_dict, Mapping) or not state_dict.keys() >= {"state", "param_groups"}:
+            raise TypeError(f'{name}: expected a state dict with "state" and "param_groups", as state_dict() gives it')
+        saved = state_dict["param_groups"]
+        sizes, expected = (
+            [len(group["params"]) for group in saved],
+            [len(group["params"]) for group in self.param_groups],
+        )
+        if sizes != expected:
+            raise ValueError(f"{name}: expected a state of groups of {expected} parameters, got one of {sizes}")
+        groups = []
+        for own, loaded in zip(self.param_groups, saved, strict=True):
+            options = {key: value for key, value in loaded.items() if key != "params" and key not in OF_PYTORCH}
+            groups.append(own | _plain(options))
+            self._check_names(groups[-1])
+            self._check(groups[-1])
+        owners = dict(zip((number for group in saved for number in group["params"]), self._all(), strict=True))
+        unknown = state_dict["state"].keys() - owners.keys()
+        if unknown:
+            raise ValueError(f"{name}: this state dict has a state of {sorted(unknown, key=str)}, which no group lists")
+        state = {owners[i]: self._loaded(i, owners[i], values) for i, values in state_dict["state"].items()}
+        for own, group in zip(self.param_groups, groups, strict=True):
+            own.update(group)
+        self.state = state
+
+    def _loaded(self, number: Any, p: Tensor, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The state of one parameter, checked and copied."""
+        values = {name: value for name, value in values.items() if value is not None}
+        known = {*self.always, *self.sometimes}
+        missing = set(self.always) - values.keys() if values else set()
+        if missing or not values.keys() <= known:
+            raise ValueError(
+                f"{type(self).__name__}: the state of parameter {number} holds {', '.join(values)}, but expected "
+                f"{' and '.join(self.always) or 'nothing'} always, {', '.join(self.sometimes) or 'nothing'} besides; "
+                "it is of another optimizer"
+            )
+        state: dict[str, Any] = {}
+        for name, value in values.items():
+            where = f"{type(self).__name__}: {name} of parameter {number}"
+            if not (isinstance(value, Tensor) or is_array(value) or isinstance(python_scalar(value), (int, float))):
+                came = f"{type(value).__module__}.{type(value).__name__}"
+                raise TypeError(f"{where}: expected a Tensor, a NumPy array or a number, got {came}; convert it first")
+            shape = tuple(getattr(value, "shape", ()))
+            if shape != (() if name == "step" else p.shape):
+                raise ValueError(f"{where}: expected shape {() if name == 'step' else p.shape}, got {shape}")
+            if name == "step":
+                count = tensor(value).item()
+                if not (count >= 0 and count == int(count)):
+                    raise ValueError(f"{where}: expected a count of steps, got {count}")
+                state[name] = int(count)
+            else:
+                state[name] = tensor(value, dtype=p.dtype, device=p.device).data
+        return state
+
+    # Printing -------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        lines = [f"{type(self).__name__} ("]
+        for i, group in enumerate(self.param_groups):
+            lines.append(f"Parameter Group {i}")
+            lines += [f"    {name}: {value}" for name, value in sorted(group.items()) if name != "params"]
+        return "\n".join([*lines, ")"])
+
+
+def _direction(xp: ArrayNamespace, p: Array, g: Array, group: dict[str, Any]) -> Array:
+    """g itself, or an array of our own: turned round by maximize, and with the coupled weight decay added."""
+    if group.get("maximize"):
+        g = xp.negative(g, out=xp.empty_like(g))
+    if group.get("weight_decay") and not group.get("decoupled_weight_decay"):
+        decay = xp.multiply(p, group["weight_decay"], out=xp.empty_like(p))
+        g = xp.add(decay, g, out=decay)
+    return g
+
+
+def zeros_of(xp: ArrayNamespace, state: dict[str, Any], name: str, p: Array) -> Array:
+    """An array of the state, zeros like the parameter when it is first asked for."""
+    if name not in state:
+        state[name] = xp.zeros_like(p)
+    return state[name]
+
+
+def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options with Python numbers for NumPy's, which would widen every array they meet."""
+    return {
+        name: tuple(python_scalar(part) for part in value) if name == "betas" and isinstance(value, (tuple, list))
+        else python_scalar(value)
+        for name, value in options.items()
+    }  # fmt: skip

@@ -6,15 +6,25 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..backend import Array, ArrayNamespace
-from .optimizer import Optimizer
+from .optimizer import Optimizer, zeros_of
 
 
 class RMSprop(Optimizer):
     """Divides each gradient by a running root mean square of its own past.
 
-    Equations: g ← g + weight_decay p;  s ← alpha s + (1 - alpha) g²;  d = g / (√s + eps);
-    p ← p - lr d, or with momentum b ← momentum b + d; p ← p - lr b.
-    Source: torch.optim.RMSprop; Tieleman and Hinton 2012.
+    Equations: g ← g + weight_decay p;  s ← alpha s + (1 - alpha) g²;  d = g / (√s + eps), or with centered
+    m ← alpha m + (1 - alpha) g;  d = g / (√(s - m²) + eps);
+    p ← p - lr d, or with momentum b ← momentum b + d; p ← p - lr b. With maximize, g is the negative gradient.
+
+    Args:
+        params: parameters, or dicts with "params" and options for these.
+        lr, alpha, eps, weight_decay, momentum, centered, maximize: as in the equations.
+
+    Raises:
+        TypeError: an unknown option, or what is to be optimized are no Tensors.
+        ValueError: a negative option.
+
+    Source: torch.optim.RMSprop; Tieleman and Hinton 2012; centered, Graves 2013.
 
     >>> import minigrad as mg
     >>> w = mg.tensor([1.0], requires_grad=True)
@@ -24,6 +34,9 @@ class RMSprop(Optimizer):
     0.9
     """
 
+    always = ("step", "square_avg")
+    sometimes = ("momentum_buffer", "grad_avg")
+
     def __init__(
         self,
         params: Iterable[Any],
@@ -32,25 +45,34 @@ class RMSprop(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         momentum: float = 0.0,
+        centered: bool = False,
+        *,
+        maximize: bool = False,
     ) -> None:
         options = {"alpha": alpha, "eps": eps, "weight_decay": weight_decay, "momentum": momentum}
-        super().__init__(params, {"lr": lr, **options})
+        super().__init__(params, {"lr": lr, **options, "centered": centered, "maximize": maximize})
 
     def _update(self, xp: ArrayNamespace, p: Array, g: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
-        if group["weight_decay"]:
-            g = g + group["weight_decay"] * p
-        if not state:
-            state["square_avg"] = xp.zeros_like(p)
-            state["momentum_buffer"] = xp.zeros_like(p) if group["momentum"] else None
-        s = state["square_avg"]
-        xp.multiply(s, group["alpha"], out=s)
-        xp.add(s, (1 - group["alpha"]) * (g * g), out=s)
-        step = xp.sqrt(s)
-        xp.add(step, group["eps"], out=step)
-        xp.divide(g, step, out=step)
+        alpha = group["alpha"]
+        state["step"] = state.get("step", 0) + 1
+        s, d, scratch = zeros_of(xp, state, "square_avg", p), xp.empty_like(p), xp.empty_like(p)
+        xp.multiply(s, alpha, out=s)
+        xp.multiply(g, g, out=scratch)
+        xp.multiply(scratch, 1 - alpha, out=scratch)
+        xp.add(s, scratch, out=s)
+        if group["centered"]:
+            m = zeros_of(xp, state, "grad_avg", p)
+            xp.multiply(m, alpha, out=m)
+            xp.multiply(g, 1 - alpha, out=scratch)
+            xp.add(m, scratch, out=m)
+            xp.multiply(m, m, out=scratch)
+            s = xp.subtract(s, scratch, out=scratch)
+        xp.sqrt(s, out=d)
+        xp.add(d, group["eps"], out=d)
+        xp.divide(g, d, out=d)
         if group["momentum"]:
-            b = state["momentum_buffer"]
+            b = zeros_of(xp, state, "momentum_buffer", p)
             xp.multiply(b, group["momentum"], out=b)
-            xp.add(b, step, out=b)
-            step = b
-        xp.subtract(p, group["lr"] * step, out=p)
+            d = xp.add(b, d, out=b)
+        xp.multiply(d, group["lr"], out=scratch)
+        xp.subtract(p, scratch, out=p)

@@ -13,7 +13,16 @@ class SGD(Optimizer):
     """Stochastic gradient descent, with momentum.
 
     Equations: g ← g + weight_decay p;  v ← momentum v + (1 - dampening) g  (v = g at first);
-    p ← p - lr v, or with nesterov p ← p - lr (g + momentum v).
+    p ← p - lr v, or with nesterov p ← p - lr (g + momentum v). With maximize, g is the negative gradient.
+
+    Args:
+        params: parameters, or dicts with "params" and options for these.
+        lr, momentum, dampening, weight_decay, nesterov, maximize: as in the equations.
+
+    Raises:
+        TypeError: an unknown option, or what is to be optimized are no Tensors.
+        ValueError: a negative option, or nesterov without momentum or with dampening.
+
     Source: torch.optim.SGD.
 
     >>> import minigrad as mg
@@ -24,6 +33,8 @@ class SGD(Optimizer):
     [0.800000011920929]
     """
 
+    sometimes = ("momentum_buffer",)
+
     def __init__(
         self,
         params: Iterable[Any],
@@ -32,9 +43,11 @@ class SGD(Optimizer):
         dampening: float = 0.0,
         weight_decay: float = 0.0,
         nesterov: bool = False,
+        *,
+        maximize: bool = False,
     ) -> None:
         options = {"momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov}
-        super().__init__(params, {"lr": lr, **options})
+        super().__init__(params, {"lr": lr, **options, "maximize": maximize})
 
     def _check(self, group: dict[str, Any]) -> None:
         super()._check(group)
@@ -42,14 +55,19 @@ class SGD(Optimizer):
             raise ValueError("SGD: nesterov needs a momentum, and no dampening")
 
     def _update(self, xp: ArrayNamespace, p: Array, g: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
-        if group["weight_decay"]:
-            g = g + group["weight_decay"] * p
+        scratch = xp.empty_like(p)
         if group["momentum"]:
             if "momentum_buffer" not in state:
                 v = state["momentum_buffer"] = g.copy()
             else:
                 v = state["momentum_buffer"]
                 xp.multiply(v, group["momentum"], out=v)
-                xp.add(v, (1 - group["dampening"]) * g, out=v)
-            g = g + group["momentum"] * v if group["nesterov"] else v
-        xp.subtract(p, group["lr"] * g, out=p)
+                xp.multiply(g, 1 - group["dampening"], out=scratch)
+                xp.add(v, scratch, out=v)
+            if group["nesterov"]:
+                xp.multiply(v, group["momentum"], out=scratch)
+                g = xp.add(scratch, g, out=scratch)
+            else:
+                g = v
+        xp.multiply(g, group["lr"], out=scratch)
+        xp.subtract(p, scratch, out=p)

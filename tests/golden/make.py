@@ -23,7 +23,8 @@ import numpy as np
 from .arrays import Arrays
 from .functions import FUNCTIONS, run_function
 from .layers import LAYERS, run_layer
-from .optimizers import MAX_NORMS, OPTIMIZERS, SCHEDULES, run_clipping, run_optimizer, run_schedule
+from .optimizers import CLIPPINGS, OPTIMIZERS, run_clipping, run_optimizer
+from .schedules import SCHEDULES, run_schedule
 
 HERE = Path(__file__).parent
 
@@ -31,7 +32,7 @@ FAMILIES: dict[str, tuple[Any, dict[str, Any]]] = {
     "layers": (run_layer, LAYERS),
     "functions": (run_function, FUNCTIONS),
     "optimizers": (run_optimizer, OPTIMIZERS),
-    "clippings": (run_clipping, MAX_NORMS),
+    "clippings": (run_clipping, CLIPPINGS),
     "schedules": (run_schedule, SCHEDULES),
 }
 

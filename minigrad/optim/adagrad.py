@@ -1,0 +1,65 @@
+"""Gradient descent with a step size per weight, from the size of all its gradients so far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ..backend import Array, ArrayNamespace
+from .optimizer import Optimizer
+
+
+class Adagrad(Optimizer):
+    """Divides each gradient by the root of the sum of the squares of all that came before.
+
+    Equations: g ← g + weight_decay p;  s ← s + g²  (s = initial_accumulator_value at first);
+    p ← p - lr / (1 + (t - 1) lr_decay) g / (√s + eps), t counting steps from 1. With maximize, g is the
+    negative gradient.
+
+    Args:
+        params: parameters, or dicts with "params" and options for these.
+        lr, lr_decay, weight_decay, initial_accumulator_value, eps, maximize: as in the equations.
+
+    Raises:
+        TypeError: an unknown option, or what is to be optimized are no Tensors.
+        ValueError: a negative option.
+
+    Source: torch.optim.Adagrad; Duchi, Hazan and Singer 2011.
+
+    >>> import minigrad as mg
+    >>> w = mg.tensor([1.0], requires_grad=True)
+    >>> (w * w).sum().backward()
+    >>> Adagrad([w], lr=0.01).step()
+    >>> round(w.item(), 4)
+    0.99
+    """
+
+    always = ("step", "sum")
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-2,
+        lr_decay: float = 0.0,
+        weight_decay: float = 0.0,
+        initial_accumulator_value: float = 0.0,
+        eps: float = 1e-10,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        options = {"lr_decay": lr_decay, "eps": eps, "weight_decay": weight_decay}
+        options |= {"initial_accumulator_value": initial_accumulator_value, "maximize": maximize}
+        super().__init__(params, {"lr": lr, **options})
+
+    def _update(self, xp: ArrayNamespace, p: Array, g: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
+        if not state:
+            state.update(step=0, sum=xp.full_like(p, group["initial_accumulator_value"]))
+        state["step"] += 1
+        s, scratch, denominator = state["sum"], xp.empty_like(p), xp.empty_like(p)
+        xp.multiply(g, g, out=scratch)
+        xp.add(s, scratch, out=s)
+        xp.sqrt(s, out=denominator)
+        xp.add(denominator, group["eps"], out=denominator)
+        xp.multiply(g, group["lr"] / (1 + (state["step"] - 1) * group["lr_decay"]), out=scratch)
+        xp.divide(scratch, denominator, out=scratch)
+        xp.subtract(p, scratch, out=p)

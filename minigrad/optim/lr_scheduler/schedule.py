@@ -1,0 +1,173 @@
+"""What the schedules share: a count of steps, the rates of all groups, and their saving."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from ..optimizer import Optimizer
+
+OF_PYTORCH = {"_step_count", "_is_initial", "_get_lr_called_within_step"}  # in a state of PyTorch's; not needed here
+
+
+class LRScheduler:
+    """Sets the learning rate of every group, at first when it is made, and anew whenever `step` is called.
+
+    A subclass gives `_lr`. Most say how the rate follows from the one before, so that several schedules of one
+    optimizer compose, and a rate changed by hand stays changed; where a schedule says the rate itself, from t and
+    the base rate alone, it overrules both. Each class says which.
+
+    Args:
+        optimizer: whose `param_groups` are changed.
+        last_epoch: the step to go on after, -1 for the start. The groups must then have their "initial_lr".
+
+    Attributes:
+        last_epoch: t, how many steps were taken.
+        base_lrs: the rate of each group at the start, which the group keeps as "initial_lr".
+
+    Raises:
+        TypeError: `optimizer` is none.
+        KeyError: `last_epoch` is given, but a group has no "initial_lr".
+
+    >>> import minigrad as mg
+    >>> from minigrad import optim
+    >>> optimizer = optim.SGD([mg.ones(1, requires_grad=True)], lr=1.0)
+    >>> schedule = optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.5)
+    >>> schedule.step()
+    >>> again = optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.5)
+    >>> again.load_state_dict(schedule.state_dict())
+    >>> again.step()
+    >>> again.get_last_lr()
+    [0.25]
+    """
+
+    def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
+        self.optimizer = checked(self, optimizer)
+        for i, group in enumerate(optimizer.param_groups):
+            if last_epoch != -1 and "initial_lr" not in group:
+                raise KeyError(
+                    f"{type(self).__name__}: to go on after step {last_epoch}, load the optimizer's state first; "
+                    f'its group {i} has no "initial_lr"'
+                )
+        self.base_lrs: list[float] = []
+        self.last_epoch = last_epoch
+        self._go_to(last_epoch + 1, initial=True)
+
+    def _lr(self, t: int, lr: float, base_lr: float, initial: bool) -> float:
+        """The rate of a group at step t, from its rate now; `initial` when the schedule begins, here or anew."""
+        raise NotImplementedError(f"{type(self).__name__} has no _lr method")
+
+    def _bases(self) -> list[float]:
+        for group in self.optimizer.param_groups[len(self.base_lrs) :]:  # at first all, later those that were added
+            self.base_lrs.append(group.setdefault("initial_lr", group["lr"]))
+        return self.base_lrs
+
+    def _rates(self, t: int, initial: bool) -> list[float]:
+        groups = zip(self.optimizer.param_groups, self._bases(), strict=True)
+        return [self._lr(t, group["lr"], base, initial) for group, base in groups]
+
+    def _go_to(self, t: int, initial: bool = False) -> None:
+        rates = self._rates(t, initial)
+        self.last_epoch = t
+        self._set(rates)
+
+    def _set(self, rates: list[float]) -> None:
+        for group, lr in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = float(lr)
+        self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
+
+    def _restart(self) -> None:
+        """Begin anew, from the base rates."""
+        for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
+            group["lr"] = base
+        self._go_to(0, initial=True)
+
+    def step(self) -> None:
+        """Go on to the next learning rate; call it after `optimizer.step()`."""
+        self._go_to(self.last_epoch + 1)
+
+    def get_last_lr(self) -> list[float]:
+        """The learning rate of each group as this schedule last set it."""
+        return list(self._last_lr)
+
+    # Saving and loading ---------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but the optimizer, by PyTorch's names, and under "param_groups" what is scheduled there now.
+
+        Numbers, strings, lists and dicts only, so that it can be written as JSON.
+        """
+        scheduled = [self._scheduled(group) for group in self.optimizer.param_groups]
+        return copy.deepcopy(self._state() | {"param_groups": scheduled})
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from a saved state; the options of this schedule are replaced by the saved ones.
+
+        The rates that the optimizer had then are set again, so that the order in which an optimizer and its
+        schedules are made and loaded does not matter.
+
+        Args:
+            state_dict: as `state_dict` gives it, of a schedule of this class. One of PyTorch's fits, too.
+
+        Raises:
+            TypeError: it is no dict.
+            ValueError: it is of another schedule, or of another number of groups. Nothing is changed then.
+        """
+        self._check_state(state_dict)
+        self._take({name: copy.deepcopy(state_dict[name]) for name in self._state()})
+        for group, scheduled in zip(self.optimizer.param_groups, state_dict.get("param_groups", ()), strict=False):
+            group.update(scheduled)
+
+    def _state(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "optimizer"}
+
+    def _scheduled(self, group: dict[str, Any]) -> dict[str, Any]:
+        return {"lr": group["lr"]}
+
+    def _check_state(self, state_dict: Mapping[str, Any]) -> None:
+        name, count = type(self).__name__, len(self.optimizer.param_groups)
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(f"{name}: expected a state dict, got {type(state_dict).__name__}")
+        found, expected = state_dict.keys() - OF_PYTORCH - {"param_groups"}, self._state().keys()
+        if found != expected:
+            raise ValueError(
+                f"{name}: expected the state of a {name}, with {', '.join(sorted(expected))}; "
+                f"got one with {', '.join(sorted(found)) or 'nothing'}"
+            )
+        if len(state_dict["_last_lr"]) != count:
+            raise ValueError(f"{name}: expected a state of {count} groups, got one of {len(state_dict['_last_lr'])}")
+
+    def _take(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+
+
+def checked(schedule: object, optimizer: Any) -> Optimizer:
+    """The optimizer, if it is one."""
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"{type(schedule).__name__}: expected an Optimizer, got {type(optimizer).__name__}")
+    return optimizer
+
+
+def per_group(schedule: object, name: str, value: Any, optimizer: Optimizer) -> list[Any]:
+    """One value for each group: a list as long as they are many, or the same for all."""
+    count = len(optimizer.param_groups)
+    if not isinstance(value, (list, tuple)):
+        return [value] * count
+    if len(value) != count:
+        raise ValueError(f"{type(schedule).__name__}: expected one {name} for each of {count} groups, got {len(value)}")
+    return list(value)
+
+
+def check(schedule: object, expected: str, fits: bool, **given: Any) -> None:
+    """Raise ValueError if an option is not what is expected of it."""
+    ((name, value),) = given.items()
+    if not fits:
+        raise ValueError(f"{type(schedule).__name__}: expected {name} to be {expected}, got {value!r}")
+
+
+def check_count(schedule: object, **given: Any) -> None:
+    """Raise ValueError if an option is no positive whole number."""
+    (value,) = given.values()
+    fits = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    check(schedule, "a positive integer", fits, **given)
