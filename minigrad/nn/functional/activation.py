@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+
 from ...ops.elementwise import absolute, clip, exp, expm1, sigmoid, tanh, where
 from ...ops.elementwise import softplus as log1p_exp
 from ...ops.reduction import logsumexp
