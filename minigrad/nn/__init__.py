@@ -1,33 +1,71 @@
 """Layers, losses and what belongs to them. Names, shapes and initialisation follow `torch.nn`."""
 
 from . import functional, init, utils
-from .linear import CrossEntropyLoss, Dropout, Embedding, Linear, ReLU, Sigmoid, Tanh
+from .activation import (
+    ELU,
+    GELU,
+    Hardtanh,
+    LeakyReLU,
+    LogSigmoid,
+    LogSoftmax,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Softsign,
+    Tanh,
+)
+from .containers import ModuleDict, ModuleList, Sequential
+from .linear import Dropout, Embedding, Flatten, Identity, LayerNorm, Linear
 from .locked import LockedDropout
-from .module import Module, ModuleList, Parameter, Sequential
+from .loss import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, L1Loss, MSELoss, NLLLoss, SmoothL1Loss
+from .module import Module
+from .parameter import Parameter
 from .recurrent import GRU, LSTM, RNN
 from .steps import GRUCell, LSTMCell, RNNCell
 from .variants import LayerNormLSTM, PeepholeLSTM
 
 __all__ = [
+    "ELU",
+    "GELU",
     "GRU",
     "LSTM",
     "RNN",
+    "BCEWithLogitsLoss",
     "CrossEntropyLoss",
     "Dropout",
     "Embedding",
+    "Flatten",
     "GRUCell",
+    "Hardtanh",
+    "HuberLoss",
+    "Identity",
+    "L1Loss",
     "LSTMCell",
+    "LayerNorm",
     "LayerNormLSTM",
+    "LeakyReLU",
     "Linear",
     "LockedDropout",
+    "LogSigmoid",
+    "LogSoftmax",
+    "MSELoss",
     "Module",
+    "ModuleDict",
     "ModuleList",
+    "NLLLoss",
     "Parameter",
     "PeepholeLSTM",
     "RNNCell",
     "ReLU",
     "Sequential",
+    "SiLU",
     "Sigmoid",
+    "SmoothL1Loss",
+    "Softmax",
+    "Softplus",
+    "Softsign",
     "Tanh",
     "functional",
     "init",

@@ -2,99 +2,288 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Self
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Self, TypeVar
 
-from ..backend import is_array, is_floating
-from ..creation import tensor
-from ..tape import Tensor, mark_written
+from ..backend import as_dtype, is_floating, namespace
+from ..tape import Tensor
+from ..tensor import _is_device
+from . import state
+from .hooks import Hook, HookHandle, call_with_hooks
+from .parameter import is_parameter
 
-
-def Parameter(data: Any, requires_grad: bool = True) -> Tensor:  # noqa: N802 - PyTorch's name
-    """A Tensor that a Module lists among its parameters: the flag `is_parameter` is set, nothing else differs.
-
-    >>> Parameter([0.5]).is_parameter
-    True
-    """
-    parameter = data.detach() if isinstance(data, Tensor) else tensor(data)
-    parameter.requires_grad = requires_grad
-    parameter.is_parameter = True
-    return parameter
+Part = TypeVar("Part")
 
 
 class Module:
-    """A part of a model: parameters and other modules as attributes, and a `forward`.
+    """A part of a model: parameters, buffers and other modules as attributes, and a `forward`.
 
-    Attributes that are Parameters or Modules are found by looking, in the order of assignment; nothing
-    is registered, and `super().__init__()` may be left out.
+    Attributes that are Parameters or Modules are found by looking, in the order of assignment; only
+    buffers are registered, and `super().__init__()` may be left out.
 
+    >>> import minigrad as mg
     >>> from minigrad import nn
     >>> class Model(nn.Module):
     ...     def __init__(self):
     ...         self.layer = nn.Linear(2, 3)
+    ...         self.register_buffer("scale", mg.tensor(2.0))
     ...     def forward(self, x):
-    ...         return self.layer(x).tanh()
-    >>> [(name, p.shape) for name, p in Model().named_parameters()]
+    ...         return self.scale * self.layer(x).tanh()
+    >>> model = Model()
+    >>> model(mg.zeros((5, 2))).shape
+    (5, 3)
+    >>> [(name, p.shape) for name, p in model.named_parameters()]
     [('layer.weight', (3, 2)), ('layer.bias', (3,))]
+    >>> list(model.state_dict())
+    ['scale', 'layer.weight', 'layer.bias']
     """
 
     training: bool = True
+    # Made when they are first needed, because __init__ may not have run. The buffers: name -> whether it is saved.
+    _persistent: Mapping[str, bool] = MappingProxyType({})
+    _hooks: dict[int, Hook] | None = None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        raise NotImplementedError(f"{type(self).__name__} has no forward method")
+        """What the module computes: yours to write. Call the module itself, `module(x)`, which also runs its hooks."""
+        raise NotImplementedError(
+            f"{type(self).__name__} has no forward method: define forward(self, ...), with this spelling"
+        )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.forward(*args, **kwargs)
+        if self._hooks is None:
+            return self.forward(*args, **kwargs)
+        return call_with_hooks(self, list(self._hooks.values()), args, kwargs)
+
+    # Attributes -----------------------------------------------------------------------------------
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        before = vars(self).get(name)
+        if before is not None and value is not None:
+            self._check_replacement(name, before, value)
+        object.__setattr__(self, name, value)
+
+    def _check_replacement(self, name: str, before: Any, value: Any) -> None:
+        """What has been a parameter must not silently become something that is neither trained nor saved."""
+        here, came = f"{type(self).__name__}.{name}", type(value).__name__
+        if is_parameter(before) and not is_parameter(value):
+            raise TypeError(
+                f"{here} is a Parameter, which a {came} cannot replace: it would be neither trained nor saved. Write "
+                f"nn.Parameter(value); or, to keep the Parameter, with minigrad.no_grad(): {name}[...] = value; "
+                f"or delete it first"
+            )
+        if isinstance(before, Module) and not isinstance(value, Module):
+            raise TypeError(f"{here} is a Module, which a {came} cannot replace; delete it first, or assign None")
+        if name in self._persistent and not isinstance(value, Tensor):
+            raise TypeError(f"{here} is a buffer, which a {came} cannot replace; expected a Tensor or None")
+
+    def _check_name(self, name: str, held: Any) -> None:
+        """Raise unless `name` may be given to something that `held`, the names already in its place, may hold."""
+        where = type(self).__name__
+        if not isinstance(name, str):
+            raise TypeError(f"{where}: expected a name, got {name!r} ({type(name).__name__})")
+        if not name or "." in name:
+            raise KeyError(f"{where}: expected a name without dots, which stand between modules, got {name!r}")
+        if name not in held and hasattr(self, name):
+            raise KeyError(f"{where} has an attribute {name!r} of its own; choose another name")
+
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """Keep a Tensor that is no parameter as `self.<name>`: `to` moves it, `state_dict` saves it, nothing trains it.
+
+        Args:
+            persistent: whether it is in the state dict.
+
+        Raises:
+            TypeError: it is not a Tensor or None.
+            KeyError: the name is taken, or has a dot.
+
+        >>> import minigrad as mg
+        >>> from minigrad import nn
+        >>> module = nn.Module()
+        >>> module.register_buffer("steps", mg.tensor(3))
+        >>> module.steps.item(), list(module.state_dict())
+        (3, ['steps'])
+        """
+        self._check_name(name, self._persistent)
+        if tensor is not None and not isinstance(tensor, Tensor):
+            raise TypeError(
+                f"register_buffer: expected a Tensor or None as {name!r}, got {type(tensor).__name__}; "
+                "make one with minigrad.tensor(...)"
+            )
+        vars(self).setdefault("_persistent", {})[name] = persistent
+        vars(self)[name] = tensor
+
+    def add_module(self, name: str, module: Module | None) -> None:
+        """`self.<name> = module`, for a name that is computed.
+
+        Raises:
+            TypeError: it is not a Module or None.
+            KeyError: the name is taken, or has a dot.
+        """
+        self._check_name(name, dict(self._own_children()))
+        if module is not None:
+            check_module(self, module)
+        setattr(self, name, module)
+
+    def register_forward_pre_hook(self, hook: Callable[..., Any], *, with_kwargs: bool = False) -> HookHandle:
+        """Call hook(module, args) before each forward; what it returns, unless None, takes the place of args.
+
+        A value that is no tuple stands for the only argument. With `with_kwargs`, the hook gets (module, args,
+        kwargs), and returns None or (args, kwargs).
+
+        >>> import minigrad as mg
+        >>> from minigrad import nn
+        >>> layer = nn.ReLU()
+        >>> handle = layer.register_forward_pre_hook(lambda module, args: -args[0])
+        >>> layer(mg.tensor([-2.0, 3.0])).tolist()
+        [2.0, 0.0]
+        >>> handle.remove()
+        """
+        return HookHandle(self, Hook(hook, True, with_kwargs))
+
+    def register_forward_hook(self, hook: Callable[..., Any], *, with_kwargs: bool = False) -> HookHandle:
+        """Call hook(module, args, output) after each forward; what it returns, unless None, takes the output's place.
+
+        With `with_kwargs`, the hook gets (module, args, kwargs, output).
+
+        >>> import minigrad as mg
+        >>> from minigrad import nn
+        >>> layer, seen = nn.Linear(2, 3), []
+        >>> with layer.register_forward_hook(lambda module, args, y: seen.append(y.shape)):
+        ...     y = layer(mg.zeros((5, 2)))
+        >>> seen
+        [(5, 3)]
+        """
+        return HookHandle(self, Hook(hook, False, with_kwargs))
 
     # Walking the tree -----------------------------------------------------------------------------
 
-    def named_children(self) -> Iterator[tuple[str, Module]]:
-        """The modules among the attributes."""
+    def _own_children(self) -> Iterator[tuple[str, Module]]:
+        """The modules among the attributes; a shared one under each of its names."""
         for name, value in vars(self).items():
             if isinstance(value, Module):
                 yield name, value
             elif isinstance(value, (list, tuple, set, dict)) and _holds_modules(value):
                 raise TypeError(
                     f"{type(self).__name__}.{name} is a {type(value).__name__} that holds modules or parameters, which "
-                    f"would not be found there. Write self.{name} = nn.ModuleList(...), or make each one an attribute"
+                    f"would not be found there. Write self.{name} = nn.ModuleList(...), or nn.ModuleDict(...), or make "
+                    "each one an attribute"
                 )
 
-    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """This module and all below it, each with its dotted name; a shared one at each of its places."""
-        yield from self._walk(prefix, ())
+    def _own_parameters(self) -> dict[str, Tensor]:
+        return {name: value for name, value in vars(self).items() if is_parameter(value)}
 
-    def _walk(self, prefix: str, above: tuple[Module, ...]) -> Iterator[tuple[str, Module]]:
+    def _own_buffers(self) -> dict[str, Tensor]:
+        own = ((name, vars(self).get(name)) for name in self._persistent)
+        return {name: value for name, value in own if isinstance(value, Tensor) and not value.is_parameter}
+
+    def _walk(self, prefix: str, above: tuple[Module, ...] = ()) -> Iterator[tuple[str, Module]]:
+        """This module and all below it, each with its dotted name; a shared one at each of its places."""
         if any(self is module for module in above):
             raise ValueError(f"{type(above[0]).__name__} contains itself, as its {prefix}; a module cannot")
         yield prefix, self
-        for name, child in self.named_children():
-            yield from child._walk(f"{prefix}.{name}" if prefix else name, (*above, self))
+        for name, child in self._own_children():
+            yield from child._walk(_joined(prefix, name), (*above, self))
 
-    def _named_occurrences(self) -> Iterator[tuple[str, Tensor]]:
-        """Every place at which a parameter stands; a shared one more than once."""
-        for prefix, module in self.named_modules():
-            for name, value in vars(module).items():
-                if isinstance(value, Tensor) and value.is_parameter:
-                    yield (f"{prefix}.{name}" if prefix else name), value
+    def named_modules(self, prefix: str = "", remove_duplicate: bool = True) -> Iterator[tuple[str, Module]]:
+        """This module and all below it, each with its dotted name, under `prefix`; a shared one once, or at each place.
 
-    def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """Each parameter once, with its dotted name."""
-        seen: set[int] = set()
-        for name, parameter in self._named_occurrences():
-            if id(parameter) not in seen:
-                seen.add(id(parameter))
-                yield name, parameter
+        Raises:
+            ValueError: a module contains itself.
 
-    def parameters(self) -> Iterator[Tensor]:
+        >>> from minigrad import nn
+        >>> [name for name, _ in nn.Sequential(nn.Linear(1, 2), nn.Tanh()).named_modules()]
+        ['', '0', '1']
+        """
+        return _once(self._walk(prefix), remove_duplicate)
+
+    def modules(self) -> Iterator[Module]:
+        """This module and all below it, each once."""
+        return (module for _, module in self.named_modules())
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """The modules among the attributes, each once."""
+        return _once(self._own_children())
+
+    def children(self) -> Iterator[Module]:
+        """The modules among the attributes, each once."""
+        return (child for _, child in self.named_children())
+
+    def _named(
+        self, own: Callable[[Module], Mapping[str, Tensor]], prefix: str, recurse: bool
+    ) -> Iterator[tuple[str, Tensor]]:
+        for path, module in self._walk(prefix) if recurse else [(prefix, self)]:
+            for name, value in own(module).items():
+                yield _joined(path, name), value
+
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Tensor]]:
+        """The parameters with their dotted names.
+
+        Args:
+            prefix: a name to put before each.
+            recurse: whether to go into the modules below.
+            remove_duplicate: whether a shared parameter comes once, under its first name, or under each.
+
+        >>> from minigrad import nn
+        >>> [name for name, _ in nn.Linear(2, 3).named_parameters("output")]
+        ['output.weight', 'output.bias']
+        """
+        return _once(self._named(Module._own_parameters, prefix, recurse), remove_duplicate)
+
+    def parameters(self, recurse: bool = True) -> Iterator[Tensor]:
         """Each parameter once."""
-        for _, parameter in self.named_parameters():
-            yield parameter
+        return (parameter for _, parameter in self.named_parameters(recurse=recurse))
+
+    def named_buffers(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Tensor]]:
+        """The buffers with their dotted names; arguments as for `named_parameters`."""
+        return _once(self._named(Module._own_buffers, prefix, recurse), remove_duplicate)
+
+    def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
+        """Each buffer once."""
+        return (buffer for _, buffer in self.named_buffers(recurse=recurse))
+
+    def get_submodule(self, target: str) -> Module:
+        """The module with a dotted name, such as "encoder.0"; "" is this one.
+
+        Raises:
+            AttributeError: there is none.
+        """
+        named = dict(self._walk(""))
+        if target not in named:
+            known = ", ".join(repr(name) for name in named if name)
+            raise AttributeError(f"{type(self).__name__} has no module {target!r}; it has {known or 'none'}")
+        return named[target]
 
     # What is done to all --------------------------------------------------------------------------
 
+    def apply(self, fn: Callable[[Module], Any]) -> Self:
+        """Call fn on every module below, children before their parents, and on this one; to initialise, for example.
+
+        >>> from minigrad import nn
+        >>> def start(module):
+        ...     if isinstance(module, nn.Linear):
+        ...         nn.init.zeros_(module.bias)
+        >>> nn.Sequential(nn.Linear(1, 2), nn.Tanh()).apply(start)[0].bias.tolist()
+        [0.0, 0.0]
+        """
+        for child in self.children():
+            child.apply(fn)
+        fn(self)
+        return self
+
     def train(self, mode: bool = True) -> Self:
-        """Switch this module and all below to training (dropout drops), or with False to evaluation."""
-        for _, module in self.named_modules():
+        """Switch this module and all below to training (dropout drops), or with False to evaluation.
+
+        Raises:
+            ValueError: the mode is not True or False.
+        """
+        if not isinstance(mode, bool):
+            raise ValueError(f"train: expected True or False, got {mode!r}; data go to the module itself, module(x)")
+        for module in self.modules():
             module.training = mode
         return self
 
@@ -102,64 +291,104 @@ class Module:
         """Switch this module and all below to evaluation."""
         return self.train(False)
 
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Set whether the parameters get gradients: `requires_grad_(False)` freezes them.
+
+        >>> from minigrad import nn
+        >>> any(p.requires_grad for p in nn.Linear(2, 3).requires_grad_(False).parameters())
+        False
+        """
+        for parameter in self.parameters():
+            parameter.requires_grad = requires_grad
+        return self
+
     def zero_grad(self) -> None:
         """Forget the gradient of every parameter."""
         for parameter in self.parameters():
             parameter.grad = None
 
-    def to(self, target: Any) -> Self:
-        """Move every parameter to a device, or convert it to a floating dtype; in place.
+    def to(self, *targets: Any, device: str | None = None, dtype: Any = None) -> Self:
+        """Move every parameter and buffer to a device, or convert those that are floating to a dtype; in place.
+
+        Write to("cuda"), to(mg.float64), to("cuda", mg.float64), or name them: to(device=..., dtype=...).
+        Buffers of integers and booleans keep their dtype. If anything is wrong, nothing has changed.
 
         Raises:
             DeviceError: the device cannot be used.
-            TypeError: the dtype is not a floating one.
+            TypeError: the dtype is not a floating one, or there are two devices or two dtypes.
+
+        >>> import minigrad as mg
+        >>> from minigrad import nn
+        >>> nn.Linear(2, 3).to("cpu", mg.float64).weight.dtype
+        dtype('float64')
         """
-        for parameter in self.parameters():
-            moved = parameter.detach().to(target)
-            if not is_floating(moved.dtype):
-                raise TypeError(f"parameters are floating-point, so {type(self).__name__}.to({target!r}) cannot be")
-            parameter.data = moved.data
-            parameter.grad = None if parameter.grad is None else parameter.grad.detach().to(target)
+        where = type(self).__name__
+        for target in targets:
+            if _is_device(target) and device is None:
+                device = target
+            elif not _is_device(target) and dtype is None and target is not None:
+                dtype = target
+            else:
+                raise TypeError(f"{where}.to: expected a device, a dtype, or one of each, got {targets}")
+        if dtype is not None and not is_floating(dtype):
+            raise TypeError(f"parameters are floating-point, so {where}.to({as_dtype(dtype)}) cannot be")
+        device = None if device is None else namespace(device).device
+
+        def moved(x: Tensor) -> Tensor:
+            x = x.detach()
+            x = x if device is None else x.to(device)
+            return x.astype(dtype) if dtype is not None and is_floating(x.dtype) else x
+
+        tensors = [*self.parameters(), *self.buffers()]
+        found = [(x, moved(x), None if x.grad is None else moved(x.grad)) for x in tensors]
+        for x, y, grad in found:
+            if y.data is not x.data:  # else a backward pass that still needs x would think it changed
+                x.data = y.data
+            x.grad = grad
         return self
 
     # Saving and loading ---------------------------------------------------------------------------
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """Every parameter by its dotted name, detached: it shares the memory, not the graph."""
-        return {name: parameter.detach() for name, parameter in self._named_occurrences()}
+    def _saved(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+        for path, module in self._walk(""):
+            buffers = {name: x for name, x in module._own_buffers().items() if module._persistent[name]}
+            for name, value in (module._own_parameters() | buffers).items():
+                yield prefix + _joined(path, name), value
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Copy values into the parameters, keeping their dtype and device.
+    def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
+        """Every parameter and persistent buffer by its dotted name, detached: it shares the memory, not the graph.
+
+        A tied tensor is there under each of its names. `prefix` is put before every name, as it is.
+
+        >>> from minigrad import nn
+        >>> list(nn.Linear(2, 3).state_dict(prefix="output."))
+        ['output.weight', 'output.bias']
+        """
+        return {name: value.detach() for name, value in self._saved(prefix)}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> state.LoadResult:
+        """Copy values into the parameters and buffers, keeping their dtype and device.
 
         Args:
-            state_dict: names to Tensors or NumPy arrays, as `state_dict` gives them.
+            state_dict: names to Tensors or arrays, as `state_dict` gives them. Of the names of a tied
+                tensor, one is enough.
+            strict: whether all names must be the same; if not, what has the same name is loaded.
+
+        Returns:
+            (missing_keys, unexpected_keys): what was not found, and what was not used.
 
         Raises:
-            KeyError: names are missing, or unknown to this module.
+            KeyError: names are missing, or unknown to this module (if strict).
             TypeError: a value is no Tensor or array.
-            ValueError: a shape is another one. Nothing is changed if anything is wrong.
+            ValueError: a shape is another one, or tied tensors are to have different values.
+                Nothing is changed if anything is wrong.
+
+        >>> from minigrad import nn
+        >>> model, other = nn.Linear(2, 3), nn.Linear(2, 3)
+        >>> other.load_state_dict(model.state_dict())
+        LoadResult(missing_keys=[], unexpected_keys=[])
         """
-        own = dict(self._named_occurrences())
-        missing, unknown = own.keys() - state_dict.keys(), state_dict.keys() - own.keys()
-        if missing or unknown:
-            told = [f"{what}: {', '.join(sorted(names))}" for what, names in
-                    (("missing", missing), ("unknown", unknown)) if names]  # fmt: skip
-            raise KeyError(f"this state dict is not of a {type(self).__name__} with these layers; {'; '.join(told)}")
-        for name, value in state_dict.items():
-            if not isinstance(value, Tensor) and not is_array(value):
-                raise TypeError(f"a state dict holds Tensors or arrays, but {name} is a {type(value).__name__}")
-        wrong = [
-            f"{name} is {tuple(state_dict[name].shape)}, expected {parameter.shape}"
-            for name, parameter in own.items()
-            if tuple(state_dict[name].shape) != parameter.shape
-        ]
-        if wrong:
-            raise ValueError(f"shapes in this state dict do not fit {type(self).__name__}: {'; '.join(wrong)}")
-        for name, parameter in own.items():
-            value = state_dict[name]
-            value = value.detach() if isinstance(value, Tensor) else Tensor(value)
-            parameter.data[...] = value.to(parameter.device).data
-            mark_written(parameter)
+        return state.load(type(self).__name__, dict(self._saved()), state_dict, strict)
 
     # Printing -------------------------------------------------------------------------------------
 
@@ -168,16 +397,36 @@ class Module:
         return ""
 
     def __repr__(self) -> str:
-        children = [f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self.named_children()]
+        children = [f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self._own_children()]
         if not children:
             return f"{type(self).__name__}({self.extra_repr()})"
         return f"{type(self).__name__}({self.extra_repr()}\n  " + "\n  ".join(children) + "\n)"
 
 
+def _joined(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _once(named: Iterator[tuple[str, Part]], remove_duplicate: bool = True) -> Iterator[tuple[str, Part]]:
+    """Each thing under its first name only."""
+    seen: set[int] = set()
+    for name, part in named:
+        if not remove_duplicate or id(part) not in seen:
+            seen.add(id(part))
+            yield name, part
+
+
 def _holds_modules(value: Any) -> bool:
     if isinstance(value, (list, tuple, set, dict)):
         return any(_holds_modules(part) for part in (value.values() if isinstance(value, dict) else value))
-    return isinstance(value, Module) or (isinstance(value, Tensor) and value.is_parameter)
+    return isinstance(value, Module) or is_parameter(value)
+
+
+def check_module(owner: Module, module: Any) -> None:
+    """Raise TypeError if `module`, which `owner` is to hold, is not a Module."""
+    if not isinstance(module, Module):
+        came = f"the class {module.__name__}; call it" if isinstance(module, type) else type(module).__name__
+        raise TypeError(f"{type(owner).__name__} holds Modules, got {came}")
 
 
 def check_sizes(owner: object, **sizes: Any) -> None:
@@ -185,52 +434,3 @@ def check_sizes(owner: object, **sizes: Any) -> None:
     for name, size in sizes.items():
         if isinstance(size, bool) or not hasattr(size, "__index__") or size < 1:
             raise ValueError(f"{type(owner).__name__}: expected {name} to be a positive integer, got {size!r}")
-
-
-class ModuleList(Module):
-    """Modules in a list, found by name "0", "1", ...
-
-    >>> from minigrad import nn
-    >>> len(nn.ModuleList([nn.Linear(1, 2), nn.Linear(2, 1)]))
-    2
-    """
-
-    def __init__(self, modules: Iterable[Module] = ()) -> None:
-        for module in modules:
-            self.append(module)
-
-    def append(self, module: Module) -> Self:
-        """Add a module at the end."""
-        if not isinstance(module, Module):
-            raise TypeError(f"{type(self).__name__} holds Modules, got {type(module).__name__}")
-        setattr(self, str(len(self)), module)
-        return self
-
-    def __iter__(self) -> Iterator[Module]:
-        return (module for _, module in self.named_children())
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self.named_children())
-
-    def __getitem__(self, i: int) -> Module:
-        return list(self)[i]
-
-
-class Sequential(ModuleList):
-    """Modules one after the other: each gets what the one before gave.
-
-    Equation: y = fₙ(... f₂(f₁(x))).
-
-    >>> import minigrad as mg
-    >>> from minigrad import nn
-    >>> nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))(mg.zeros((3, 4))).shape
-    (3, 2)
-    """
-
-    def __init__(self, *modules: Module) -> None:
-        super().__init__(modules)
-
-    def forward(self, x: Any) -> Any:
-        for module in self:
-            x = module(x)
-        return x

@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Self
 
 from ..backend import Array, ArrayNamespace, is_array, namespace_of, python_scalar
 from ..creation import tensor
-from ..tape import Tensor, describe, mark_written, mode
+from ..messages import describe
+from ..tape import Tensor, enable_grad, mark_written
 
 SCHEDULED = {"initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum"}  # what schedules note in a group
 OF_PYTORCH = {"foreach", "fused", "capturable", "differentiable", "param_names"}  # in its states; no matter here
@@ -162,11 +163,8 @@ class Optimizer:
         """
         loss = None
         if closure is not None:
-            before, mode.recording = mode.recording, True
-            try:
+            with enable_grad():
                 loss = closure()
-            finally:
-                mode.recording = before
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:

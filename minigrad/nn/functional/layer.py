@@ -1,0 +1,151 @@
+"""What the layers without memory compute, given their parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...backend import float32, namespace_of
+from ...indexing import take
+from ...messages import describe
+from ...ops.elementwise import sqrt, where
+from ...tape import Tensor
+from .checks import as_tensor, check_alike, check_ids, check_probability
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """y = x Wᵀ + b          x (..., in), W (out, in), b (out,), y (..., out)
+
+    Raises:
+        ValueError: the last axis of x is not `in` long.
+        TypeError: x and W have different dtypes.
+
+    >>> import minigrad as mg
+    >>> linear(mg.ones((1, 2)), mg.tensor([[1.0, 2.0]]), mg.tensor([0.5])).tolist()
+    [[3.5]]
+    """
+    if x.dtype != weight.dtype:
+        raise TypeError(
+            f"linear: expected x of the weight's dtype {weight.dtype}, got {x.dtype}; "
+            f'convert it with .astype("{weight.dtype}")'
+        )
+    if x.ndim == 0 or x.shape[-1] != weight.shape[-1]:
+        raise ValueError(f"linear: expected x (..., {weight.shape[-1]}), got {describe(x)}")
+    y = x @ weight.T
+    return y if bias is None else y + bias
+
+
+def as_padding_index(where: str, padding_idx: Any, count: int) -> int:
+    """A row of a table from the front; ValueError if the table has no such row."""
+    if isinstance(padding_idx, bool) or not isinstance(padding_idx, int) or not -count <= padding_idx < count:
+        raise ValueError(f"{where}: expected padding_idx from {-count} to {count - 1}, got {padding_idx!r}")
+    return padding_idx % count
+
+
+def embedding(ids: Any, weight: Tensor, padding_idx: int | None = None) -> Tensor:
+    """y = W[ids]: a row of the table for each id.          ids (...) integers in [0, V), W (V, D), y (..., D)
+
+    Args:
+        padding_idx: a row that gets no gradient.
+
+    Raises:
+        IndexError: an id is negative or not below V (checked on the CPU; a GPU wraps silently).
+        TypeError: the ids are not integers.
+        ValueError: there is no row padding_idx.
+
+    >>> import minigrad as mg
+    >>> embedding(mg.tensor([1, 0]), mg.tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
+    [[3.0, 4.0], [1.0, 2.0]]
+    """
+    ids = as_tensor(ids, "embedding")
+    check_ids(ids, weight.shape[0], "embedding")
+    rows = take(weight, ids, axis=0)
+    if padding_idx is None:
+        return rows
+    padding = Tensor((ids.data == as_padding_index("embedding", padding_idx, weight.shape[0]))[..., None])
+    return where(padding, rows.detach(), rows)
+
+
+def one_hot(ids: Any, num_classes: int, *, dtype: Any = None) -> Tensor:
+    """y[..., j] = 1 where ids[...] = j, else 0.          ids (...) integers, y (..., num_classes), float32 by default
+
+    Raises:
+        IndexError: an id is negative or not below num_classes (checked on the CPU).
+        TypeError: the ids are not integers.
+
+    >>> import minigrad as mg
+    >>> one_hot(mg.tensor([2, 0]), 3).tolist()
+    [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
+    """
+    ids = as_tensor(ids, "one_hot")
+    check_ids(ids, num_classes, "one_hot")
+    xp = namespace_of(ids.data)
+    return Tensor((ids.data[..., None] == xp.arange(num_classes)).astype(dtype or float32))
+
+
+def as_shape(where: str, normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
+    """The shape to normalize over as a tuple; ValueError if it is none."""
+    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    if not shape or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in shape):
+        raise ValueError(f"{where}: expected normalized_shape of positive integers, got {normalized_shape!r}")
+    return shape
+
+
+def layer_norm(
+    x: Tensor,
+    normalized_shape: int | Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """y = (x - mean x) / √(var x + eps) ⊙ w + b, mean and variance over the last axes.          w, b: normalized_shape
+
+    Args:
+        normalized_shape: the sizes of the last axes, or the size of the last one.
+
+    Raises:
+        ValueError: the last axes of x have other sizes, or w or b has.
+        TypeError: the dtypes differ.
+
+    Source: Ba et al. 2016.
+
+    >>> import minigrad as mg
+    >>> layer_norm(mg.tensor([[1.0, 3.0]]), 2, eps=0.0).tolist()
+    [[-1.0, 1.0]]
+    """
+    x, shape = as_tensor(x, "layer_norm"), as_shape("layer_norm", normalized_shape)
+    if x.shape[-len(shape) :] != shape:
+        raise ValueError(f"layer_norm: expected x (..., {', '.join(map(str, shape))}), got {describe(x)}")
+    for name, parameter in (("weight", weight), ("bias", bias)):
+        if parameter is not None:
+            check_alike("layer_norm", "x", x, f"the {name}", parameter)
+            if parameter.shape != shape:
+                raise ValueError(f"layer_norm: expected {name} {shape}, got {describe(parameter)}")
+    axes = tuple(range(-len(shape), 0))
+    centred = x - x.mean(axis=axes, keepdims=True)
+    y = centred * (1.0 / sqrt((centred * centred).mean(axis=axes, keepdims=True) + eps))
+    y = y if weight is None else y * weight
+    return y if bias is None else y + bias
+
+
+def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
+    """y = x m / (1 - p), each m being 0 with probability p, else 1; y = x unless training
+
+    The mask is drawn by the generator of x's device.
+
+    Raises:
+        ValueError: p is not in [0, 1].
+
+    >>> import minigrad as mg
+    >>> dropout(mg.ones(3), 0.5, training=False).tolist()
+    [1.0, 1.0, 1.0]
+    """
+    x = as_tensor(x, "dropout")
+    check_probability("dropout", p)
+    if not training or p == 0.0:
+        return x
+    if p == 1.0:
+        return x * 0.0
+    xp = namespace_of(x.data)
+    kept = xp.generator.random(x.shape, dtype=float32) >= p
+    return x * Tensor(kept.astype(x.dtype) * (1.0 / (1.0 - p)))

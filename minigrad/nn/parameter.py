@@ -1,0 +1,33 @@
+"""What a module learns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..creation import tensor
+from ..tape import Tensor
+
+
+def Parameter(data: Any, requires_grad: bool = True) -> Tensor:  # noqa: N802 - PyTorch's name
+    """A Tensor that a Module lists among its parameters: the flag `is_parameter` is set, nothing else differs.
+
+    Args:
+        data: a Tensor, whose memory is shared; or an array or numbers, which are copied.
+        requires_grad: False for a parameter that is saved with the others but not learned.
+
+    Raises:
+        TypeError: the data are integers, and a gradient is wanted.
+
+    >>> weight = Parameter([0.5, -0.5])
+    >>> weight.is_parameter, weight.requires_grad
+    (True, True)
+    """
+    parameter = data.detach() if isinstance(data, Tensor) else tensor(data)
+    parameter.requires_grad = requires_grad
+    parameter.is_parameter = True
+    return parameter
+
+
+def is_parameter(value: Any) -> bool:
+    """Whether a value is a Tensor marked as a parameter."""
+    return isinstance(value, Tensor) and value.is_parameter
