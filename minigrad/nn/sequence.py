@@ -90,7 +90,7 @@ class Layers(RecurrentBase):
         name = type(self).__name__
         if proj_size and not self.projects:
             raise ValueError(f"{name}: only nn.LSTM has a projection; leave proj_size={proj_size!r} out")
-        if not 0 <= proj_size < hidden_size:
+        if not hasattr(proj_size, "__index__") or not 0 <= proj_size < hidden_size:
             raise ValueError(
                 f"{name}: expected proj_size below hidden_size = {hidden_size}, or 0 for no projection, got {proj_size}"
             )
