@@ -26,7 +26,15 @@ int32, int64, bool_ = numpy.int32, numpy.int64, numpy.bool_
 
 
 class DeviceError(RuntimeError):
-    """A device cannot be used: its library or driver is missing, or there is no such device."""
+    """A device cannot be used: its library or driver is missing, or there is no such device.
+
+    >>> import minigrad as mg
+    >>> try:
+    ...     mg.ones(2, device="tpu")
+    ... except mg.DeviceError as error:
+    ...     print(str(error).partition(";")[0])
+    unknown device 'tpu'
+    """
 
 
 class ArrayNamespace:
@@ -265,7 +273,15 @@ def cuda_is_available() -> bool:
 
 
 def synchronize(device: str | None = None) -> None:
-    """Wait until everything `device` (the default device if None) was asked to do is done."""
+    """Wait until everything `device` (the default device if None) was asked to do is done.
+
+    A GPU works on while Python goes ahead: wait on both sides of what is timed.
+
+    Raises:
+        DeviceError: the device cannot be used.
+
+    >>> synchronize("cpu")
+    """
     namespace(device or default_device()).synchronize()
 
 

@@ -307,8 +307,9 @@ def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[in
     >>> mg.moveaxis(mg.zeros((2, 3, 4)), 0, -1).shape
     (3, 4, 2)
     """
-    sources = _axes(x, [source] if isinstance(source, int) else source, "moveaxis")
-    targets = _axes(x, [destination] if isinstance(destination, int) else destination, "moveaxis")
+    sources, targets = (
+        _axes(x, axes if isinstance(axes, (tuple, list)) else [axes], "moveaxis") for axes in (source, destination)
+    )
     if not len(sources) == len(targets) == len(set(sources)) == len(set(targets)):
         raise ValueError(
             f"moveaxis: expected one destination for each source, none twice, got {source} and {destination}"
@@ -319,7 +320,7 @@ def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[in
     return shape.transpose(x, axes=tuple(order))
 
 
-def _axes(x: Any, axes: Sequence[int], caller: str) -> list[int]:
+def _axes(x: Any, axes: Sequence[Any], caller: str) -> list[int]:
     """Axes counted from the first, checked."""
     for axis in axes:
         if not isinstance(axis, int) or not -x.ndim <= axis < x.ndim:

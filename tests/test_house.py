@@ -20,6 +20,7 @@ PLAN = [
     "ops.shape",
     "ops.index",
     "ops.contraction",
+    "ops.examples",
     "ops",
     "cotangent",
     "messages",
@@ -148,8 +149,8 @@ options, state = numpy.get_printoptions(), (numpy.random.get_state()[1].tolist()
 before = set(sys.modules)
 import minigrad
 new = {name.partition(".")[0] for name in set(sys.modules) - before}
-extras = {"cupy", "safetensors", "torch", "scipy", "threadpoolctl", "typer", "rich", "hypothesis", "pytest"}
-assert not new & extras, new
+unwanted = {"cupy", "safetensors", "torch", "scipy", "threadpoolctl", "typer", "rich", "hypothesis", "pytest"}
+assert not new & unwanted, new
 assert numpy.get_printoptions() == options
 assert state == (numpy.random.get_state()[1].tolist(), random.getstate())
 """

@@ -32,7 +32,7 @@ def lines(names: Any) -> Any:
 
 
 def test_every_primitive_has_a_line() -> None:
-    assert set(CASES) == set(registry)
+    assert set(CASES) == {name for name, p in registry.items() if p.__module__.startswith("minigrad.")}
 
 
 # Values and derivatives -----------------------------------------------------------------------------
@@ -208,8 +208,9 @@ def test_a_write_to_an_input_is_noticed_through_its_views_and_only_there(name: s
 
 
 def test_domains_are_kept() -> None:
-    for name, primitive in registry.items():
-        for draw in CASES[name].draws:
+    for name, case in CASES.items():
+        primitive = registry[name]
+        for draw in case.draws:
             arrays = inputs_for(primitive, draw.shapes)
             entries = np.concatenate([a.ravel() for a in arrays]) if arrays else np.zeros(0)
             for domain, x in zip(domains_of(primitive, len(arrays)), arrays, strict=True):

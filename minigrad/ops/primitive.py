@@ -15,6 +15,11 @@ that one formula has several readings. The *value* uses the array library's name
 names of the registry (`xp.sigmoid`, `xp.sum_to`): it runs on arrays (`Compute`) and on recorded
 tensors alike, which is where gradients of gradients come from. Parameters such as `axis` are keywords.
 
+The decorator says the kind: `elementwise`, `reduction`, `shape`, `index` or `contraction`; users may add
+primitives by the same. `saves` names what the derivatives read: OUTPUT, INPUTS, inputs by name, or several
+of these in a tuple; what was not saved comes as shape and dtype alone. `domain` is the interval in which the
+function is differentiable, a `Domain` if points inside are excepted, or a list of one for each input.
+
 No file in this folder knows what a Tensor or a tape is.
 """
 
@@ -186,13 +191,22 @@ registry: dict[str, Primitive[Any]] = {}
 def register(primitive: Primitive[Any]) -> Primitive[Any]:
     """Enter a primitive under its name, so that formulas, tests and explanations find it.
 
+    One of the same name from the same module, as when a notebook's cell is run again, becomes the new one
+    wherever it is in use. Only a graph recorded with the former cannot be relied on any more.
+
     Raises:
-        ValueError: there is one of that name already.
+        ValueError: the name is taken by minigrad, or by another module.
     """
-    if primitive.name in registry:
-        raise ValueError(f"there is a primitive named {primitive.name!r} already; choose another name")
-    registry[primitive.name] = primitive
-    return primitive
+    known = registry.setdefault(primitive.name, primitive)
+    if known is primitive:
+        return primitive
+    if known.__module__ != primitive.__module__ or known.__module__.partition(".")[0] == "minigrad":
+        raise ValueError(
+            f"there is a primitive named {primitive.name!r} already, of {known.__module__}; choose another name"
+        )
+    vars(known).clear()
+    vars(known).update(vars(primitive))
+    return known
 
 
 class Compute:
@@ -205,10 +219,10 @@ class Compute:
         primitive = registry.get(name)
         if primitive is None:
             raise AttributeError(f"a derivative used xp.{name}, but no primitive of that name is registered")
-        value, xp = primitive.value, self.arrays
+        xp = self.arrays
 
         def compute(*inputs: Any, **parameters: Any) -> Any:
-            return value(xp, *inputs, **parameters)
+            return primitive.value(xp, *inputs, **parameters)
 
         setattr(self, name, compute)  # the next look-up is a plain attribute
         return compute

@@ -1,0 +1,60 @@
+"""Everything public explains itself, with an example that runs."""
+
+from __future__ import annotations
+
+import doctest
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import minigrad as mg
+from minigrad.ops import examples, registry
+from minigrad.ops.primitive import Primitive
+
+MODULES = [mg]  # whose public names are looked at
+
+
+def public(module: Any) -> Iterator[tuple[str, Any]]:
+    """The functions, classes and primitives that a module offers, minigrad's own (its dtypes are NumPy's)."""
+    for name in module.__all__:
+        value = getattr(module, name)
+        explains = inspect.isfunction(value) or inspect.isclass(value) or isinstance(value, Primitive)
+        if explains and value.__module__.startswith("minigrad"):
+            yield f"{module.__name__}.{name}", value
+
+
+PUBLIC = dict(pair for module in MODULES for pair in public(module))
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_public_name_has_an_example(name: str) -> None:
+    assert ">>>" in (inspect.getdoc(PUBLIC[name]) or ""), f"{name} has no example in its docstring"
+
+
+def test_it_looks_at_something() -> None:
+    assert {"minigrad.tanh", "minigrad.Tensor", "minigrad.no_grad", "minigrad.einsum"} <= set(PUBLIC)
+    assert "minigrad.float32" not in PUBLIC
+
+
+def test_a_primitive_says_what_it_is() -> None:
+    """Its formula first, then what its kind shares, then the example, as `help` shows it."""
+    for name in examples.EXAMPLES:
+        lines = (registry[name].__doc__ or "").splitlines()
+        assert lines[0] == lines[0].strip() != "", name
+        assert "Raises:" in lines, name
+        assert lines.index("Raises:") < lines.index(">>> import minigrad as mg"), name
+    assert "dy/dx = 1 - y²" in (mg.Tensor.tanh.__doc__ or "")
+
+
+def test_examples_are_run() -> None:
+    """By the doctest module, which looks at `__test__`; a wrong one must fail."""
+    found = doctest.DocTestFinder().find(examples)
+    assert {test.name.rpartition(".")[2] for test in found if test.examples} == set(examples.EXAMPLES)
+    wrong = doctest.DocTestParser().get_doctest(
+        examples._example("sqrt").replace("2.0", "2.5"), {}, "wrong", None, None
+    )
+    report: list[str] = []
+    assert doctest.DocTestRunner().run(wrong, out=report.append).failed == 1
+    assert "[2.0, 3.0]" in "".join(report)

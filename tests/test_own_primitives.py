@@ -1,0 +1,158 @@
+"""Primitives that users write: registered, differentiated twice, replaced in a notebook, and misused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad.ops import registry
+from minigrad.ops.primitive import INPUTS, OUTPUT, Primitive, elementwise, reduction
+from minigrad.testing import GradcheckError, gradcheck, gradgradcheck
+
+from .helpers import close, leaf
+
+
+def hill(scale: float = 1.0) -> Primitive[mg.Tensor]:
+    """A cell of a notebook, run with one formula or with another."""
+
+    @elementwise(saves=(INPUTS, OUTPUT), domain=(-3.0, 3.0))
+    def hill(xp: Any, x: Any) -> Any:
+        """y = exp(-scale x²)"""
+        return xp.exp(-scale * x * x)
+
+    hill.derivatives(lambda xp, g, y, x: -2 * scale * g * x * y)
+    return hill
+
+
+def test_first_and_second_derivatives(device: str) -> None:
+    f, x = hill(), leaf(0.5, -1.0)
+    close(f(x), np.exp([-0.25, -1.0]))
+    gradcheck(f, x)
+    gradgradcheck(f, x)
+    assert f(x).requires_grad
+    assert repr(f(x)).endswith("op=hill)")
+
+
+def test_a_primitive_with_parameters_that_calls_others(device: str) -> None:
+    """A derivative may use any registered name, one's own included."""
+    hill()
+
+    @reduction(saves=INPUTS, domain=(-3.0, 3.0))
+    def total_hill(xp: Any, x: Any, *, weight: float = 1.0) -> Any:
+        return weight * xp.sum(xp.exp(-x * x))
+
+    total_hill.derivatives(lambda xp, g, y, x, *, weight=1.0: -2 * weight * g * x * xp.hill(x))
+    x = leaf(0.5, -1.0)
+    gradcheck(lambda x: total_hill(x, weight=3.0), x)
+    gradgradcheck(lambda x: total_hill(x, weight=3.0), x)
+
+
+def test_the_same_cell_run_again(device: str) -> None:
+    """No reading keeps the former: not a name bound before, nor what a derivative found by `xp.hill`."""
+    first = hill(1.0)
+
+    @elementwise(saves=INPUTS, domain=(-3.0, 3.0))
+    def area(xp: Any, x: Any) -> Any:
+        return x * 1.0
+
+    area.derivatives(lambda xp, g, y, x: g * xp.hill(x))
+    x = leaf(0.5)
+    for create_graph in (False, True):  # both readings have looked it up
+        close(mg.grad(area(x), x, create_graph=create_graph)[0], np.exp([-0.25]))
+    second = hill(2.0)
+    assert registry["hill"] is second
+    for f in (first, second):
+        close(f(x), np.exp([-0.5]))
+        gradcheck(f, x)
+        gradgradcheck(f, x)
+    for create_graph in (False, True):
+        close(mg.grad(area(x), x, create_graph=create_graph)[0], np.exp([-0.5]))
+
+
+def test_a_cell_run_again_without_derivatives() -> None:
+    hill()
+
+    def hill_again() -> Any:
+        @elementwise()
+        def hill(xp: Any, x: Any) -> Any:
+            return xp.exp(x)
+
+        return hill
+
+    assert not hill_again()(leaf(0.5)).requires_grad
+
+
+# Misuse -----------------------------------------------------------------------------------------------
+
+
+def test_names_that_are_taken() -> None:
+    def tanh(xp: Any, x: Any) -> Any:
+        return x
+
+    with pytest.raises(
+        ValueError, match=r"primitive named 'tanh' already, of minigrad.ops.elementwise; choose another"
+    ):
+        elementwise()(tanh)
+    close(mg.tanh(leaf(0.0)), [0.0])
+
+    hill()
+    elsewhere = lambda xp, x: x  # noqa: E731
+    elsewhere.__name__, elsewhere.__module__ = "hill", "another_notebook"
+    with pytest.raises(ValueError, match=r"primitive named 'hill' already, of tests.test_own_primitives"):
+        elementwise()(elsewhere)
+
+
+def test_the_wrong_number_of_derivatives() -> None:
+    @elementwise()
+    def product(xp: Any, x: Any, y: Any) -> Any:
+        return x * y
+
+    with pytest.raises(ValueError, match=r"product has 2 inputs \('x', 'y'\) but 1 derivatives"):
+        product.derivatives(lambda xp, g, out, x, y: g * y)
+
+
+def test_saving_what_is_no_input() -> None:
+    with pytest.raises(ValueError, match=r"f saves \['z'\], but its inputs are \['x'\]"):
+
+        @elementwise(saves="z")
+        def f(xp: Any, x: Any) -> Any:
+            return x
+
+
+def careless(derivative: Any, **options: Any) -> Primitive[mg.Tensor]:
+    @elementwise(**options)
+    def careless(xp: Any, x: Any) -> Any:
+        return xp.sin(x)
+
+    careless.derivatives(derivative)
+    return careless
+
+
+def test_a_derivative_of_the_wrong_shape(device: str) -> None:
+    f, x = careless(lambda xp, g, y, x: g[:1]), leaf(0.5, -1.0)
+    with pytest.raises((ValueError, RuntimeError), match=r"\(1,\).*\(2,\)"):
+        f(x).sum().backward()
+
+
+def test_a_derivative_that_is_wrong(device: str) -> None:
+    f, x = careless(lambda xp, g, y, x: 1.001 * g * xp.cos(x), saves=INPUTS), leaf(0.5, -1.0)
+    with pytest.raises(GradcheckError, match=r"input 0 of shape \(2,\) at index \(0,\): analytic .*, numeric"):
+        gradcheck(f, x)
+
+
+def test_a_derivative_that_reads_what_was_not_saved(device: str) -> None:
+    f = careless(lambda xp, g, y, x: g * xp.cos(x))
+    with pytest.raises((TypeError, AttributeError)):
+        f(leaf(0.5)).backward()
+    f = careless(lambda xp, g, y, x: g * (1 - x * x))
+    with pytest.raises(TypeError, match=r"was not saved.*add it to the primitive's saves="):
+        f(leaf(0.5)).backward()
+
+
+def test_a_derivative_that_uses_no_primitive(device: str) -> None:
+    f = careless(lambda xp, g, y, x: g * xp.arcsinh(x), saves=INPUTS)
+    with pytest.raises(AttributeError, match=r"used xp.arcsinh, but no primitive of that name"):
+        f(leaf(0.5)).backward()
