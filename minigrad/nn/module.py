@@ -425,8 +425,12 @@ def _holds_modules(value: Any) -> bool:
 def check_module(owner: Module, module: Any) -> None:
     """Raise TypeError if `module`, which `owner` is to hold, is not a Module."""
     if not isinstance(module, Module):
-        came = f"the class {module.__name__}; call it" if isinstance(module, type) else type(module).__name__
-        raise TypeError(f"{type(owner).__name__} holds Modules, got {came}")
+        came, where = type(module).__name__, type(owner).__name__
+        if isinstance(module, type):
+            came = f"the class {module.__name__}; call it, {module.__name__}(...)"
+        elif isinstance(module, (list, tuple)) and where == "Sequential":
+            came = f"{came}; write Sequential(*modules)"
+        raise TypeError(f"{where} holds Modules, got {came}")
 
 
 def check_sizes(owner: object, **sizes: Any) -> None:

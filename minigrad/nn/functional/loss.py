@@ -71,8 +71,11 @@ def _labelled(
             f"{caller}({name}.reshape(-1, V), targets.reshape(-1))"
         )
     if type(targets.data) is not type(scores.data):
-        raise RuntimeError(f"{caller}: expected one device, got {describe(scores)} and {describe(targets)}")
-    if is_floating(targets.dtype):
+        raise RuntimeError(
+            f"{caller}: expected one device, got {name} {describe(scores)} and targets {describe(targets)}; "
+            "move one with .to(device)"
+        )
+    if targets.dtype.kind not in "iu":
         raise TypeError(
             f"{caller}: expected targets to be class numbers, which are integers, got {describe(targets)}; convert "
             'them with .astype("int64")'
