@@ -7,6 +7,7 @@ import pytest
 
 import minigrad as mg
 from minigrad import nn
+from minigrad.backend import namespace
 from minigrad.nn import functional as F
 from minigrad.testing import gradcheck, gradgradcheck
 
@@ -113,6 +114,23 @@ def test_gradients(device, name):
     parameters = list(layer.parameters()) if isinstance(layer, nn.Module) else []
     assert gradcheck(lambda *xs: layer(*xs[: len(inputs)]), [*inputs, *parameters])
     assert gradgradcheck(lambda *xs: layer(*xs[: len(inputs)]), [*inputs, *parameters])
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_nothing_is_read_back_and_float32_stays(device, name):
+    """A step forward and back makes the host wait for nothing, and computes in the dtype it is given."""
+    make, *draw = LAYERS[name]
+    layer, (x, *others) = make(), [d().detach() for d in draw]
+    if isinstance(layer, nn.Module):
+        layer.to(mg.float32)
+    x, others = x.to(mg.float32), [y if y.dtype == np.int64 else y.to(mg.float32) for y in others]
+    x.requires_grad = True
+    xp = namespace(device)
+    before = getattr(xp, "reads", 0), getattr(xp, "synchronizations", 0)
+    y = layer(x, *others)
+    y.sum().backward()
+    assert (getattr(xp, "reads", 0), getattr(xp, "synchronizations", 0)) == before
+    assert (y.dtype, x.grad.dtype) == (mg.float32, mg.float32)
 
 
 def test_every_layer_is_checked():

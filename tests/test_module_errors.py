@@ -119,7 +119,7 @@ NUMBERS = {
     "(N, 1) against (N,)": (
         lambda: nn.MSELoss()(ones(4, 1), ones(4)),
         ValueError,
-        r"mse_loss: expected predictions and targets of one shape, got \(4, 1\) and \(4,\); write targets.reshape\(4, 1",
+        r"mse_loss: expected predictions and targets of one shape, got \(4, 1\) and \(4,\); write targets.resh",
     ),
     "shapes that broadcast": (
         lambda: F.huber_loss(ones(4, 3), ones(3)),
@@ -264,17 +264,17 @@ MODULES = {
     "an array for a Parameter": (
         lambda: setattr(nn.Linear(1, 1), "weight", np.ones((1, 1))),
         TypeError,
-        r"Linear.weight is a Parameter, which a ndarray cannot replace.*Write nn.Parameter\(value\)",
+        r"Linear.weight is a Parameter and can be replaced by one or by None, not by ndarray.*Write nn.Parameter\(value\)",
     ),
     "a function for a Module": (
         lambda: setattr(module(act=nn.Tanh()), "act", mg.tanh),
         TypeError,
-        r"Module.act is a Module, which a Primitive cannot replace",
+        r"Module.act is a Module and can be replaced by one or by None",
     ),
     "a number for a buffer": (
         lambda: setattr(nn.CrossEntropyLoss(ones(2)), "weight", 2.0),
         TypeError,
-        r"CrossEntropyLoss.weight is a buffer, which a float cannot replace; expected a Tensor or None",
+        r"CrossEntropyLoss.weight is a buffer and can be replaced by a Tensor or by None, not by float",
     ),
     "a buffer of numbers": (
         lambda: module().register_buffer("mean", [0.0]),
@@ -314,7 +314,7 @@ MODULES = {
     "a function among modules": (
         lambda: nn.Sequential(nn.Linear(1, 1), F.softmax),
         TypeError,
-        r"Sequential holds Modules, got function",
+        r"Sequential holds Modules, got function; write a Module",
     ),
     "modules in a list": (
         lambda: nn.Sequential([nn.Tanh()]),
