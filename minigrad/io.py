@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from .backend import namespace_of
+from .backend import is_array, namespace_of
 from .creation import tensor
 from .tape import Tensor
 
@@ -25,6 +25,9 @@ def _safetensors() -> Any:
 def save(path: Path, state_dict: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> None:
     """Write a state dict to a safetensors file; a GPU's tensors are copied to the host first.
 
+    The names of a tied tensor all get their copy of it. PyTorch reads the file with
+    `model.load_state_dict(safetensors.torch.load_file(path))`.
+
     Args:
         path: the file, replaced if it exists.
         state_dict: names to Tensors or arrays, as `Module.state_dict` gives them.
@@ -32,31 +35,73 @@ def save(path: Path, state_dict: Mapping[str, Any], metadata: Mapping[str, str] 
 
     Raises:
         ImportError: the package safetensors is missing.
+        TypeError: the state dict or the metadata hold something else. Nothing is written.
         OSError: the file cannot be written.
+
+    >>> import tempfile
+    >>> import minigrad as mg
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     mg.io.save(f"{folder}/model.safetensors", mg.nn.Linear(2, 3).state_dict(), {"epoch": "7"})
+    ...     found = mg.io.load(f"{folder}/model.safetensors")
+    >>> {name: x.shape for name, x in found.items()}
+    {'bias': (3,), 'weight': (3, 2)}
     """
     if not isinstance(state_dict, Mapping):
-        raise TypeError(f"save(path, state_dict): expected names with their Tensors, got {type(state_dict).__name__}")
+        came = type(state_dict).__name__
+        cure = "; write model.state_dict()" if hasattr(state_dict, "state_dict") else ""
+        raise TypeError(f"save(path, state_dict): expected names with their Tensors, got {came}{cure}")
     if "__metadata__" in state_dict:
         raise ValueError('the name "__metadata__" is taken by the file format')
-    arrays = {}
-    for name, value in state_dict.items():
-        array = value.data if isinstance(value, Tensor) else value
-        host = namespace_of(array).to_host(array)
-        arrays[name] = host.copy(order="C")  # safetensors writes memory as it lies
+    arrays = {name: _host_copy(name, value) for name, value in state_dict.items()}
+    header = _strings(metadata or {})
     library = _safetensors()
     try:
-        library.numpy.save_file(arrays, path, dict(metadata) if metadata else None)
+        library.numpy.save_file(arrays, path, header or None)
     except library.SafetensorError as error:
         raise OSError(f"{os.fspath(path)} cannot be written: {error}") from error
 
 
+def _host_copy(name: Any, value: Any) -> Any:
+    if not isinstance(name, str):
+        raise TypeError(f"save: expected names that are strings, got {name!r} ({type(name).__name__})")
+    if not isinstance(value, Tensor) and not is_array(value):
+        raise TypeError(
+            f"save: expected a Tensor or an array as {name}, got {type(value).__name__}; make one with "
+            "minigrad.tensor(...), or put it into the metadata as a string"
+        )
+    array = value.data if isinstance(value, Tensor) else value
+    host = namespace_of(array).to_host(array)
+    if host.dtype.kind not in "fiub" or host.dtype.itemsize > 8:
+        raise TypeError(f"save: {name} has dtype {host.dtype}, which the file format lacks; convert it first")
+    return host.copy(order="C")  # safetensors writes memory as it lies
+
+
+def _strings(metadata: Any) -> dict[str, str]:
+    if not isinstance(metadata, Mapping):
+        raise TypeError(f"save: expected metadata that map names to strings, got {type(metadata).__name__}")
+    for name, value in metadata.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError(
+                f"save: expected metadata that map names to strings, got {name!r}: {value!r}; write str(...) or "
+                "json.dumps(...)"
+            )
+    return dict(metadata)
+
+
 def load(path: Path, device: str = "cpu") -> dict[str, Tensor]:
-    """Read the Tensors of a safetensors file by name.
+    """Read the Tensors of a safetensors file by name, from whichever program wrote it.
 
     Raises:
         ImportError: the package safetensors is missing.
         FileNotFoundError: there is no such file.
         ValueError: it is not a safetensors file, or not a whole one, or NumPy lacks a dtype in it.
+
+    >>> import tempfile
+    >>> import minigrad as mg
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     mg.io.save(f"{folder}/x.safetensors", {"x": mg.ones(2)})
+    ...     mg.io.load(f"{folder}/x.safetensors")
+    {'x': tensor([1., 1.], dtype=float32, device='cpu')}
     """
 
     def read(library: Any) -> dict[str, Tensor]:
@@ -78,6 +123,13 @@ def load_metadata(path: Path) -> dict[str, str]:
 
     Raises:
         ImportError, FileNotFoundError, ValueError: as for `load`.
+
+    >>> import tempfile
+    >>> import minigrad as mg
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     mg.io.save(f"{folder}/x.safetensors", {"x": mg.ones(2)}, {"epoch": "7"})
+    ...     mg.io.load_metadata(f"{folder}/x.safetensors")
+    {'epoch': '7'}
     """
 
     def read(library: Any) -> dict[str, str]:

@@ -68,14 +68,14 @@ class Module:
         here, came = f"{type(self).__name__}.{name}", type(value).__name__
         if is_parameter(before) and not is_parameter(value):
             raise TypeError(
-                f"{here} is a Parameter, which a {came} cannot replace: it would be neither trained nor saved. Write "
-                f"nn.Parameter(value); or, to keep the Parameter, with minigrad.no_grad(): {name}[...] = value; "
-                f"or delete it first"
+                f"{here} is a Parameter and can be replaced by one or by None, not by {came}, which would be neither "
+                f"trained nor saved. Write nn.Parameter(value); or, to change its entries, with minigrad.no_grad(): "
+                f"{name}[...] = value; or delete it first"
             )
         if isinstance(before, Module) and not isinstance(value, Module):
-            raise TypeError(f"{here} is a Module, which a {came} cannot replace; delete it first, or assign None")
+            raise TypeError(f"{here} is a Module and can be replaced by one or by None, not by {came}; delete it first")
         if name in self._persistent and not isinstance(value, Tensor):
-            raise TypeError(f"{here} is a buffer, which a {came} cannot replace; expected a Tensor or None")
+            raise TypeError(f"{here} is a buffer and can be replaced by a Tensor or by None, not by {came}")
 
     def _check_name(self, name: str, held: Any) -> None:
         """Raise unless `name` may be given to something that `held`, the names already in its place, may hold."""
@@ -282,7 +282,9 @@ class Module:
             ValueError: the mode is not True or False.
         """
         if not isinstance(mode, bool):
-            raise ValueError(f"train: expected True or False, got {mode!r}; data go to the module itself, module(x)")
+            raise ValueError(
+                f"train: expected True or False, got {mode!r:.40}; data go to the module itself, module(x)"
+            )
         for module in self.modules():
             module.training = mode
         return self
@@ -425,8 +427,14 @@ def _holds_modules(value: Any) -> bool:
 def check_module(owner: Module, module: Any) -> None:
     """Raise TypeError if `module`, which `owner` is to hold, is not a Module."""
     if not isinstance(module, Module):
-        came = f"the class {module.__name__}; call it" if isinstance(module, type) else type(module).__name__
-        raise TypeError(f"{type(owner).__name__} holds Modules, got {came}")
+        came, where = type(module).__name__, type(owner).__name__
+        if isinstance(module, type):
+            came = f"the class {module.__name__}; call it, {module.__name__}(...)"
+        elif isinstance(module, (list, tuple)) and where == "Sequential":
+            came = f"{came}; write Sequential(*modules)"
+        elif callable(module):
+            came = f"{came}; write a Module whose forward calls it"
+        raise TypeError(f"{where} holds Modules, got {came}")
 
 
 def check_sizes(owner: object, **sizes: Any) -> None:

@@ -64,16 +64,16 @@ def _classes_last(scores: Tensor) -> Tensor:
 def _labelled(
     caller: str, name: str, scores: Tensor, targets: Tensor, weight: Tensor | None, ignore_index: int
 ) -> _Labelled:
+    came = f"{name} {describe(scores)} and targets {describe(targets)}"
     scores = _classes_last(scores)
     if scores.ndim == 0 or scores.shape[:-1] != targets.shape:
         raise ValueError(
             f"{caller}: expected {name} (N, V) and targets (N,), or {name} (N, V, ...) and targets (N, ...); got "
-            f"{describe(scores)} (classes moved last) and {describe(targets)}. For a sequence (T, N, V), write "
-            f"{caller}({name}.reshape(-1, V), targets.reshape(-1))"
+            f"{came}. For a sequence (T, N, V), write {caller}({name}.reshape(-1, V), targets.reshape(-1))"
         )
     if type(targets.data) is not type(scores.data):
-        raise RuntimeError(f"{caller}: expected one device, got {describe(scores)} and {describe(targets)}")
-    if is_floating(targets.dtype):
+        raise RuntimeError(f"{caller}: expected one device, got {came}; move one with .to(device)")
+    if targets.dtype.kind not in "iu":
         raise TypeError(
             f"{caller}: expected targets to be class numbers, which are integers, got {describe(targets)}; convert "
             'them with .astype("int64")'

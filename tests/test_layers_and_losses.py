@@ -1,0 +1,266 @@
+"""Layers without memory, activations and losses: their first values, their gradients, and what is special."""
+
+import math
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad import nn
+from minigrad.backend import namespace
+from minigrad.nn import functional as F
+from minigrad.testing import gradcheck, gradgradcheck
+
+# First values -------------------------------------------------------------------------------------
+
+
+def test_layers_start_within_pytorchs_bounds(device):
+    for layer, bound in [(nn.Linear(16, 9), 1 / 4), (nn.LSTM(3, 25), 1 / 5), (nn.GRUCell(3, 100), 1 / 10)]:
+        for p in layer.parameters():
+            largest = abs(p.detach()).max().item()
+            assert 0.5 * bound < largest <= bound
+
+
+def test_initialisers(device):
+    w = mg.zeros((300, 200))
+    assert nn.init.normal_(w, 1.0, 0.5) is w
+    assert w.mean().item() == pytest.approx(1.0, abs=0.02)
+    assert w.var().item() == pytest.approx(0.25, rel=0.05)
+    for fill, std in [
+        (nn.init.xavier_uniform_, math.sqrt(2 / 500)),
+        (nn.init.xavier_normal_, math.sqrt(2 / 500)),
+        (nn.init.kaiming_uniform_, math.sqrt(2 / 200)),
+        (lambda x: nn.init.uniform_(x, -1, 1), 1 / math.sqrt(3)),
+    ]:
+        fill(w)
+        assert w.var().item() == pytest.approx(std**2, rel=0.05)
+    for shape in ((4, 7), (7, 4)):
+        q = nn.init.orthogonal_(mg.zeros(shape, dtype=mg.float64), gain=2.0)
+        gram = q @ q.T if shape[0] < shape[1] else q.T @ q
+        np.testing.assert_allclose(gram.to("cpu").numpy(), 4 * np.eye(4), atol=1e-12)
+    with pytest.raises(ValueError, match="need a weight of at least 2 axes"):
+        nn.init.xavier_uniform_(mg.zeros(3))
+
+
+def test_initialising_bumps_the_version(device):
+    w = nn.Parameter(np.ones((2, 2)))
+    y = (w * w).sum()
+    nn.init.zeros_(w)
+    with pytest.raises(RuntimeError, match="written to since"):
+        y.backward()
+
+
+# Gradients ----------------------------------------------------------------------------------------
+
+
+def float64(*shape):
+    return mg.randn(shape, dtype=mg.float64, requires_grad=True)
+
+
+def classes(*shape):
+    """Targets, one of them ignored."""
+    ids = np.arange(int(np.prod(shape))).reshape(shape) % 3
+    ids.flat[1] = -100
+    return mg.tensor(ids)
+
+
+WEIGHT = np.array([0.5, 1.5, 1.0])
+EVERYWHERE = {name: (lambda name=name: getattr(nn, name)(), lambda: float64(4)) for name in (
+    "Tanh", "Sigmoid", "ELU", "SiLU", "Softplus", "Softsign", "LogSigmoid", "Softmax", "LogSoftmax", "Identity",
+)}  # fmt: skip
+LAYERS = EVERYWHERE | {
+    "Linear": (lambda: nn.Linear(3, 2, dtype=mg.float64), lambda: float64(4, 3)),
+    "Linear of a vector": (lambda: nn.Linear(3, 2, dtype=mg.float64), lambda: float64(3)),
+    "ReLU": (nn.ReLU, lambda: float64(4) + 5.0),
+    "LeakyReLU": (nn.LeakyReLU, lambda: abs(float64(4)) + 0.1),
+    "LeakyReLU below": (nn.LeakyReLU, lambda: -abs(float64(4)) - 0.1),
+    "Hardtanh": (lambda: nn.Hardtanh(-5.0, 5.0), lambda: float64(4)),
+    "GELU": (lambda: nn.GELU("tanh"), lambda: float64(4)),
+    "Flatten": (nn.Flatten, lambda: float64(2, 2, 2)),
+    "LayerNorm": (lambda: nn.LayerNorm(3, dtype=mg.float64), lambda: float64(2, 3)),
+    "LayerNorm of two axes": (lambda: nn.LayerNorm((2, 3), bias=False, dtype=mg.float64), lambda: float64(2, 2, 3)),
+    "softmax": (lambda: lambda x: F.softmax(x, 0), lambda: float64(2, 3)),
+    "log_softmax": (lambda: lambda x: F.log_softmax(x, dim=0), lambda: float64(2, 3)),
+    "CrossEntropyLoss": (nn.CrossEntropyLoss, lambda: float64(4, 3), lambda: classes(4)),
+    "CrossEntropyLoss, extra axes": (
+        lambda: nn.CrossEntropyLoss(reduction="none"), lambda: float64(2, 3, 2), lambda: classes(2, 2)
+    ),
+    "CrossEntropyLoss, weights and smoothing": (
+        lambda: nn.CrossEntropyLoss(mg.tensor(WEIGHT), label_smoothing=0.2), lambda: float64(4, 3), lambda: classes(4)
+    ),
+    "CrossEntropyLoss, probabilities": (
+        lambda: nn.CrossEntropyLoss(mg.tensor(WEIGHT)), lambda: float64(2, 3), lambda: F.softmax(float64(2, 3)).detach()
+    ),
+    "NLLLoss": (lambda: nn.NLLLoss(mg.tensor(WEIGHT)), lambda: float64(4, 3), lambda: classes(4)),
+    "MSELoss": (nn.MSELoss, lambda: float64(2, 3), lambda: float64(2, 3)),
+    "L1Loss": (lambda: nn.L1Loss(reduction="none"), lambda: float64(2, 3) + 9.0, lambda: float64(2, 3)),
+    "SmoothL1Loss": (lambda: nn.SmoothL1Loss(beta=0.3), lambda: float64(2, 3), lambda: float64(2, 3)),
+    "HuberLoss": (lambda: nn.HuberLoss(delta=0.7), lambda: float64(2, 3), lambda: float64(2, 3)),
+    "BCEWithLogitsLoss": (
+        lambda: nn.BCEWithLogitsLoss(mg.tensor(WEIGHT), pos_weight=mg.tensor(WEIGHT)),
+        lambda: float64(2, 3),
+        lambda: F.sigmoid(float64(2, 3)).detach(),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_gradients(device, name):
+    """Of the input, of the parameters, and of the targets where they are floating; of first and second order."""
+    make, *draw = LAYERS[name]
+    layer, inputs = make(), [d().detach() for d in draw]
+    for x in inputs:
+        x.requires_grad = x.dtype == mg.float64
+    parameters = list(layer.parameters()) if isinstance(layer, nn.Module) else []
+    assert gradcheck(lambda *xs: layer(*xs[: len(inputs)]), [*inputs, *parameters])
+    assert gradgradcheck(lambda *xs: layer(*xs[: len(inputs)]), [*inputs, *parameters])
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_nothing_is_read_back_and_float32_stays(device, name):
+    """A step forward and back makes the host wait for nothing, and computes in the dtype it is given."""
+    make, *draw = LAYERS[name]
+    layer, (x, *others) = make(), [d().detach() for d in draw]
+    if isinstance(layer, nn.Module):
+        layer.to(mg.float32)
+    x, others = x.to(mg.float32), [y if y.dtype == np.int64 else y.to(mg.float32) for y in others]
+    x.requires_grad = True
+    xp = namespace(device)
+    before = getattr(xp, "reads", 0), getattr(xp, "synchronizations", 0)
+    y = layer(x, *others)
+    y.sum().backward()
+    assert (getattr(xp, "reads", 0), getattr(xp, "synchronizations", 0)) == before
+    assert (y.dtype, x.grad.dtype) == (mg.float32, mg.float32)
+
+
+def test_every_layer_is_checked():
+    plain = {
+        name for name in vars(nn) if isinstance(getattr(nn, name), type) and issubclass(getattr(nn, name), nn.Module)
+    }
+    elsewhere = {"Module", "ModuleList", "ModuleDict", "Sequential", "Dropout", "Embedding"}
+    elsewhere |= {name for name in plain if "RNN" in name or "LSTM" in name or "GRU" in name} | {"LockedDropout"}
+    assert plain - elsewhere == {name.partition(",")[0].partition(" ")[0] for name in LAYERS} - {
+        "softmax", "log_softmax"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("padding_idx", [None, 1])
+def test_embedding_gradients(device, padding_idx):
+    table = nn.Embedding(4, 3, padding_idx, dtype=mg.float64)
+    ids = mg.tensor([[1, 1], [0, 3]])
+
+    def look_up(_):
+        rows = table(ids)
+        return rows if padding_idx is None else rows[1]  # the padding is cut off: differences would see it
+
+    assert gradcheck(look_up, table.weight)
+    assert gradgradcheck(look_up, table.weight)
+
+
+def test_the_padding_of_an_embedding_stays_zero(device):
+    table = nn.Embedding(4, 2, padding_idx=-3)
+    assert table.padding_idx == 1
+    assert table.weight[1].tolist() == [0.0, 0.0]
+    (table(mg.tensor([[1, 2], [1, 1]])) ** 2 + table(mg.tensor([1]))).sum().backward()
+    assert table.weight.grad[1].tolist() == [0.0, 0.0]
+    assert abs(table.weight.grad[2]).max().item() > 0
+    y = table(mg.tensor([1, 2]))
+    (g,) = mg.grad((y * y * y).sum(), table.weight, create_graph=True)
+    assert mg.grad((g * g).sum(), table.weight)[0][1].tolist() == [0.0, 0.0]
+
+
+def test_an_embedding_of_given_rows(device):
+    rows = mg.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    table = nn.Embedding.from_pretrained(rows)
+    assert not table.weight.requires_grad
+    assert list(table.state_dict()) == ["weight"]
+    assert (table.num_embeddings, table.embedding_dim, table.padding_idx) == (3, 2, None)
+    assert table(mg.tensor([2, 0])).tolist() == [[5.0, 6.0], [1.0, 2.0]]
+    learned = nn.Embedding.from_pretrained(rows, freeze=False, padding_idx=0)
+    learned(mg.tensor([0, 1])).sum().backward()
+    assert learned.weight.grad.tolist() == [[0.0, 0.0], [1.0, 1.0], [0.0, 0.0]]
+    assert learned.weight.tolist() == rows.tolist()
+
+
+def test_losses_keep_their_weights_as_buffers():
+    loss = nn.BCEWithLogitsLoss(pos_weight=np.ones(2, dtype=np.float32)).to(mg.float64)
+    assert list(loss.state_dict()) == ["pos_weight"]  # as in PyTorch
+    assert loss.pos_weight.dtype == mg.float64
+    assert list(loss.parameters()) == []
+
+
+def test_layer_norm_of_a_constant_is_its_bias(device):
+    norm = nn.LayerNorm(3)
+    x = mg.full((2, 3), 1e4, requires_grad=True)
+    assert norm(x).tolist() == [[0.0] * 3] * 2
+    norm(x).sum().backward()
+    assert np.isfinite(x.grad.to("cpu").numpy()).all()
+
+
+def test_cross_entropy_of_nothing_is_nan(device):
+    with np.errstate(invalid="ignore"):  # on the CPU, NumPy warns as it does for 0 / 0
+        assert math.isnan(F.cross_entropy(mg.zeros((2, 3)), mg.tensor([-100, -100])).item())
+    assert F.cross_entropy(mg.zeros((2, 3)), mg.tensor([-100, 1]), reduction="sum").item() == pytest.approx(math.log(3))
+
+
+def test_dropout_gradients(device):
+    def drop(x):
+        mg.manual_seed(0)  # the same mask every time
+        return F.dropout(x, 0.4)
+
+    x = float64(4, 5)
+    assert gradcheck(drop, x)
+    assert gradgradcheck(drop, x)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_float32_stays_float32(device, reduction):
+    x = mg.randn((3, 4), requires_grad=True)
+    model = nn.Sequential(nn.Linear(4, 5), nn.Dropout(0.5), nn.Tanh(), nn.Linear(5, 4))
+    rnn = nn.LSTM(4, 4)
+    y = rnn(model(x))[0]
+    loss = F.cross_entropy(F.softmax(y), mg.tensor([0, 1, -100]), reduction=reduction)
+    assert {y.dtype, loss.dtype} == {np.dtype("float32")}
+    loss.sum().backward()
+    assert {p.grad.dtype for p in [x, *model.parameters(), *rnn.parameters()]} == {np.dtype("float32")}
+
+
+def test_cross_entropy_of_large_logits(device):
+    logits = mg.tensor([[1e4, 0.0], [-1e4, 0.0]], requires_grad=True)
+    loss = F.cross_entropy(logits, mg.tensor([0, 0]))
+    loss.backward()
+    assert loss.item() == 5e3
+    assert logits.grad.tolist() == [[0.0, 0.0], [-0.5, 0.5]]
+
+
+def test_dropout(device):
+    x = mg.ones((200, 50), requires_grad=True)
+    y = F.dropout(x, 0.2)
+    assert set(np.unique(y.detach().to("cpu").numpy())) == {np.float32(0.0), np.float32(1.25)}
+    assert y.mean().item() == pytest.approx(1.0, abs=0.03)
+    y.sum().backward()
+    assert x.grad.tolist() == y.detach().tolist()
+    assert F.dropout(x, 0.2, training=False) is x
+    assert F.dropout(x, 0.0) is x
+    assert F.dropout(x, 1.0).sum().item() == 0.0
+    mg.manual_seed(1)
+    first = F.dropout(x, 0.5).tolist()
+    mg.manual_seed(1)
+    assert F.dropout(x, 0.5).tolist() == first
+
+
+def test_one_hot(device):
+    ids = mg.tensor([[0, 2]])
+    assert F.one_hot(ids, 3).tolist() == [[[1, 0, 0], [0, 0, 1]]]
+    assert F.one_hot(ids, 3, dtype=mg.float64).dtype == mg.float64
+
+
+def test_numpy_arrays_are_accepted_where_data_are():
+    x, ids = np.ones((2, 3), dtype=np.float32), np.array([0, 1])
+    assert nn.Linear(3, 2)(x).shape == (2, 2)
+    assert nn.Embedding(2, 4)(ids).shape == (2, 4)
+    assert nn.RNN(3, 4)(x)[0].shape == (2, 4)
+    assert nn.CrossEntropyLoss()(x, ids).shape == ()
+    assert nn.RNN(3, 4)(x, np.zeros((1, 4), dtype=np.float32))[1].shape == (1, 4)
+    assert F.dropout(x, 0.5).shape == (2, 3)
+    assert mg.take(x, [0], 1).shape == (2, 1)
