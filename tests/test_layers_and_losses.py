@@ -30,6 +30,9 @@ def test_initialisers(device):
         (nn.init.xavier_uniform_, math.sqrt(2 / 500)),
         (nn.init.xavier_normal_, math.sqrt(2 / 500)),
         (nn.init.kaiming_uniform_, math.sqrt(2 / 200)),
+        (lambda x: nn.init.kaiming_uniform_(x, 0.5), math.sqrt(2 / 1.25 / 200)),
+        (nn.init.kaiming_normal_, math.sqrt(2 / 200)),
+        (lambda x: nn.init.kaiming_normal_(x, mode="fan_out", nonlinearity="tanh"), 5 / 3 / math.sqrt(300)),
         (lambda x: nn.init.uniform_(x, -1, 1), 1 / math.sqrt(3)),
     ]:
         fill(w)
@@ -40,6 +43,17 @@ def test_initialisers(device):
         np.testing.assert_allclose(gram.to("cpu").numpy(), 4 * np.eye(4), atol=1e-12)
     with pytest.raises(ValueError, match="need a weight of at least 2 axes"):
         nn.init.xavier_uniform_(mg.zeros(3))
+
+
+def test_gains():
+    torch = pytest.importorskip("torch")
+    for name in ("linear", "sigmoid", "tanh", "relu", "selu", "leaky_relu"):
+        assert nn.init.calculate_gain(name) == pytest.approx(torch.nn.init.calculate_gain(name), rel=1e-14)
+    assert nn.init.calculate_gain("leaky_relu", 0.2) == torch.nn.init.calculate_gain("leaky_relu", 0.2)
+    with pytest.raises(ValueError, match="calculate_gain: expected one of linear, .*got 'gelu'"):
+        nn.init.calculate_gain("gelu")
+    with pytest.raises(ValueError, match='expected mode "fan_in" or "fan_out", got \'in\''):
+        nn.init.kaiming_normal_(mg.zeros((2, 2)), mode="in")
 
 
 def test_initialising_bumps_the_version(device):

@@ -264,7 +264,7 @@ MODULES = {
     "an array for a Parameter": (
         lambda: setattr(nn.Linear(1, 1), "weight", np.ones((1, 1))),
         TypeError,
-        r"Linear.weight is a Parameter and can be replaced by one or by None, not by ndarray.*Write nn.Parameter\(value\)",
+        r"Linear.weight is a Parameter and can be replaced by one or by None, not by ndarray.*Write nn.Param",
     ),
     "a function for a Module": (
         lambda: setattr(module(act=nn.Tanh()), "act", mg.tanh),

@@ -91,6 +91,19 @@ def test_a_parameter_is_replaced_by_parameters_only():
     assert list(layer.parameters()) == []
 
 
+def test_a_computed_tensor_may_stand_for_a_parameter():
+    layer, half = nn.Linear(2, 2, bias=False), mg.ones((2, 2), requires_grad=True)
+    layer.weight = half * 2
+    layer(mg.ones((1, 2))).sum().backward()
+    assert half.grad.tolist() == [[2.0, 2.0], [2.0, 2.0]]
+    layer = nn.Linear(2, 2)
+    with (
+        mg.no_grad(),
+        pytest.raises(TypeError, match=r"to change its entries, with minigrad.no_grad"),
+    ):
+        layer.weight = layer.weight * 0.5  # the Parameter would be lost
+
+
 def test_printing():
     model = nn.Sequential(nn.Linear(2, 3, bias=False), nn.GRU(3, 4, num_layers=2, reset_after=False))
     assert repr(model) == (

@@ -99,15 +99,63 @@ def xavier_normal_(x: Tensor, gain: float = 1.0) -> Tensor:
     return normal_(x, 0.0, gain * math.sqrt(2.0 / sum(_fans(x))))
 
 
-def kaiming_uniform_(x: Tensor, a: float = 0.0) -> Tensor:
-    """x ~ U(-b, b), b = √(6 / ((1 + a²) fan_in)); a: the slope of a leaky ReLU.          He et al. 2015
+def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
+    """By what to multiply the weights before a nonlinearity, so that the values keep their size.
+
+    Equation: tanh 5/3, relu √2, leaky_relu √(2/(1 + a²)), selu 3/4, linear and sigmoid 1.
+
+    Args:
+        nonlinearity: one of these names, as in `nn.functional`.
+        param: a, the slope of leaky_relu, 0.01 by default.
+
+    Raises:
+        ValueError: the nonlinearity is unknown.
+
+    >>> calculate_gain("leaky_relu", 1.0)
+    1.0
+    """
+    slope = 0.01 if param is None else param
+    gains = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5.0 / 3.0, "relu": math.sqrt(2.0), "selu": 0.75,
+             "leaky_relu": math.sqrt(2.0 / (1.0 + slope * slope))}  # fmt: skip
+    if nonlinearity not in gains:
+        raise ValueError(f"calculate_gain: expected one of {', '.join(gains)}, got {nonlinearity!r}")
+    return gains[nonlinearity]
+
+
+def _kaiming_std(x: Tensor, a: float, mode: str, nonlinearity: str) -> float:
+    """√(gain² / fan)"""
+    if mode not in ("fan_in", "fan_out"):
+        raise ValueError(f'kaiming: expected mode "fan_in" or "fan_out", got {mode!r}')
+    return calculate_gain(nonlinearity, a) / math.sqrt(_fans(x)[mode == "fan_out"])
+
+
+def kaiming_uniform_(x: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
+    """x ~ U(-b, b), b = gain √(3 / fan)          He et al. 2015
+
+    Args:
+        a: the slope of leaky_relu; with 0, it is relu.
+        mode: "fan_in" keeps the size of the values going forward, "fan_out" that of the gradients.
+        nonlinearity: what follows; it gives the gain, see `calculate_gain`.
+
+    Raises:
+        ValueError: mode or nonlinearity is unknown, or x has fewer than 2 axes.
 
     >>> import minigrad as mg
     >>> kaiming_uniform_(mg.zeros((2, 3))).shape
     (2, 3)
     """
-    bound = math.sqrt(6.0 / ((1 + a * a) * _fans(x)[0]))
+    bound = math.sqrt(3.0) * _kaiming_std(x, a, mode, nonlinearity)
     return uniform_(x, -bound, bound)
+
+
+def kaiming_normal_(x: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
+    """x ~ N(0, s²), s = gain / √fan; arguments and errors as for `kaiming_uniform_`          He et al. 2015
+
+    >>> import minigrad as mg
+    >>> kaiming_normal_(mg.zeros((2, 3))).shape
+    (2, 3)
+    """
+    return normal_(x, 0.0, _kaiming_std(x, a, mode, nonlinearity))
 
 
 def orthogonal_(x: Tensor, gain: float = 1.0) -> Tensor:

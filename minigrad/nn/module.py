@@ -66,7 +66,8 @@ class Module:
     def _check_replacement(self, name: str, before: Any, value: Any) -> None:
         """What has been a parameter must not silently become something that is neither trained nor saved."""
         here, came = f"{type(self).__name__}.{name}", type(value).__name__
-        if is_parameter(before) and not is_parameter(value):
+        computed = isinstance(value, Tensor) and not value.is_leaf  # weight normalisation and the like
+        if is_parameter(before) and not is_parameter(value) and not computed:
             raise TypeError(
                 f"{here} is a Parameter and can be replaced by one or by None, not by {came}, which would be neither "
                 f"trained nor saved. Write nn.Parameter(value); or, to change its entries, with minigrad.no_grad(): "
@@ -119,6 +120,12 @@ class Module:
         Raises:
             TypeError: it is not a Module or None.
             KeyError: the name is taken, or has a dot.
+
+        >>> from minigrad import nn
+        >>> model = nn.Sequential(nn.Linear(1, 2))
+        >>> model.add_module("act", nn.Tanh())
+        >>> model.act
+        Tanh()
         """
         self._check_name(name, dict(self._own_children()))
         if module is not None:
@@ -202,7 +209,12 @@ class Module:
         return (module for _, module in self.named_modules())
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
-        """The modules among the attributes, each once."""
+        """The modules among the attributes, each once, with their names.
+
+        >>> from minigrad import nn
+        >>> list(nn.ModuleDict({"act": nn.Tanh()}).named_children())
+        [('act', Tanh())]
+        """
         return _once(self._own_children())
 
     def children(self) -> Iterator[Module]:
@@ -239,7 +251,13 @@ class Module:
     def named_buffers(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Tensor]]:
-        """The buffers with their dotted names; arguments as for `named_parameters`."""
+        """The buffers with their dotted names; arguments as for `named_parameters`.
+
+        >>> import minigrad as mg
+        >>> from minigrad import nn
+        >>> [name for name, _ in nn.CrossEntropyLoss(weight=mg.ones(3)).named_buffers()]
+        ['weight']
+        """
         return _once(self._named(Module._own_buffers, prefix, recurse), remove_duplicate)
 
     def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
@@ -251,6 +269,10 @@ class Module:
 
         Raises:
             AttributeError: there is none.
+
+        >>> from minigrad import nn
+        >>> nn.ModuleDict({"encoder": nn.Sequential(nn.Tanh())}).get_submodule("encoder.0")
+        Tanh()
         """
         named = dict(self._walk(""))
         if target not in named:
@@ -280,6 +302,11 @@ class Module:
 
         Raises:
             ValueError: the mode is not True or False.
+
+        >>> from minigrad import nn
+        >>> model = nn.Sequential(nn.Linear(1, 2), nn.Dropout(0.5)).train(False)
+        >>> model[1].training
+        False
         """
         if not isinstance(mode, bool):
             raise ValueError(
@@ -305,7 +332,16 @@ class Module:
         return self
 
     def zero_grad(self) -> None:
-        """Forget the gradient of every parameter."""
+        """Forget the gradient of every parameter.
+
+        >>> import minigrad as mg
+        >>> from minigrad import nn
+        >>> layer = nn.Linear(1, 1)
+        >>> layer(mg.ones((1, 1))).sum().backward()
+        >>> layer.zero_grad()
+        >>> layer.weight.grad is None
+        True
+        """
         for parameter in self.parameters():
             parameter.grad = None
 
