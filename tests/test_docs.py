@@ -13,12 +13,24 @@ import minigrad as mg
 from minigrad.ops import examples, registry
 from minigrad.ops.primitive import Primitive
 
-MODULES = [mg]  # whose public names are looked at
+MODULES = [
+    mg,
+    mg.nn,
+    mg.nn.functional,
+    mg.nn.init,
+    mg.nn.utils,
+    mg.nn.utils.rnn,
+    mg.optim,
+    mg.optim.lr_scheduler,
+    mg.io,
+    mg.testing,
+]  # whose public names are looked at
 
 
 def public(module: Any) -> Iterator[tuple[str, Any]]:
     """The functions, classes and primitives that a module offers, minigrad's own (its dtypes are NumPy's)."""
-    for name in module.__all__:
+    own = [n for n, v in vars(module).items() if n[0] != "_" and getattr(v, "__module__", "") == module.__name__]
+    for name in getattr(module, "__all__", own):
         value = getattr(module, name)
         explains = inspect.isfunction(value) or inspect.isclass(value) or isinstance(value, Primitive)
         if explains and value.__module__.startswith("minigrad"):
