@@ -24,7 +24,16 @@ _PACKAGE = __name__.partition(".")[0]
 
 
 class AnomalyError(FloatingPointError):
-    """An operation made a NaN or an infinity out of numbers that were none."""
+    """An operation made a NaN or an infinity out of numbers that were none; raised inside `detect_anomaly`.
+
+    >>> import minigrad as mg
+    >>> try:
+    ...     with mg.detect_anomaly():
+    ...         mg.log(mg.tensor([1.0, 0.0]))
+    ... except mg.AnomalyError as error:
+    ...     print(str(error).splitlines()[0])
+    log: -inf at index (1,), from x (2,) float32 from 0 to 1. Keep its inputs where it is finite
+    """
 
 
 class _Here(threading.local):

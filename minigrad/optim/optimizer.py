@@ -27,6 +27,21 @@ class Optimizer:
         defaults: the options of a group that says nothing else.
         param_groups: dicts with "params" and the options for these; change `lr` here, or with a schedule.
         state: what is remembered of each parameter, by parameter: arrays on its device, and the count "step".
+
+    One of your own:
+
+    >>> import minigrad as mg
+    >>> from minigrad import optim
+    >>> class SignDescent(optim.Optimizer):
+    ...     def __init__(self, params, lr=0.1):
+    ...         super().__init__(params, {"lr": lr})
+    ...     def _update(self, xp, p, g, state, group):
+    ...         xp.subtract(p, group["lr"] * xp.sign(g), out=p)
+    >>> p = mg.tensor([1.0, -1.0], requires_grad=True)
+    >>> (p * p).sum().backward()
+    >>> SignDescent([p], lr=0.5).step()
+    >>> p.tolist()
+    [0.5, -0.5]
     """
 
     always: ClassVar[tuple[str, ...]] = ()  # what every state holds, once there is one
