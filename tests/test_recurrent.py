@@ -278,6 +278,8 @@ def test_gradients_of_dropout(form: str, device: str) -> None:
             return [rows.data, state]
 
         assert gradcheck(seeded, inputs)
+        if kind == "gru":
+            assert gradgradcheck(seeded, inputs)
 
 
 def test_a_seed_gives_the_same_masks_and_gradients(device: str) -> None:

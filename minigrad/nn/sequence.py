@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -248,7 +248,7 @@ class Layers(RecurrentBase):
         parts = self._check_state(state, self._state_shapes(count), x, hint)
         return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
-    def _per_layer(self, parts: list[Tensor]) -> Any:
+    def _per_layer(self, parts: list[Tensor]) -> Iterator[Any]:
         """The state of each layer and direction, from parts (K, N, H)."""
         return (self._joined(each) for each in zip(*(unstack(part) for part in parts), strict=True))
 

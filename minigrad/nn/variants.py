@@ -86,14 +86,14 @@ class LayerNormLSTM(LSTM):
             setattr(self, "bias_c" + suffix, empty_parameter(self.hidden_size, dtype=dtype, device=device))
 
     def _input_share(self, x: Tensor, suffix: str) -> Tensor:
-        own, bias = vars(self), self._biases(suffix)[0]
+        own, bias = vars(self), self._input_bias(suffix)
         share: Tensor = own["gain_ih" + suffix] * norm(F.linear(x, own["weight_ih" + suffix]))
         return share if bias is None else share + bias
 
     def _recurrent(self, suffix: str, mask: Tensor | None) -> Normalized:
         own = vars(self)
-        gain, gain_c, bias_c = (own.get(name + suffix) for name in ("gain_hh", "gain_c", "bias_c"))
-        return Normalized(own["weight_hh" + suffix].T, mask, gain, gain_c, bias_c)  # type: ignore[arg-type]
+        gain, gain_c = own["gain_hh" + suffix], own["gain_c" + suffix]
+        return Normalized(own["weight_hh" + suffix].T, mask, gain, gain_c, own.get("bias_c" + suffix))
 
 
 # Looking at the cell ------------------------------------------------------------------------------

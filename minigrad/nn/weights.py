@@ -79,25 +79,22 @@ class RecurrentBase(Module):
         parameter: Tensor = getattr(self, name)
         return parameter.detach()[gate * self.hidden_size : (gate + 1) * self.hidden_size]
 
-    def _biases(self, suffix: str) -> tuple[Tensor | None, Tensor | None]:
-        """What is added to the input's share, and what is left for the cell to add."""
+    def _input_bias(self, suffix: str) -> Tensor | None:
+        """b: b_ih, and b_hh with it where that is the same."""
         own = vars(self)
         b_ih: Tensor | None = own.get("bias_ih" + suffix)
-        b_hh: Tensor | None = own.get("bias_hh" + suffix)
-        if b_ih is not None and b_hh is not None and self.adds_biases:
-            return b_ih + b_hh, None
-        return b_ih, b_hh
+        return b_ih + own["bias_hh" + suffix] if b_ih is not None and self.adds_biases else b_ih
 
     def _input_share(self, x: Tensor, suffix: str) -> Tensor:
         """W_ih x + b, for any number of time steps at once.          x (..., D) -> (..., GH)"""
-        return F.linear(x, vars(self)["weight_ih" + suffix], self._biases(suffix)[0])
+        return F.linear(x, vars(self)["weight_ih" + suffix], self._input_bias(suffix))
 
     def _recurrent(self, suffix: str, mask: Tensor | None) -> Any:
         """What the cell needs besides its input and state."""
         own = vars(self)
+        bias = None if self.adds_biases else own.get("bias_hh" + suffix)
         w_hr: Tensor | None = own.get("weight_hr" + suffix)
-        projection_t = None if w_hr is None else w_hr.T
-        return Recurrent(own["weight_hh" + suffix].T, self._biases(suffix)[1], mask, projection_t)
+        return Recurrent(own["weight_hh" + suffix].T, bias, mask, None if w_hr is None else w_hr.T)
 
     def _recurrent_mask(self, rows: int, like: Tensor) -> Tensor | None:
         """m (rows, H) of recurrent dropout, drawn anew, while training."""
