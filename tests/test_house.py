@@ -28,6 +28,7 @@ PLAN = [
     "indexing",
     "subscripts",
     "operators",
+    "conversion",
     "tensor",
     "creation",
     "nn.module",
