@@ -18,7 +18,7 @@ from .backend import (
     namespace,
     namespace_of,
 )
-from .tape import Tensor
+from .tape import Tensor, storage_of
 from .tensor import check_floating
 
 Shape = int | tuple[int, ...]
@@ -100,7 +100,7 @@ def from_dlpack(x: Any) -> Tensor:
         array = xp.from_dlpack(x)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"from_dlpack: expected real numbers or booleans, got dtype {array.dtype}")
-    return Tensor(array)
+    return Tensor(array, storage=storage_of(x) if type(x) is Tensor else None)
 
 
 _HOST, _CUDA, _CUDA_MANAGED = 1, 2, 13  # DLPack's numbers for kinds of memory

@@ -13,19 +13,23 @@ from .tape import Tensor, apply
 # x[...] -------------------------------------------------------------------------------------------
 
 
+_PLAIN = {int, slice, type(None), type(...)}  # what a device takes as it is
+
+
 def as_index(x: Tensor, key: Any) -> Any:
     """What `getitem` takes, from Tensors, arrays, lists, masks, integers, slices, None and `...`.
 
     A boolean mask becomes the indices of its true entries, as in NumPy; finding them makes the host wait
     for the device once.
     """
-    if type(key) is int or type(key) is slice:
+    parts = key if type(key) is tuple else (key,)
+    if all(type(part) in _PLAIN for part in parts):
         return key
-    parts = [_as_part(x, part, "getitem") for part in (key if type(key) is tuple else (key,))]
-    if any(_is_mask(part) for part in parts):
-        parts = _without_masks(x, parts)
-    parts = [_on_device_of(x, part) for part in parts]
-    return tuple(parts) if type(key) is tuple or len(parts) != 1 else parts[0]
+    found = [_as_part(x, part, "getitem") for part in parts]
+    if any(_is_mask(part) for part in found):
+        found = _without_masks(x, found)
+    found = [_on_device_of(x, part) for part in found]
+    return tuple(found) if type(key) is tuple or len(found) != 1 else found[0]
 
 
 def _as_part(x: Tensor, part: Any, caller: str) -> Any:

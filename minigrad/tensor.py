@@ -1,25 +1,25 @@
-"""What a Tensor is: its properties, printing, conversion, copying and indexing.
+"""What a Tensor is: its properties, printing, indexing, and its end of the graph.
 
-Its arithmetic is in operators.py. Importing this file gives Tensor both.
+What it computes is in operators.py, what it becomes in conversion.py. Importing this file gives Tensor all three.
 """
 
 from __future__ import annotations
 
-import copy
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, Self, cast
 
 from . import engine
-from .backend import Array, as_dtype, cpu, is_array, is_floating, namespace, namespace_of
+from .backend import Array, cpu, is_array, is_floating, namespace_of
+from .conversion import Conversions
 from .indexing import as_index, take
 from .messages import describe
-from .operators import Operators, hang
-from .ops import elementwise, index
+from .operators import hang
+from .ops import index
 from .tape import RemovableHandle, Tensor, apply, mark_written, mode, storage_of
 
 
-class Methods(Operators):
+class Methods(Conversions):
     """An array with a place in the graph of what it was computed from. `minigrad.tensor` makes one.
 
     Attributes:
@@ -139,129 +139,16 @@ class Methods(Operators):
             parts.append(f"op={self._source[0].primitive.name}")
         return f"tensor({', '.join(parts)})"
 
-    # Out of minigrad ------------------------------------------------------------------------------
-
-    def numpy(self) -> Any:
-        """The NumPy array itself, not a copy.
-
-        Raises:
-            TypeError: the tensor is on a GPU, or it requires a gradient.
-
-        >>> import minigrad as mg
-        >>> mg.tensor([1.0, 2.0]).numpy()
-        array([1., 2.], dtype=float32)
-        """
-        if self._requires_grad:
-            raise TypeError("numpy() on a tensor that requires a gradient; use x.detach().numpy()")
-        if type(self._data) is not cpu.array_type:
-            raise TypeError(f'numpy() on a tensor of {self.device}; use x.to("cpu").numpy()')
-        return self._data
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
-        return cpu.array(self.numpy(), dtype=dtype, copy=copy)
-
-    def __dlpack__(self, **options: Any) -> Any:
-        if self._requires_grad:
-            raise BufferError("a tensor that requires a gradient cannot be shared by DLPack; use x.detach()")
-        return self._data.__dlpack__(**options)
-
-    def __dlpack_device__(self) -> Any:
-        return self._data.__dlpack_device__()
-
-    # Copies ---------------------------------------------------------------------------------------
-
-    def __copy__(self: Any) -> Tensor:
-        """Another tensor with the same memory, at the same place in the graph."""
-        twin = Tensor(self._data, self._requires_grad, storage_of(self))
-        twin._source, twin.grad, twin.is_parameter = self._source, self.grad, self.is_parameter
-        return twin
-
-    def __deepcopy__(self: Any, memo: dict[int, Any]) -> Tensor:
-        """A leaf with memory of its own, and a copy of the gradient."""
-        self._must_be_leaf("copy.deepcopy")
-        with namespace_of(self._data).activate():
-            twin = Tensor(self._data.copy(), self._requires_grad)
-        memo[id(self)] = twin
-        twin.grad, twin.is_parameter = copy.deepcopy(self.grad, memo), self.is_parameter
-        return twin
-
-    def __reduce__(self) -> Any:
-        self._must_be_leaf("pickle")
-        return _unpickled, (self._data, self._requires_grad, self.grad, self.is_parameter)
-
-    def _must_be_leaf(self, caller: str) -> None:
-        if self._source is not None:
-            raise RuntimeError(
-                f"{caller}: expected a tensor that was made, got one that {self._source[0].primitive.name} computed, "
-                "with a graph behind it. Use x.detach(), or x.copy() for a copy through which gradients flow"
-            )
-
-    # As a Python number ---------------------------------------------------------------------------
-
-    def item(self) -> Any:
-        """The only entry, as a Python number; waits for the device.
-
-        Raises:
-            ValueError: there is more than one entry, or none.
-        """
-        if self.size != 1:
-            raise ValueError(f"item() needs a tensor of one entry, got shape {self.shape}; use tolist()")
-        return namespace_of(self._data).to_host(self._data).item()
-
-    def tolist(self) -> Any:
-        """The entries as (nested lists of) Python numbers; waits for the device."""
-        return namespace_of(self._data).to_host(self._data).tolist()
-
-    def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if spec else repr(self)
-
-    def __float__(self) -> float:
-        return float(self.item())
-
-    def __int__(self) -> int:
-        return int(self.item())
-
-    def __bool__(self) -> bool:
-        return bool(self.item())
-
-    # Moving and converting ------------------------------------------------------------------------
-
-    def to(self, *targets: Any, device: str | None = None, dtype: Any = None) -> Tensor:
-        """This tensor on another device, with another dtype, or both; itself if nothing changes.
-
-        Args:
-            targets: a device name ("cpu", "cuda", "cuda:1"), a dtype, or both in either order.
-            device, dtype: the same by name.
-
-        Raises:
-            DeviceError: the device cannot be used.
-            TypeError: something else was given, or two devices or dtypes.
-
-        >>> import minigrad as mg
-        >>> mg.ones(2).to("cpu", mg.float64)
-        tensor([1., 1.], dtype=float64, device='cpu')
-        """
-        devices = [] if device is None else [device]
-        dtypes = [] if dtype is None else [dtype]
-        for target in targets:
-            (devices if _is_device(target) else dtypes).append(target)
-        if not 0 < len(devices) + len(dtypes) <= 2 or len(devices) > 1 or len(dtypes) > 1:
-            raise TypeError(f"to: expected a device, a dtype, or one of each, got {[*devices, *dtypes]}")
-        x = self.astype(dtypes[0]) if dtypes else cast(Tensor, self)
-        there = namespace(devices[0]).device if devices else x.device
-        return x if there == x.device else apply(elementwise.to_device, (x,), {"device": there, "source": x.device})
-
-    def astype(self, dtype: Any) -> Tensor:
-        """This tensor with another dtype; itself if it has it already."""
-        if dtype is None:
-            raise TypeError("astype: expected a dtype such as minigrad.float32, got None")
-        dtype = as_dtype(dtype)
-        if dtype == self.dtype:
-            return cast(Tensor, self)
-        return apply(elementwise.astype, (self,), {"dtype": dtype})
+    # The graph ------------------------------------------------------------------------------------
 
     def detach(self) -> Tensor:
-        """The same memory as a tensor of its own, cut from the graph: no gradient flows through it."""
+        """The same memory as a tensor of its own, cut from the graph: no gradient flows through it.
+
+        >>> import minigrad as mg
+        >>> x = mg.ones(2, requires_grad=True)
+        >>> (x * 2).detach()
+        tensor([2., 2.], dtype=float32, device='cpu')
+        """
         return Tensor(self._data, False, storage_of(cast(Tensor, self)))
 
     def backward(
@@ -337,6 +224,23 @@ class Methods(Operators):
     # Indexing -------------------------------------------------------------------------------------
 
     def __getitem__(self: Any, key: Any) -> Tensor:
+        """The entries that an index picks, as NumPy's indexing; what is picked twice gets both gradients.
+
+        Args:
+            key: integers, slices, None, `...`, lists, and integer or boolean Tensors or arrays of the device.
+                Finding a mask's true entries makes the host wait for the device once; to choose between two
+                values entry by entry, `minigrad.where` does not.
+
+        Raises:
+            IndexError: an index is out of range (a GPU wraps those in arrays silently), there are too many, or
+                a mask has another shape than the axes it lies over.
+            RuntimeError: an index is on another device.
+
+        >>> import minigrad as mg
+        >>> x = mg.tensor([[1.0, 2.0], [3.0, 4.0]])
+        >>> x[:, -1].tolist(), x[[1, 1], 0].tolist(), x[x > 2].tolist()
+        ([2.0, 4.0], [3.0, 3.0], [3.0, 4.0])
+        """
         return apply(index.getitem, (self,), {"index": as_index(self, key)})
 
     def __setitem__(self: Any, key: Any, value: Any) -> None:
@@ -412,25 +316,6 @@ def _check_in_graph(x: Tensor, caller: str) -> None:
             f"{caller}: this tensor {describe(x)} does not require a gradient, so none will come; "
             "call x.requires_grad_() before it is used"
         )
-
-
-def _is_device(target: Any) -> bool:
-    """Whether a target of `to` is a device, or else a dtype."""
-    if not isinstance(target, str):
-        return False
-    try:
-        name = as_dtype(target).name
-    except TypeError:
-        return True
-    if name != target:  # "float", "f4": NumPy has a meaning for these that other libraries do not share
-        raise TypeError(f'to: expected a device such as "cpu" or a dtype such as minigrad.{name}, got {target!r}')
-    return False
-
-
-def _unpickled(data: Array, requires_grad: bool, grad: Tensor | None, is_parameter: bool) -> Tensor:
-    tensor = Tensor(data, requires_grad)
-    tensor.grad, tensor.is_parameter = grad, is_parameter
-    return tensor
 
 
 def check_floating(dtype: Any) -> None:

@@ -45,6 +45,13 @@ def test_a_public_name_has_an_example(name: str) -> None:
     assert ">>>" in (inspect.getdoc(PUBLIC[name]) or ""), f"{name} has no example in its docstring"
 
 
+def test_a_tensors_methods_explain_themselves() -> None:
+    for name in dir(mg.Tensor):
+        assert name.startswith("_") or name in ("grad", "is_parameter") or inspect.getdoc(getattr(mg.Tensor, name)), (
+            name
+        )
+
+
 def test_it_looks_at_something() -> None:
     assert {"minigrad.tanh", "minigrad.Tensor", "minigrad.no_grad", "minigrad.einsum"} <= set(PUBLIC)
     assert "minigrad.float32" not in PUBLIC

@@ -31,6 +31,7 @@ PLAN = [
     "indexing",
     "subscripts",
     "operators",
+    "conversion",
     "tensor",
     "creation",
     "transforms",

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import minigrad as mg
 from minigrad.testing import gradcheck, gradgradcheck
@@ -84,6 +86,54 @@ def test_gradients_through_a_mask(device: str, kind: str) -> None:
     key = moved(MIXED[kind], True)
     gradcheck(lambda x: x[key] ** 3, x)
     gradgradcheck(lambda x: x[key] ** 3, x)
+
+
+@st.composite
+def indices(draw: st.DrawFn, shape: tuple[int, ...]) -> tuple[Any, ...]:
+    """Any mixture of integers, slices, new axes, an ellipsis, integer arrays and masks that NumPy takes."""
+    parts: list[Any] = []
+    length = draw(st.integers(0, 3))  # of all arrays, which broadcast
+    axis = 0
+    while axis < len(shape) and draw(st.integers(0, 5)):
+        n = shape[axis]
+        kind = draw(st.sampled_from(["slice", "integer", "array", "mask", "wide mask", "none"]))
+        if kind == "slice":
+            parts.append(draw(st.slices(n)))
+        elif kind == "integer" and n:
+            parts.append(draw(st.integers(-n, n - 1)))
+        elif kind == "array" and n:
+            parts.append(np.array(draw(st.lists(st.integers(-n, n - 1), min_size=length, max_size=length)), dtype=int))
+        elif kind in ("mask", "wide mask"):
+            axes = 2 if kind == "wide mask" and axis + 1 < len(shape) else 1
+            size = int(np.prod(shape[axis : axis + axes]))
+            mask = np.arange(size) < min(length, size)
+            parts.append(np.array(draw(st.permutations(mask.tolist())), dtype=bool).reshape(shape[axis : axis + axes]))
+            axis += axes - 1
+        else:
+            parts.append(None)
+            axis -= 1
+        axis += 1
+    if draw(st.booleans()):
+        parts.insert(draw(st.integers(0, len(parts))) if axis == len(shape) else len(parts), Ellipsis)
+    return tuple(parts)
+
+
+@given(data=st.data())
+def test_any_mixture_is_numpys(device: str, data: st.DataObject) -> None:
+    shape = data.draw(st.lists(st.integers(0, 3), min_size=1, max_size=4).map(tuple))
+    key = data.draw(indices(shape))
+    a = np.arange(float(np.prod(shape))).reshape(shape)
+    x = on(device, a, requires_grad=True)
+    try:
+        expected = a[key]
+    except IndexError:  # arrays that do not broadcast
+        with pytest.raises(IndexError, match="getitem: expected"):
+            x[moved(key, True)]
+        return
+    y = x[moved(key, True)]
+    close(y, expected, rtol=0)
+    g = np.linspace(1.0, 2.0, y.size).reshape(y.shape)
+    close(mg.grad(y, x, mg.tensor(g))[0], added_up(g, places(shape)[key], shape))
 
 
 def test_a_mask_waits_for_the_device_once_and_reads_nothing() -> None:

@@ -69,6 +69,15 @@ def test_dlpack_shares_memory_with_numpy(dtype: Any) -> None:
     assert array[0, 0] == 1
 
 
+def test_dlpack_of_a_tensor_is_watched_with_it() -> None:
+    x = mg.ones(2)
+    twin = mg.from_dlpack(x)
+    y = (mg.ones(2, requires_grad=True) * x).sum()
+    twin[0] = 7.0
+    with pytest.raises(RuntimeError, match="has been written to"):
+        y.backward()
+
+
 def test_dlpack_keeps_strides_and_computes() -> None:
     a = np.arange(6.0).reshape(2, 3)
     x = mg.from_dlpack(a.T[::-1])

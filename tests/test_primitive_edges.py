@@ -231,5 +231,10 @@ def test_a_misuse_is_explained(name: str, shapes: Any, parameters: Any, device: 
         primitive(xs, **moved) if primitive.variadic else primitive(*xs, **moved)
 
 
+def test_a_parameter_given_twice() -> None:
+    with pytest.raises(TypeError, match=r"sum\(x, .*\) got axis twice"):
+        mg.sum(mg.ones((2, 3)), 0, axis=1)
+
+
 def test_every_kind_of_primitive_is_misused() -> None:
     assert {registry[name].kind for name, _, _ in MISUSES} == {primitive.kind for primitive in registry.values()}

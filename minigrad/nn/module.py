@@ -7,8 +7,8 @@ from types import MappingProxyType
 from typing import Any, Self, TypeVar
 
 from ..backend import as_dtype, is_floating, namespace
+from ..conversion import is_device
 from ..tape import Tensor
-from ..tensor import _is_device
 from . import state
 from .hooks import Hook, HookHandle, call_with_hooks
 from .parameter import is_parameter
@@ -362,9 +362,9 @@ class Module:
         """
         where = type(self).__name__
         for target in targets:
-            if _is_device(target) and device is None:
+            if is_device(target) and device is None:
                 device = target
-            elif not _is_device(target) and dtype is None and target is not None:
+            elif not is_device(target) and dtype is None and target is not None:
                 dtype = target
             else:
                 raise TypeError(f"{where}.to: expected a device, a dtype, or one of each, got {targets}")

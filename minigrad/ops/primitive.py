@@ -166,7 +166,10 @@ class Primitive(Generic[Result]):
         if rest:  # NumPy lets parameters be positional: sum(x, 0)
             if len(rest) > len(self.parameters):
                 raise TypeError(f"{self.name}{self.__signature__} got {len(args)} positional arguments")
-            parameters |= dict(zip(self.parameters, rest, strict=False))
+            positional = dict(zip(self.parameters, rest, strict=False))
+            if twice := positional.keys() & parameters.keys():
+                raise TypeError(f"{self.name}{self.__signature__} got {', '.join(sorted(twice))} twice")
+            parameters |= positional
         if len(inputs) < len(self.inputs):
             missing = ", ".join(self.inputs[len(inputs) :])
             raise TypeError(f"{self.name}{self.__signature__} needs {missing}; inputs are positional")
