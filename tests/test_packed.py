@@ -333,6 +333,16 @@ MISTAKES = {
         TypeError,
         r"pad_sequence: expected a list of sequences, got one Tensor; x.unstack\(\) makes a list",
     ),
+    "a number where a list belongs": (
+        lambda: rnn.pack_sequence(5),
+        TypeError,
+        r"pack_sequence: expected a list of sequences, got int",
+    ),
+    "padding to half a step": (
+        lambda: rnn.pad_packed_sequence(rnn.pack_sequence([ones(3)]), total_length=4.5),
+        ValueError,
+        r"expected a total_length, an integer, of at least 3, the longest, got 4.5",
+    ),
     "nothing to pad": (lambda: rnn.pad_sequence([]), ValueError, r"pad_sequence: expected at least one sequence"),
     "sequences of different widths": (
         lambda: rnn.pad_sequence([ones(2, 3), ones(2, 4)]),
@@ -352,7 +362,7 @@ MISTAKES = {
     "padding to too little": (
         lambda: rnn.pad_packed_sequence(rnn.pack_sequence([ones(3)]), total_length=2),
         ValueError,
-        r"expected a total_length of at least 3, the longest, got 2",
+        r"expected a total_length, an integer, of at least 3, the longest, got 2",
     ),
     "unpadding with other lengths": (
         lambda: rnn.unpad_sequence(ones(3, 2), [3, 1, 1]),

@@ -425,8 +425,8 @@ MISTAKES = {
     "an input laid out batch first": (
         lambda: nn.GRU(3, 2)(ones(4, 5, 3), ones(1, 4, 2)),
         ValueError,
-        r"expected one Tensor h \(1, 5, 2\).*\(1, 4, 2\); it would fit with the first two axes of the input exchanged, "
-        r"which is \(T, N, D\): see batch_first",
+        r"\(1, 5, 2\).*\(1, 4, 2\); it fits an input with the first two axes exchanged: this layer takes \(T, N, D\), "
+        r"one with batch_first=True the other order",
     ),
     "the state of one direction": (
         lambda: nn.GRU(3, 2, bidirectional=True)(ones(4, 5, 3), ones(1, 5, 2)),

@@ -239,7 +239,8 @@ class Layers(RecurrentBase):
             if batched and other_batch and found in self._state_shapes(count, other_batch):
                 form = "(N, T, D)" if self.batch_first else "(T, N, D)"
                 return (
-                    f"; it would fit with the first two axes of the input exchanged, which is {form}: see batch_first"
+                    f"; it fits an input with the first two axes exchanged: this layer takes {form}, "
+                    f"one with batch_first={not self.batch_first} the other order"
                 )
             return ""
 

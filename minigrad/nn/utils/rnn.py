@@ -67,10 +67,9 @@ def pack_padded_sequence(
             f"got {len(counts)}{cure}"
         )
     if max(counts) > steps:
-        cure = f"; batch_first={not batch_first} would fit" if batch == steps or max(counts) <= batch else ""
         raise ValueError(
             f"{what}: expected lengths of at most {steps}, as the input {_form(batch_first)} of shape {x.shape} has, "
-            f"got {max(counts)}{cure}"
+            f"got {max(counts)}"
         )
     stride = (1, steps) if batch_first else (batch, 1)  # from a step to the next, from a sequence to the next
     starts = [stride[1] * k for k in range(batch)]
@@ -143,8 +142,10 @@ def pad_packed_sequence(
         raise TypeError(f"{what}: expected a PackedSequence, got {type(sequence).__name__}")
     sizes = cpu.asarray(sequence.batch_sizes)
     steps = len(sizes) if total_length is None else total_length
-    if steps < len(sizes):
-        raise ValueError(f"{what}: expected a total_length of at least {len(sizes)}, the longest, got {total_length}")
+    if not hasattr(steps, "__index__") or steps < len(sizes):
+        raise ValueError(
+            f"{what}: expected a total_length, an integer, of at least {len(sizes)}, the longest, got {total_length}"
+        )
     batch = sequence.batch_sizes[0]
     columns = sequence.unsorted_indices or tuple(range(batch))
     table = cpu.full((steps, batch), len(sequence.data))  # the row of each step and sequence
@@ -231,6 +232,8 @@ def _end_to_end(sequences: Sequence[Any], what: str, empty: bool = False) -> tup
     """All rows of the sequences, where each one starts, and how many it has."""
     if isinstance(sequences, Tensor) or is_array(sequences):
         raise TypeError(f"{what}: expected a list of sequences, got one Tensor; x.unstack() makes a list of it")
+    if not isinstance(sequences, (list, tuple)):
+        raise TypeError(f"{what}: expected a list of sequences, got {type(sequences).__name__}")
     tensors = [F.as_tensor(x, what) for x in sequences]
     if not tensors:
         raise ValueError(f"{what}: expected at least one sequence, got none")
