@@ -15,7 +15,7 @@ from . import tape
 from .backend import ArrayNamespace, namespace_of
 from .cotangent import Inbox, owned_array
 from .messages import describe, input_names
-from .ops.primitive import Absent, Compute, registry
+from .ops.primitive import Absent, Compute, Shape, registry
 from .tape import Edge, Hooks, Node, Notes, Storage, Tensor, apply, as_array, mode
 
 # The readings of a derivative ---------------------------------------------------------------------
@@ -34,7 +34,7 @@ class Record:
         def record(*inputs: Any, **parameters: Any) -> Any:
             operands = inputs[0] if primitive.variadic else inputs
             if not any(type(x) is Tensor for x in operands):  # scalars alone: a constant, of this device
-                return Tensor(as_array(self._compute.arrays, computed(*inputs, **parameters)))
+                return Tensor(as_array(self._compute.arrays, computed(*inputs, **parameters), name))
             return apply(primitive, operands, parameters)
 
         setattr(self, name, record)
@@ -255,11 +255,24 @@ def _fitted(xp: Any, cotangent: Any, edge: Any, node: Node) -> Any:
     """A cotangent with broadcasting undone, of exactly the shape and dtype of what it is for."""
     target = edge[0].specs[edge[1]] if type(edge) is tuple else (edge._data.shape, edge._data.dtype)
     shape, dtype = target
-    if cotangent.shape != shape:
+    if getattr(cotangent, "shape", None) != shape:
+        _check_sums_to(shape, cotangent, node)
         cotangent = xp.sum_to(cotangent, shape=shape)
-        if cotangent.shape != shape:
-            raise RuntimeError(f"{node.primitive.name}: a derivative has shape {cotangent.shape}, expected {shape}")
     return cotangent if cotangent.dtype == dtype else xp.astype(cotangent, dtype=dtype)
+
+
+def _check_sums_to(shape: Shape, cotangent: Any, node: Node) -> None:
+    if hasattr(cotangent, "shape"):
+        extra = len(cotangent.shape) - len(shape)
+        if extra >= 0 and all(n in (1, cotangent.shape[extra + a]) for a, n in enumerate(shape)):
+            return
+        came = f"one of shape {tuple(cotangent.shape)}"
+    else:
+        came = type(cotangent).__name__
+    raise RuntimeError(
+        f"{node.primitive.name}: expected its derivative to give an array of shape {shape}, or one that sums to it, "
+        f"got {came}; mend its formula"
+    )
 
 
 def _rewrapped(saved: Any, edge: Edge, storage: Storage | None) -> Any:

@@ -283,7 +283,7 @@ def apply(primitive: Primitive[Result], inputs: Sequence[Any], parameters: dict[
     outputs = []
     for a in y if primitive.multiple else (y,):
         if type(a) is not kind:
-            a = as_array(xp, a)
+            a = as_array(xp, a, primitive.name)
         if recorded and a.dtype.kind != "f":
             recorded = False  # converted to integers: no gradient flows through
         fresh = a.base is None and a is not arrays[0]
@@ -359,9 +359,13 @@ def _shared_storage(a: Array, inputs: Sequence[Any]) -> Storage | None:
     return None
 
 
-def as_array(xp: ArrayNamespace, y: Any) -> Array:
-    """NumPy turns 0-d results into scalars; a Tensor always holds an array."""
-    return y if is_array(y) else xp.asarray(y)
+def as_array(xp: ArrayNamespace, y: Any, name: str) -> Array:
+    """What a primitive gave as an array: NumPy turns 0-d results into scalars, and a Tensor always holds an array."""
+    if is_array(y):
+        return y
+    if not isinstance(python_scalar(y), (bool, int, float)):
+        raise TypeError(f"{name}: expected its value to give an array, got {type(y).__name__}; mend its formula")
+    return xp.asarray(y)
 
 
 def _as_operand(primitive: Primitive[Any], x: Any) -> Any:

@@ -69,7 +69,6 @@ class Absent:
     """An input or output that was not saved: its shape and dtype; arithmetic on it fails loudly."""
 
     __slots__ = ("dtype", "shape")
-    __array_ufunc__ = None  # so that `array * absent` asks Absent, which raises
 
     def __init__(self, shape: Shape, dtype: DType) -> None:
         self.shape = shape
@@ -89,6 +88,7 @@ class Absent:
 
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _refuse
     __pow__ = __rpow__ = __neg__ = __matmul__ = __rmatmul__ = __array__ = __getitem__ = __iter__ = _refuse
+    __array_ufunc__ = _refuse  # xp.cos(absent), array * absent
     __lt__ = __le__ = __gt__ = __ge__ = __bool__ = __float__ = __abs__ = _refuse
     __eq__ = __ne__ = _refuse
     __hash__ = object.__hash__
