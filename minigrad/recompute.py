@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from . import tape
-from .backend import Replays, generator_replays, namespace_of, replaying
+from .backend import Replays, generator_replays, replaying
 from .ops.primitive import NOTHING, Primitive
 from .sweep import sweep
-from .tape import Edge, Node, Tensor, enable_grad, mode, storage_of
+from .tape import Node, Tensor, attach, enable_grad, mode
 from .tensor import map_tensors
 
 
@@ -54,7 +54,7 @@ class _Segment:
     def __init__(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.fn, self.args, self.kwargs = fn, args, kwargs
         self.replays: Replays = generator_replays()
-        self.edges: list[Edge] = []
+        self.edges: list[Tensor | tuple[Node, int]] = []
 
     def run(self) -> tuple[Any, list[Tensor]]:
         """What the function gives, and the Tensors in it that it has recorded."""
@@ -74,20 +74,7 @@ class _Segment:
         """Put one node in the place of everything that was recorded."""
         self.edges = _edges_out(outputs, self.since)
         constants = [x for x in _tensors_in((self.args, self.kwargs)) if not x._requires_grad]
-        node = Node()
-        node.birth = tape.tick()
-        node.primitive = checkpointed
-        node.parameters = {"segment": self}
-        node.xp = namespace_of(outputs[0]._data)
-        node.edges = [*self.edges, *([None] * len(constants))]
-        node.inputs = [_spec(edge) for edge in (*self.edges, *constants)]
-        node.output = None
-        node.specs = [_spec(y) for y in outputs]
-        # What it will compute from again, so that the sweep notices when it was written to.
-        node.storages = [storage_of(x) if type(x) is Tensor else None for x in (*self.edges, *constants)]
-        node.notes = None
-        for slot, y in enumerate(outputs):
-            y._source = (node, slot)
+        attach(checkpointed, {"segment": self}, [*self.edges, *constants], outputs, unchanged=True)
 
 
 def _tensors_in(value: Any) -> Iterator[Tensor]:
@@ -98,16 +85,9 @@ def _tensors_in(value: Any) -> Iterator[Tensor]:
             yield from _tensors_in(part)
 
 
-def _spec(edge: Any) -> tuple[tuple[int, ...], Any]:
-    if type(edge) is tuple:
-        spec: tuple[tuple[int, ...], Any] = edge[0].specs[edge[1]]
-        return spec
-    return edge._data.shape, edge._data.dtype
-
-
-def _edges_out(outputs: list[Tensor], since: int) -> list[Edge]:
+def _edges_out(outputs: list[Tensor], since: int) -> list[Tensor | tuple[Node, int]]:
     """Where the gradients of the outputs leave what was recorded after `since`: leaves, and nodes from before."""
-    found: dict[Any, Edge] = {}
+    found: dict[Any, Tensor | tuple[Node, int]] = {}
     frontier = [y._source[0] for y in outputs if y._source]
     seen: set[int] = set()
     while frontier:

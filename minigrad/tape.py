@@ -337,6 +337,34 @@ def _record(
         y._source = (node, slot)
 
 
+def attach(
+    primitive: Primitive[Any],
+    parameters: dict[str, Any],
+    sources: Sequence[Tensor | tuple[Node, int]],
+    outputs: Sequence[Tensor],
+    unchanged: bool = False,
+) -> None:
+    """Hang outputs that no `apply` has made on a node of their own, which leads to the sources.
+
+    Args:
+        sources: leaves or places in the graph; a Tensor that needs no gradient gets no edge.
+        unchanged: whether going backward needs the leaves as they are now.
+    """
+    node = Node()
+    node.birth = tick()
+    node.primitive = primitive
+    node.parameters = parameters
+    node.xp = namespace_of(outputs[0]._data)
+    node.edges = [None if type(x) is Tensor and not x._requires_grad else x for x in sources]
+    node.inputs = [x[0].specs[x[1]] if isinstance(x, tuple) else (x._data.shape, x._data.dtype) for x in sources]
+    node.output = None
+    node.specs = [(y._data.shape, y._data.dtype) for y in outputs]
+    node.storages = [storage_of(x) if unchanged and type(x) is Tensor else None for x in sources]
+    node.notes = None
+    for slot, y in enumerate(outputs):
+        y._source = (node, slot)
+
+
 def _one_device(primitive: Primitive[Any], inputs: Sequence[Any]) -> ArrayNamespace:
     """The namespace of all tensors among the inputs, which may be of cuda:0 or of cuda:1, but not of both."""
     found = {namespace_of(x._data) for x in inputs if type(x) is Tensor}

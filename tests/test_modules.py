@@ -149,58 +149,6 @@ def test_a_buffer_may_be_none_and_be_filled_later():
     assert list(module.state_dict()) == ["cache"]
 
 
-# Hooks --------------------------------------------------------------------------------------------
-
-
-def test_hooks_see_and_replace():
-    layer, seen = nn.ReLU(), []
-    before = layer.register_forward_pre_hook(lambda module, args: seen.append((module, args)))
-    doubled = layer.register_forward_pre_hook(lambda module, args: args[0] * 2)
-    after = layer.register_forward_hook(lambda module, args, y: y + args[0])
-    x = mg.tensor([1.0, -1.0])
-    assert layer(x).tolist() == [4.0, -2.0]
-    assert seen == [(layer, (x,))]
-    for handle in (doubled, before, after, after):
-        handle.remove()
-    assert layer(x).tolist() == [1.0, 0.0]
-    assert layer._hooks is None
-
-
-def test_hooks_with_keyword_arguments():
-    class Scale(nn.Module):
-        def forward(self, x, by=1.0):
-            return x * by
-
-    scale, seen = Scale(), []
-    with (
-        scale.register_forward_pre_hook(lambda module, args, kwargs: (args, {"by": 3.0}), with_kwargs=True),
-        scale.register_forward_hook(lambda module, args, kwargs, y: seen.append(kwargs), with_kwargs=True),
-    ):
-        assert scale(mg.ones(1), by=2.0).tolist() == [3.0]
-    assert seen == [{"by": 3.0}]
-    assert scale(mg.ones(1), by=2.0).tolist() == [2.0]
-
-
-def test_a_hook_may_remove_itself():
-    layer, calls = nn.Tanh(), []
-
-    def once(module, args, y):
-        calls.append(y)
-        handle.remove()
-
-    handle = layer.register_forward_hook(once)
-    layer(mg.ones(1))
-    layer(mg.ones(1))
-    assert len(calls) == 1
-
-
-def test_gradients_flow_through_hooks(device):
-    layer = nn.Linear(2, 2, dtype=mg.float64)
-    layer.register_forward_hook(lambda module, args, y: y.tanh())
-    x = mg.randn((3, 2), dtype=mg.float64, requires_grad=True)
-    assert gradcheck(lambda x, *_: layer(x), [x, *layer.parameters()])
-
-
 # State dicts --------------------------------------------------------------------------------------
 
 

@@ -8,9 +8,9 @@ from typing import Any, Self, TypeVar
 
 from ..backend import as_dtype, is_floating, namespace
 from ..conversion import is_device
-from ..tape import Tensor
-from . import state
-from .hooks import Hook, HookHandle, call_with_hooks
+from ..tape import RemovableHandle, Tensor
+from . import hooks, state
+from .hooks import Hook, call_with_hooks
 from .parameter import is_parameter
 
 Part = TypeVar("Part")
@@ -42,7 +42,7 @@ class Module:
     training: bool = True
     # Made when they are first needed, because __init__ may not have run. The buffers: name -> whether it is saved.
     _persistent: Mapping[str, bool] = MappingProxyType({})
-    _hooks: dict[int, Hook] | None = None
+    _hooks: Mapping[int, Hook] = MappingProxyType({})
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module computes: yours to write. Call the module itself, `module(x)`, which also runs its hooks."""
@@ -51,9 +51,9 @@ class Module:
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self._hooks is None:
+        if not self._hooks:
             return self.forward(*args, **kwargs)
-        return call_with_hooks(self, list(self._hooks.values()), args, kwargs)
+        return call_with_hooks(self, args, kwargs)
 
     # Attributes -----------------------------------------------------------------------------------
 
@@ -132,7 +132,7 @@ class Module:
             check_module(self, module)
         setattr(self, name, module)
 
-    def register_forward_pre_hook(self, hook: Callable[..., Any], *, with_kwargs: bool = False) -> HookHandle:
+    def register_forward_pre_hook(self, hook: Callable[..., Any], *, with_kwargs: bool = False) -> RemovableHandle:
         """Call hook(module, args) before each forward; what it returns, unless None, takes the place of args.
 
         A value that is no tuple stands for the only argument. With `with_kwargs`, the hook gets (module, args,
@@ -146,9 +146,9 @@ class Module:
         [2.0, 0.0]
         >>> handle.remove()
         """
-        return HookHandle(self, Hook(hook, True, with_kwargs))
+        return hooks.register(self, Hook(hook, hooks.BEFORE, with_kwargs))
 
-    def register_forward_hook(self, hook: Callable[..., Any], *, with_kwargs: bool = False) -> HookHandle:
+    def register_forward_hook(self, hook: Callable[..., Any], *, with_kwargs: bool = False) -> RemovableHandle:
         """Call hook(module, args, output) after each forward; what it returns, unless None, takes the output's place.
 
         With `with_kwargs`, the hook gets (module, args, kwargs, output).
@@ -161,7 +161,28 @@ class Module:
         >>> seen
         [(5, 3)]
         """
-        return HookHandle(self, Hook(hook, False, with_kwargs))
+        return hooks.register(self, Hook(hook, hooks.AFTER, with_kwargs))
+
+    def register_full_backward_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call hook(module, grad_input, grad_output) in every backward pass through this module.
+
+        `grad_input` holds the gradients of the positional arguments, None where there is none; `grad_output` those of
+        the Tensors in the output, in the order in which they stand. What the hook returns, unless None, goes
+        on in the place of grad_input. If no argument needs a gradient, the hook is called as soon as the output's are
+        known, with nothing but None for the arguments.
+
+        Raises:
+            TypeError: (in the backward pass) the hook gave something that is not like grad_input.
+
+        >>> import minigrad as mg
+        >>> from minigrad import nn
+        >>> layer, x = nn.Tanh(), mg.zeros(2, requires_grad=True)
+        >>> with layer.register_full_backward_hook(lambda module, grad_input, grad_output: (10 * grad_input[0],)):
+        ...     layer(x).sum().backward()
+        >>> x.grad.tolist()
+        [10.0, 10.0]
+        """
+        return hooks.register(self, Hook(hook, hooks.BACKWARD))
 
     # Walking the tree -----------------------------------------------------------------------------
 

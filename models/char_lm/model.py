@@ -56,9 +56,16 @@ class CharLM(nn.Module):
         self.output = nn.Linear(options.hidden, size)
 
     def forward(self, ids: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        x = self.embedding(ids) if self.options.embedding else self._one_hot(ids)  # (T, N, D)
-        h, state = self.rnn(x, state)  # (T, N, H)
+        h, state = self.rnn(self._vectors(ids), state)  # (T, N, H)
         return self.output(self.dropout(h)), state
 
-    def _one_hot(self, ids: Tensor) -> Tensor:
+    def step(self, ids: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """One character further: ids (N,), logits (N, V). What sampling uses."""
+        h, state = self.rnn.step(self._vectors(ids), state)  # (N, H)
+        return self.output(self.dropout(h)), state
+
+    def _vectors(self, ids: Tensor) -> Tensor:
+        """A vector for each character: (..., D)."""
+        if self.options.embedding:
+            return self.embedding(ids)
         return F.one_hot(ids, len(self.options.vocabulary), dtype=self.output.weight.dtype)

@@ -45,12 +45,15 @@ def _draw(
     device: str,
 ) -> Iterator[str]:
     model.eval()
-    state = None
-    for _ in range(length):
-        with mg.no_grad():
-            logits, state = model(mg.tensor(ids.reshape(-1, 1), device=device), state)
-        ids = np.array([_choose(logits[-1, 0].to("cpu").numpy(), temperature, random)])
+    with mg.no_grad():
+        logits, state = model(mg.tensor(ids.reshape(-1, 1), device=device))  # (T, 1, V)
+    logits = logits[-1]
+    for drawn in range(length):
+        ids = np.array([_choose(logits[0].to("cpu").numpy(), temperature, random)])
         yield vocabulary.decode(ids)
+        if drawn < length - 1:
+            with mg.no_grad():
+                logits, state = model.step(mg.tensor(ids, device=device), state)
 
 
 def _choose(logits: np.ndarray, temperature: float, random: np.random.Generator) -> int:
