@@ -122,7 +122,7 @@ def test_a_backward_hook_on_a_recurrent_layer(device):
     with lstm.register_full_backward_hook(
         lambda m, gi, go: norms.append([g if g is None else g.shape for g in gi + go])
     ):
-        output, (h, c) = lstm(x)
+        output, (_, c) = lstm(x)
         (output.sum() + c.sum()).backward()
     assert norms == [[(4, 1, 2), (4, 1, 3), (1, 1, 3), (1, 1, 3)]]
     plain = mg.grad(sum(part.sum() for part in (lstm(x)[0], lstm(x)[1][1])), x)[0]
