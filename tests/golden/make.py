@@ -13,6 +13,8 @@ A case's arrays have these names: what goes in ("x", "state.0", "weight.bias_hh_
 
 from __future__ import annotations
 
+import json
+import math
 import sys
 import zlib
 from pathlib import Path
@@ -41,11 +43,26 @@ def read(family: str) -> dict[str, Arrays]:
     """The arrays of a golden file, by case."""
     cases: dict[str, Arrays] = {}
     with np.load(HERE / f"{family}.npz", allow_pickle=False) as file:
-        for name in file.files:
-            case, _, array = name.partition("/")
-            if array:
-                cases.setdefault(case, {})[array] = file[name]
+        rest = {dtype: file[dtype] for dtype in file.files if dtype not in ("torch", "index")}
+        for case, name, shape, dtype in json.loads(str(file["index"])):
+            size = math.prod(shape)
+            cases.setdefault(case, {})[name] = rest[dtype][:size].reshape(shape)
+            rest[dtype] = rest[dtype][size:]
     return cases
+
+
+def write(family: str, cases: dict[str, Arrays], version: str) -> Path:
+    """All arrays of a dtype end to end, for a thousand small ones take more room, and an index to find them by."""
+    flat: dict[str, list[np.ndarray]] = {}
+    index = []
+    for case, arrays in cases.items():
+        for name, array in arrays.items():
+            index.append([case, name, array.shape, str(array.dtype)])
+            flat.setdefault(str(array.dtype), []).append(array.ravel())
+    path = HERE / f"{family}.npz"
+    ends = {dtype: np.concatenate(parts) for dtype, parts in flat.items()}
+    np.savez_compressed(path, torch=np.array(version), index=np.array(json.dumps(index)), **ends)
+    return path
 
 
 def main(families: list[str]) -> None:
@@ -54,12 +71,8 @@ def main(families: list[str]) -> None:
     torch.set_num_threads(1)
     for family in families or FAMILIES:
         run, cases = FAMILIES[family]
-        arrays = {"torch": np.array(torch.__version__)}
-        for name, case in cases.items():
-            found = run(case, seed=zlib.crc32(name.encode()))
-            arrays |= {f"{name}/{array}": value for array, value in found.items()}
-        path = HERE / f"{family}.npz"
-        np.savez_compressed(path, **arrays)
+        found = {name: run(case, seed=zlib.crc32(name.encode())) for name, case in cases.items()}
+        path = write(family, found, torch.__version__)
         print(f"{path.name}: {len(cases)} cases, {path.stat().st_size} bytes, torch {torch.__version__}")
 
 
