@@ -398,7 +398,7 @@ MISTAKES = {
     "packed ids": (
         lambda: nn.GRU(3, 2)(rnn.pack_sequence([mg.tensor([[1, 2, 3]])])),
         TypeError,
-        r"GRU: expected an input of the weights' dtype float32, got int64",
+        r"GRU: expected the input of the dtype of the weights, float32, got int64",
     ),
     "a state of another batch": (
         lambda: nn.GRU(3, 2)(rnn.pack_sequence([ones(4, 3), ones(2, 3)]), ones(1, 3, 2)),

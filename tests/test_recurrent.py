@@ -395,7 +395,7 @@ MISTAKES = {
     "ids that were not embedded": (
         lambda: nn.LSTM(3, 2)(mg.tensor([[1, 2, 3]])),
         TypeError,
-        r"LSTM: expected an input of the weights' dtype float32, got int64",
+        r"LSTM: expected the input of the dtype of the weights, float32, got int64",
     ),
     "h alone for an LSTM": (
         lambda: nn.LSTM(3, 2)(ones(5, 1, 3), ones(1, 1, 2)),
@@ -441,7 +441,12 @@ MISTAKES = {
     "a state of another dtype": (
         lambda: nn.GRU(3, 2)(ones(5, 1, 3), ones(1, 1, 2, dtype=mg.float64)),
         TypeError,
-        r'GRU: expected a state of dtype float32, got float64; convert it with .astype\("float32"\)',
+        r'GRU: expected the state of the dtype of the input, float32, got float64; convert it with .astype',
+    ),
+    "a state on another device": (
+        lambda: nn.GRU(3, 2, device="cpu")(ones(5, 1, 3, device="cpu"), ones(1, 1, 2, device="strict")),
+        RuntimeError,
+        r"GRU: expected one device, got the input .* on cpu and the state .* on strict; move one with .to\(device\)",
     ),
     "a state of a layer in a cell": (
         lambda: nn.GRUCell(3, 2)(ones(5, 3), ones(1, 5, 2)),

@@ -492,10 +492,3 @@ def check_module(owner: Module, module: Any) -> None:
         elif callable(module):
             came = f"{came}; write a Module whose forward calls it"
         raise TypeError(f"{where} holds Modules, got {came}")
-
-
-def check_sizes(owner: object, **sizes: Any) -> None:
-    """Raise ValueError if one of the sizes of a layer is no positive integer."""
-    for name, size in sizes.items():
-        if isinstance(size, bool) or not hasattr(size, "__index__") or size < 1:
-            raise ValueError(f"{type(owner).__name__}: expected {name} to be a positive integer, got {size!r}")

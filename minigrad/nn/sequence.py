@@ -19,9 +19,9 @@ from ..ops.reduction import broadcast_to
 from ..ops.shape import concatenate, split, stack, unstack
 from ..tape import Tensor
 from . import functional as F
+from .functional.checks import check_probability, check_sizes
 from .linear import empty_parameter
 from .locked import locked_mask
-from .module import check_sizes
 from .utils.packed import PackedSequence, row_numbers
 from .weights import RecurrentBase, Shape
 
@@ -67,9 +67,9 @@ class Layers(RecurrentBase):
         dtype: Any,
     ) -> None:
         name = type(self).__name__
-        check_sizes(self, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
-        F.check_probability(f"{name}, dropout", dropout)
-        F.check_probability(f"{name}, recurrent_dropout", recurrent_dropout)
+        check_sizes(name, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
+        check_probability(f"{name}, dropout", dropout)
+        check_probability(f"{name}, recurrent_dropout", recurrent_dropout)
         self._check_projection(proj_size, hidden_size)
         if dropout and num_layers == 1:
             warnings.warn(f"{name}: dropout acts between layers, and there is only one", stacklevel=3)
