@@ -441,7 +441,7 @@ MISTAKES = {
     "a state of another dtype": (
         lambda: nn.GRU(3, 2)(ones(5, 1, 3), ones(1, 1, 2, dtype=mg.float64)),
         TypeError,
-        r'GRU: expected the state of the dtype of the input, float32, got float64; convert it with .astype',
+        r"GRU: expected the state of the dtype of the input, float32, got float64; convert it with .astype",
     ),
     "a state on another device": (
         lambda: nn.GRU(3, 2, device="cpu")(ones(5, 1, 3, device="cpu"), ones(1, 1, 2, device="strict")),

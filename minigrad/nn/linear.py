@@ -6,8 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import Any, Self
 
-from ..backend import float32
-from ..creation import zeros
 from ..messages import describe
 from ..tape import Tensor
 from . import functional as F
@@ -22,12 +20,7 @@ from .functional.checks import (
     check_sizes,
 )
 from .module import Module
-from .parameter import Parameter
-
-
-def empty_parameter(*shape: int, dtype: Any = None, device: str | None = None) -> Tensor:
-    """A parameter yet to be initialised."""
-    return Parameter(zeros(shape, dtype=dtype or float32, device=device))
+from .parameter import Parameter, zero_parameter
 
 
 class Linear(Module):
@@ -55,10 +48,10 @@ class Linear(Module):
         self.in_features, self.out_features = in_features, out_features
         bound = 1.0 / math.sqrt(in_features)
         self.weight = init.uniform_(
-            empty_parameter(out_features, in_features, dtype=dtype, device=device), -bound, bound
+            zero_parameter(out_features, in_features, dtype=dtype, device=device), -bound, bound
         )
         self.bias = (
-            init.uniform_(empty_parameter(out_features, dtype=dtype, device=device), -bound, bound) if bias else None
+            init.uniform_(zero_parameter(out_features, dtype=dtype, device=device), -bound, bound) if bias else None
         )
 
     def forward(self, x: Any) -> Tensor:
@@ -99,7 +92,7 @@ class Embedding(Module):
         dtype: Any = None,
     ) -> None:
         check_sizes("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
-        weight = empty_parameter(num_embeddings, embedding_dim, dtype=dtype, device=device)
+        weight = zero_parameter(num_embeddings, embedding_dim, dtype=dtype, device=device)
         self._set(weight, padding_idx)
         init.normal_(weight)
         if self.padding_idx is not None:
@@ -181,8 +174,8 @@ class LayerNorm(Module):
     ) -> None:
         self.normalized_shape = shape = as_shape("LayerNorm", normalized_shape)
         self.eps, self.elementwise_affine = eps, elementwise_affine
-        self.weight = init.ones_(empty_parameter(*shape, dtype=dtype, device=device)) if elementwise_affine else None
-        self.bias = empty_parameter(*shape, dtype=dtype, device=device) if elementwise_affine and bias else None
+        self.weight = init.ones_(zero_parameter(*shape, dtype=dtype, device=device)) if elementwise_affine else None
+        self.bias = zero_parameter(*shape, dtype=dtype, device=device) if elementwise_affine and bias else None
 
     def forward(self, x: Any) -> Tensor:
         return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)

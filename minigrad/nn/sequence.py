@@ -20,8 +20,8 @@ from ..ops.shape import concatenate, split, stack, unstack
 from ..tape import Tensor
 from . import functional as F
 from .functional.checks import check_probability, check_sizes
-from .linear import empty_parameter
 from .locked import locked_mask
+from .parameter import zero_parameter
 from .utils.packed import PackedSequence, row_numbers
 from .weights import RecurrentBase, Shape
 
@@ -84,7 +84,7 @@ class Layers(RecurrentBase):
             self._make_weights(suffix, width if k >= len(self._directions) else input_size, bias, device, dtype)
         if learn_initial_state:
             for part, shape in zip(("h_0", "c_0"), self._state_shapes(len(self._suffixes()), 1), strict=False):
-                setattr(self, part, empty_parameter(*shape, dtype=dtype, device=device))
+                setattr(self, part, zero_parameter(*shape, dtype=dtype, device=device))
 
     def _check_projection(self, proj_size: int, hidden_size: int) -> None:
         name = type(self).__name__

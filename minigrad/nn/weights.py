@@ -17,9 +17,9 @@ from . import functional as F
 from . import init
 from .cells import Recurrent, gru, gru_reset_before, lstm, lstm_projected, rnn_relu, rnn_tanh
 from .functional.checks import as_tensor, check_alike
-from .linear import empty_parameter
 from .locked import locked_mask
 from .module import Module
+from .parameter import zero_parameter
 from .utils.packed import PackedSequence
 
 Shape = tuple[int, ...]
@@ -73,7 +73,7 @@ class RecurrentBase(Module):
 
     def _make_uniform(self, name: str, shape: Shape, device: str | None, dtype: Any) -> None:
         bound = 1.0 / math.sqrt(self.hidden_size)
-        setattr(self, name, init.uniform_(empty_parameter(*shape, dtype=dtype, device=device), -bound, bound))
+        setattr(self, name, init.uniform_(zero_parameter(*shape, dtype=dtype, device=device), -bound, bound))
 
     def _gate(self, name: str, gate: int) -> Tensor:
         """The rows of one gate, sharing the parameter's memory."""
