@@ -44,7 +44,7 @@ def gradcheck(
         True.
 
     Raises:
-        GradcheckError: an entry differs; it names the input, the index and both values.
+        GradcheckError: an entry differs (it names the input, the index and both values), or nothing depends on the inputs.
         TypeError: an input is not float64, or none requires a gradient.
 
     >>> import minigrad as mg
@@ -63,12 +63,7 @@ def gradcheck(
             total = total + (y * v).sum()
         return total
 
-    value = loss(*inputs)
-    if not value.requires_grad:
-        raise GradcheckError(
-            "gradcheck: the output of the function does not depend on any input that requires a gradient"
-        )
-    analytic = grad(value, [inputs[i] for i in active], allow_unused=True)
+    analytic = grad(loss(*inputs), [inputs[i] for i in active], allow_unused=True)
     for i, gradient in zip(active, analytic, strict=True):
         _compare(loss, inputs, i, gradient, eps, atol, rtol)
     return True
@@ -118,6 +113,10 @@ def _outputs(ys: Any, caller: str) -> list[Tensor]:
     for y in outputs:
         if not isinstance(y, Tensor):
             raise TypeError(f"{caller}: expected a function that gives Tensors, got {type(y).__name__} from it")
+    if not any(y.requires_grad for y in outputs):
+        raise GradcheckError(
+            f"{caller}: the output of the function does not depend on any input that requires a gradient"
+        )
     return outputs
 
 
