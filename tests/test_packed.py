@@ -80,8 +80,10 @@ def test_live_packing(lengths: list[int], batch_first: bool, enforce_sorted: boo
     ours_in, theirs_in = [mg.tensor(x) for x in each], [torch.from_numpy(x) for x in each]
     whole = [r.pad_sequence(x, batch_first, -1.0, side) for r, x in ((rnn, ours_in), (theirs, theirs_in))]
     assert (whole[0].numpy() == whole[1].numpy()).all()
-    both = [r.pack_padded_sequence(x, lengths, batch_first, enforce_sorted) for r, x in zip((rnn, theirs), whole)]  # noqa: B905
-    ours, expected = both
+    ours, expected = (
+        r.pack_padded_sequence(x, lengths, batch_first, enforce_sorted)
+        for r, x in zip((rnn, theirs), whole, strict=True)
+    )
     assert (ours.data.numpy() == expected.data.numpy()).all()
     assert list(ours.batch_sizes) == expected.batch_sizes.tolist()
     assert (ours.sorted_indices is None) == (expected.sorted_indices is None)

@@ -44,7 +44,8 @@ def gradcheck(
         True.
 
     Raises:
-        GradcheckError: an entry differs (it names the input, the index and both values), or nothing depends on the inputs.
+        GradcheckError: an entry differs (the input, the index and both values are named), or there is nothing to check:
+            no output depends on the inputs.
         TypeError: an input is not float64, or none requires a gradient.
 
     >>> import minigrad as mg
