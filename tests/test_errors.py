@@ -142,7 +142,7 @@ MISTAKES = {
     ),
     "astype of no dtype": (lambda: ones(2).to(None), TypeError, r"astype: expected a dtype such as"),
     "iterating over a 0-d tensor": (lambda: list(ones()), TypeError, r"a 0-d tensor has nothing to iterate over"),
-    "item of many": (lambda: ones(2).item(), ValueError, r"item\(\) needs a tensor of one entry, got shape \(2,\)"),
+    "item of many": (lambda: ones(2).item(), ValueError, r"item: expected a tensor of one entry, got shape \(2,\)"),
     # devices
     "an unknown device": (
         lambda: ones(2).to("gpu:0"),
@@ -216,7 +216,11 @@ MISTAKES = {
         ValueError,
         r"do not fit Linear: weight is \(2, 4\), expected \(2, 3\)",
     ),
-    "a module to an integer dtype": (lambda: nn.Linear(3, 2).to(mg.int64), TypeError, r"parameters are floating-point"),
+    "a module to an integer dtype": (
+        lambda: nn.Linear(3, 2).to(mg.int64),
+        TypeError,
+        r"Linear.to: expected a floating-point dtype, as parameters have, got int64",
+    ),
     "detaching something else": (lambda: mg.detach(3), TypeError, r"detach: expected Tensors in tuples"),
 }
 
@@ -267,7 +271,7 @@ def test_mixed_devices_elsewhere():
         x[0] = far[0]
     with pytest.raises(RuntimeError, match=r"linear: expected one device, got the weight .*cpu and x .*strict"):
         nn.Linear(2, 2)(far)
-    with pytest.raises(TypeError, match=r'numpy\(\) on a tensor of strict; use x.to\("cpu"\)'):
+    with pytest.raises(TypeError, match=r'numpy: expected a tensor on the CPU, got one on strict; use x.to\("cpu"\)'):
         far.numpy()
     with pytest.raises(RuntimeError, match="expected tensors of one device"):
         far + np.ones((2, 2), dtype=np.float32)

@@ -390,7 +390,7 @@ class Module:
             else:
                 raise TypeError(f"{where}.to: expected a device, a dtype, or one of each, got {targets}")
         if dtype is not None and not is_floating(dtype):
-            raise TypeError(f"parameters are floating-point, so {where}.to({as_dtype(dtype)}) cannot be")
+            raise TypeError(f"{where}.to: expected a floating-point dtype, as parameters have, got {as_dtype(dtype)}")
         device = None if device is None else namespace(device).device
 
         def moved(x: Tensor) -> Tensor:
