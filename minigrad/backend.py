@@ -342,6 +342,9 @@ def manual_seed(seed: int) -> None:
 
     Without a call, every process starts from seed 0.
 
+    Raises:
+        ValueError: the seed is something else.
+
     >>> manual_seed(0)
     """
     if isinstance(seed, bool) or not isinstance(seed, (int, numpy.integer)) or seed < 0:

@@ -27,9 +27,9 @@ class Conversions(Operators):
         array([1., 2.], dtype=float32)
         """
         if self._requires_grad:
-            raise TypeError("numpy() on a tensor that requires a gradient; use x.detach().numpy()")
+            raise TypeError("numpy: expected a tensor that requires no gradient; use x.detach().numpy()")
         if type(self._data) is not cpu.array_type:
-            raise TypeError(f'numpy() on a tensor of {self.device}; use x.to("cpu").numpy()')
+            raise TypeError(f'numpy: expected a tensor on the CPU, got one on {self.device}; use x.to("cpu").numpy()')
         return self._data
 
     def __array__(self: Any, dtype: Any = None, copy: bool | None = None) -> Any:
@@ -37,7 +37,7 @@ class Conversions(Operators):
 
     def __dlpack__(self: Any, **options: Any) -> Any:
         if self._requires_grad:
-            raise BufferError("a tensor that requires a gradient cannot be shared by DLPack; use x.detach()")
+            raise BufferError("__dlpack__: expected a tensor that requires no gradient; use x.detach()")
         return self._data.__dlpack__(**options)
 
     def __dlpack_device__(self: Any) -> Any:
@@ -84,7 +84,7 @@ class Conversions(Operators):
         2.5
         """
         if self.size != 1:
-            raise ValueError(f"item() needs a tensor of one entry, got shape {self.shape}; use tolist()")
+            raise ValueError(f"item: expected a tensor of one entry, got shape {self.shape}; use tolist()")
         return namespace_of(self._data).to_host(self._data).item()
 
     def tolist(self: Any) -> Any:

@@ -4,9 +4,6 @@ A cotangent is the gradient of the sweep's outputs with respect to one value. It
 contributions, one per use of the value. The first is *borrowed*: it may be the caller's array, a view,
 or an array that another value received too, so nobody may write to it. The second allocates the sum;
 later ones are added in place into what the sweep then owns.
-
-A form that is not an array yet (a sum of outer products, rows of a table, slices of one buffer)
-has its place here too: a form knows how to add another of its kind, and how to become an array.
 """
 
 from __future__ import annotations

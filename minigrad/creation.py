@@ -194,6 +194,9 @@ def linspace(
 ) -> Tensor:
     """`num` numbers from start to stop, equally far apart; without `endpoint` stop itself is left out.
 
+    Raises:
+        ValueError: num is negative.
+
     >>> linspace(0, 1, 5)
     tensor([0.  , 0.25, 0.5 , 0.75, 1.  ], dtype=float32, device='cpu')
     """

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from .backend import is_array, namespace_of
 from .creation import tensor
 from .tape import Tensor
 
 Path = str | os.PathLike[str]
+Found = TypeVar("Found")
 _DTYPES = {"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16", "F32", "F64"}
 
 
@@ -18,7 +19,9 @@ def _safetensors() -> Any:
     try:
         import safetensors.numpy
     except ImportError as error:
-        raise ImportError("minigrad.io needs the package safetensors: pip install safetensors") from error
+        raise ImportError(
+            "minigrad.io needs the package safetensors: pip install safetensors (minigrad's extra io)"
+        ) from error
     return safetensors
 
 
@@ -36,6 +39,7 @@ def save(path: Path, state_dict: Mapping[str, Any], metadata: Mapping[str, str] 
     Raises:
         ImportError: the package safetensors is missing.
         TypeError: the state dict or the metadata hold something else. Nothing is written.
+        ValueError: a name is "__metadata__", which is the file format's own. Nothing is written.
         OSError: the file cannot be written.
 
     >>> import tempfile
@@ -49,9 +53,9 @@ def save(path: Path, state_dict: Mapping[str, Any], metadata: Mapping[str, str] 
     if not isinstance(state_dict, Mapping):
         came = type(state_dict).__name__
         cure = "; write model.state_dict()" if hasattr(state_dict, "state_dict") else ""
-        raise TypeError(f"save(path, state_dict): expected names with their Tensors, got {came}{cure}")
+        raise TypeError(f"save: expected names with their Tensors, got {came}{cure}")
     if "__metadata__" in state_dict:
-        raise ValueError('the name "__metadata__" is taken by the file format')
+        raise ValueError('save: the name "__metadata__" is taken by the file format; choose another')
     arrays = {name: _host_copy(name, value) for name, value in state_dict.items()}
     header = _strings(metadata or {})
     library = _safetensors()
@@ -91,8 +95,13 @@ def _strings(metadata: Any) -> dict[str, str]:
 def load(path: Path, device: str = "cpu") -> dict[str, Tensor]:
     """Read the Tensors of a safetensors file by name, from whichever program wrote it.
 
+    Args:
+        path: the file.
+        device: where the Tensors are to be.
+
     Raises:
         ImportError: the package safetensors is missing.
+        DeviceError: the device cannot be used.
         FileNotFoundError: there is no such file.
         ValueError: it is not a safetensors file, or not a whole one, or NumPy lacks a dtype in it.
 
@@ -104,18 +113,17 @@ def load(path: Path, device: str = "cpu") -> dict[str, Tensor]:
     {'x': tensor([1., 1.], dtype=float32, device='cpu')}
     """
 
-    def read(library: Any) -> dict[str, Tensor]:
-        with library.safe_open(path, framework="numpy") as file:
-            for name in file.keys():  # noqa: SIM118 - not a dict
-                if (dtype := file.get_slice(name).get_dtype()) not in _DTYPES:
-                    raise ValueError(
-                        f"{os.fspath(path)}: {name} has dtype {dtype}, which NumPy lacks; "
-                        "convert it to float32 in the program that wrote it"
-                    )
-            return {name: tensor(file.get_tensor(name), device=device) for name in file.keys()}  # noqa: SIM118
+    def read(file: Any) -> dict[str, Tensor]:
+        names = list(file.keys())
+        for name in names:
+            if (dtype := file.get_slice(name).get_dtype()) not in _DTYPES:
+                raise ValueError(
+                    f"{os.fspath(path)}: {name} has dtype {dtype}, which NumPy lacks; "
+                    "convert it to float32 in the program that wrote it"
+                )
+        return {name: tensor(file.get_tensor(name), device=device) for name in names}
 
-    found: dict[str, Tensor] = _reading(path, read)
-    return found
+    return _reading(path, read)
 
 
 def load_metadata(path: Path) -> dict[str, str]:
@@ -131,20 +139,16 @@ def load_metadata(path: Path) -> dict[str, str]:
     ...     mg.io.load_metadata(f"{folder}/x.safetensors")
     {'epoch': '7'}
     """
-
-    def read(library: Any) -> dict[str, str]:
-        with library.safe_open(path, framework="numpy") as file:
-            return dict(file.metadata() or {})
-
-    metadata: dict[str, str] = _reading(path, read)
-    return metadata
+    return _reading(path, lambda file: dict(file.metadata() or {}))
 
 
-def _reading(path: Path, read: Any) -> Any:
+def _reading(path: Path, read: Callable[[Any], Found]) -> Found:
+    """What `read` makes of the open file."""
     library = _safetensors()
     if not os.path.isfile(path):
         raise FileNotFoundError(f"there is no file {os.fspath(path)}")
     try:
-        return read(library)
+        with library.safe_open(path, framework="numpy") as file:
+            return read(file)
     except library.SafetensorError as error:
         raise ValueError(f"{os.fspath(path)} is not a whole safetensors file: {error}") from error

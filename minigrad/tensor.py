@@ -43,7 +43,7 @@ class Methods(Conversions):
     def data(self) -> Array:
         """The raw array. Assigning another makes a backward pass that still needs the old one raise.
 
-        Assign an array of the tensor's own: that two tensors share memory in this way, nobody notices.
+        Assign one that no other tensor holds: a write through the other would not be noticed here.
         """
         return self._data
 

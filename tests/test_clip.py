@@ -12,17 +12,7 @@ import minigrad as mg
 from minigrad import nn
 
 from .strict import strict
-
-
-def leaf(*values: float) -> mg.Tensor:
-    return mg.tensor(list(values), requires_grad=True)
-
-
-def with_gradient(*values: float, **options: Any) -> mg.Tensor:
-    """A parameter of zeros with this gradient."""
-    p = mg.zeros(len(values), requires_grad=True, **options)
-    p.grad = mg.tensor(list(values), **options)
-    return p
+from .test_optim import leaf, with_gradient
 
 
 def test_clipping_leaves_alone_what_has_no_gradient(device: str) -> None:

@@ -142,7 +142,7 @@ MISTAKES = {
     ),
     "astype of no dtype": (lambda: ones(2).to(None), TypeError, r"astype: expected a dtype such as"),
     "iterating over a 0-d tensor": (lambda: list(ones()), TypeError, r"a 0-d tensor has nothing to iterate over"),
-    "item of many": (lambda: ones(2).item(), ValueError, r"item\(\) needs a tensor of one entry, got shape \(2,\)"),
+    "item of many": (lambda: ones(2).item(), ValueError, r"item: expected a tensor of one entry, got shape \(2,\)"),
     # devices
     "an unknown device": (
         lambda: ones(2).to("gpu:0"),
@@ -160,7 +160,7 @@ MISTAKES = {
     "Linear with another dtype": (
         lambda: nn.Linear(3, 2)(ones(5, 3, dtype=mg.float64)),
         TypeError,
-        r"linear: expected x of the weight's dtype float32, got float64; convert it",
+        r"linear: expected x of the dtype of the weight, float32, got float64; convert it",
     ),
     "Embedding of floats": (lambda: nn.Embedding(3, 2)(ones(2)), TypeError, r"embedding: expected integer ids"),
     "a list of ids": (
@@ -177,16 +177,6 @@ MISTAKES = {
         lambda: nn.GRU(3, 2)(ones(0, 1, 3)),
         ValueError,
         r"GRU: expected at least one time step",
-    ),
-    "one state where two belong": (
-        lambda: nn.LSTM(3, 2)(ones(5, 1, 3), ones(1, 1, 2)),
-        TypeError,
-        r"LSTM: expected a pair \(h, c\) of Tensors \(1, 1, 2\) as the state, got \(1, 1, 2\)",
-    ),
-    "two states where one belongs": (
-        lambda: nn.GRU(3, 2)(ones(5, 1, 3), (ones(1, 1, 2), ones(1, 1, 2))),
-        TypeError,
-        r"GRU: expected one Tensor h \(1, 1, 2\) as the state, got a tuple of",
     ),
     "a state of another batch": (
         lambda: nn.GRU(3, 2)(ones(5, 4, 3), ones(1, 5, 2)),
@@ -226,13 +216,12 @@ MISTAKES = {
         ValueError,
         r"do not fit Linear: weight is \(2, 4\), expected \(2, 3\)",
     ),
-    "a module to an integer dtype": (lambda: nn.Linear(3, 2).to(mg.int64), TypeError, r"parameters are floating-point"),
-    "detaching something else": (lambda: mg.detach(3), TypeError, r"detach: expected Tensors in tuples"),
-    "a norm to clip to that is not positive": (
-        lambda: nn.utils.clip_grad_norm_([ones(2, requires_grad=True)], 0),
-        ValueError,
-        r"expected a positive max_norm, got 0",
+    "a module to an integer dtype": (
+        lambda: nn.Linear(3, 2).to(mg.int64),
+        TypeError,
+        r"Linear.to: expected a floating-point dtype, as parameters have, got int64",
     ),
+    "detaching something else": (lambda: mg.detach(3), TypeError, r"detach: expected Tensors in tuples"),
 }
 
 
@@ -252,8 +241,6 @@ def test_ids_out_of_range(ids):
         nn.Embedding(3, 2)(mg.tensor(ids))
     with pytest.raises(IndexError, match=r"take: expected int64 indices from -3 to 2 .*got one outside"):
         mg.take(ones(3), [3])
-    with pytest.raises(IndexError, match=r"cross_entropy: expected targets from 0 to 2"):
-        F.cross_entropy(ones(1, 3), mg.tensor(ids))
 
 
 # Two devices
@@ -282,42 +269,11 @@ def test_mixed_devices_elsewhere():
         x[mg.tensor([0], device="strict")]
     with pytest.raises(RuntimeError, match="expected one device"):
         x[0] = far[0]
-    with pytest.raises(RuntimeError, match="cross_entropy: expected one device"):
-        F.cross_entropy(x, mg.tensor([0, 1], device="strict"))
-    with pytest.raises(RuntimeError, match="expected tensors of one device"):
+    with pytest.raises(RuntimeError, match=r"linear: expected one device, got the weight .*cpu and x .*strict"):
         nn.Linear(2, 2)(far)
-    with pytest.raises(TypeError, match=r'numpy\(\) on a tensor of strict; use x.to\("cpu"\)'):
+    with pytest.raises(TypeError, match=r'numpy: expected a tensor on the CPU, got one on strict; use x.to\("cpu"\)'):
         far.numpy()
     with pytest.raises(RuntimeError, match="expected tensors of one device"):
         far + np.ones((2, 2), dtype=np.float32)
     with pytest.raises(ValueError, match=r"expected a gradient like its tensor.*on strict, got .*on cpu"):
         ones(2, device="strict", requires_grad=True).backward(ones(2))
-
-
-def test_hidden_modules_are_refused():
-    class Model(nn.Module):
-        def __init__(self):
-            self.layers = [nn.Linear(1, 1)]
-
-    with pytest.raises(TypeError, match=r"Model.layers is a list that holds modules.*self.layers = nn.ModuleList"):
-        list(Model().parameters())
-
-
-@pytest.mark.parametrize("wrap", [tuple, lambda a: {"a": a}, lambda a: [a], lambda a: set(a)])
-def test_modules_hidden_deeper_are_refused(wrap):
-    model = nn.Module()
-    model.layers = wrap([nn.Linear(1, 1)])
-    with pytest.raises(TypeError, match=r"Module.layers is a \w+ that holds modules"):
-        list(model.parameters())
-
-
-def test_a_derivative_that_uses_what_was_not_saved():
-    from minigrad.ops.primitive import NOTHING, Primitive
-
-    def careless(xp, x):
-        return x * x
-
-    primitive = Primitive(careless, "elementwise", saves=NOTHING, domain=(-1.0, 1.0), explain_shapes=None)
-    primitive.derivatives(lambda xp, g, y, x: 2 * x * g)
-    with pytest.raises(TypeError, match=r"not saved.*add it to the primitive's saves="):
-        primitive(ones(2, requires_grad=True)).sum().backward()

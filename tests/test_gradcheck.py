@@ -12,7 +12,7 @@ from minigrad.ops.primitive import Primitive
 from minigrad.testing import GradcheckError, gradcheck, gradgradcheck
 
 from .cases import inputs_for
-from .helpers import tensors
+from .helpers import leaf, tensors
 
 
 def with_derivatives(*vjps: Any) -> Primitive[Any]:
@@ -71,3 +71,34 @@ def test_a_wrong_second_derivative_is_caught(device: str) -> None:
     gradcheck(primitive, xs)
     with pytest.raises(GradcheckError, match="analytic"):
         gradgradcheck(primitive, xs)
+
+
+# Misuse -------------------------------------------------------------------------------------------
+
+MISTAKES: dict[str, tuple[Any, type[Exception], str]] = {
+    "nothing to check": (lambda check: check(mg.sin, mg.ones(2)), TypeError, r"expected at least one Tensor with req"),
+    "float32": (
+        lambda check: check(mg.sin, mg.ones(2, requires_grad=True)),
+        TypeError,
+        r"expected float64 inputs, .*use dtype=minigrad.float64",
+    ),
+    "a function that gives a number": (
+        lambda check: check(lambda x: 1.0, leaf(0.5)),
+        TypeError,
+        r"expected a function that gives Tensors, got float from it",
+    ),
+}
+
+
+@pytest.mark.parametrize("check", [gradcheck, gradgradcheck])
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_the_message(mistake: str, check: Any, device: str) -> None:
+    act, error, message = MISTAKES[mistake]
+    with pytest.raises(error, match=rf"^{check.__name__}: {message}"):
+        act(check)
+
+
+@pytest.mark.parametrize("check", [gradcheck, gradgradcheck])
+def test_an_output_that_depends_on_nothing(check: Any, device: str) -> None:
+    with pytest.raises(GradcheckError, match=f"^{check.__name__}: the output of the function does not depend on any"):
+        check(lambda x: x.detach(), leaf(0.5))

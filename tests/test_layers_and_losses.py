@@ -41,7 +41,7 @@ def test_initialisers(device):
         q = nn.init.orthogonal_(mg.zeros(shape, dtype=mg.float64), gain=2.0)
         gram = q @ q.T if shape[0] < shape[1] else q.T @ q
         np.testing.assert_allclose(gram.to("cpu").numpy(), 4 * np.eye(4), atol=1e-12)
-    with pytest.raises(ValueError, match="need a weight of at least 2 axes"):
+    with pytest.raises(ValueError, match="expected a weight of at least 2 axes"):
         nn.init.xavier_uniform_(mg.zeros(3))
 
 

@@ -408,3 +408,20 @@ def test_two_devices():
         nn.LayerNorm(3)(far)
     with pytest.raises(RuntimeError, match=r"cross_entropy: expected one device.*weight.*\.to\(device\)"):
         F.cross_entropy(far, mg.tensor([0, 1], device="strict"), ones(3))
+
+
+def test_hidden_modules_are_refused():
+    class Model(nn.Module):
+        def __init__(self):
+            self.layers = [nn.Linear(1, 1)]
+
+    with pytest.raises(TypeError, match=r"Model.layers is a list that holds modules.*self.layers = nn.ModuleList"):
+        list(Model().parameters())
+
+
+@pytest.mark.parametrize("wrap", [tuple, lambda a: {"a": a}, lambda a: [a], lambda a: set(a)])
+def test_modules_hidden_deeper_are_refused(wrap):
+    model = nn.Module()
+    model.layers = wrap([nn.Linear(1, 1)])
+    with pytest.raises(TypeError, match=r"Module.layers is a \w+ that holds modules"):
+        list(model.parameters())

@@ -107,6 +107,17 @@ def test_a_backward_hook_where_no_input_needs_a_gradient(device):
     assert len(seen) == 1
 
 
+def test_messages_do_not_name_the_node_of_a_backward_hook(device):
+    """But the hook: an output says what it came from, and a freed graph where."""
+    layer = nn.Linear(2, 2)
+    layer.register_full_backward_hook(lambda m, gi, go: None)
+    y = layer(mg.ones((1, 2)))
+    assert repr(y).endswith("op=full_backward_hook)")
+    y.sum().backward()
+    with pytest.raises(RuntimeError, match="full_backward_hook: this part of the graph was freed"):
+        (y * 2).sum().backward()
+
+
 def test_a_backward_hook_sees_a_repeated_argument_and_a_second_derivative(device):
     module, count = Weighted(), []
     module.register_full_backward_hook(lambda m, gi, go: count.append(len(gi)))

@@ -172,16 +172,16 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("wrong", WRONG)
-@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize(
+    ("wrong", "strict"), [(wrong, strict) for wrong in WRONG for strict in (True, False) if strict or wrong != "a name"]
+)
 def test_a_wrong_state_dict_changes_nothing(wrong, strict):
     state_dict, error, message = WRONG[wrong]
     model = nn.Linear(2, 2)
     before = model.weight.tolist()
-    if strict or wrong != "a name":
-        with pytest.raises(error, match=message):
-            model.load_state_dict(state_dict, strict=strict)
-        assert model.weight.tolist() == before
+    with pytest.raises(error, match=message):
+        model.load_state_dict(state_dict, strict=strict)
+    assert model.weight.tolist() == before
 
 
 def test_what_fits_is_loaded_if_not_strict():

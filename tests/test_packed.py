@@ -80,8 +80,10 @@ def test_live_packing(lengths: list[int], batch_first: bool, enforce_sorted: boo
     ours_in, theirs_in = [mg.tensor(x) for x in each], [torch.from_numpy(x) for x in each]
     whole = [r.pad_sequence(x, batch_first, -1.0, side) for r, x in ((rnn, ours_in), (theirs, theirs_in))]
     assert (whole[0].numpy() == whole[1].numpy()).all()
-    both = [r.pack_padded_sequence(x, lengths, batch_first, enforce_sorted) for r, x in zip((rnn, theirs), whole)]  # noqa: B905
-    ours, expected = both
+    ours, expected = (
+        r.pack_padded_sequence(x, lengths, batch_first, enforce_sorted)
+        for r, x in zip((rnn, theirs), whole, strict=True)
+    )
     assert (ours.data.numpy() == expected.data.numpy()).all()
     assert list(ours.batch_sizes) == expected.batch_sizes.tolist()
     assert (ours.sorted_indices is None) == (expected.sorted_indices is None)
@@ -398,7 +400,7 @@ MISTAKES = {
     "packed ids": (
         lambda: nn.GRU(3, 2)(rnn.pack_sequence([mg.tensor([[1, 2, 3]])])),
         TypeError,
-        r"GRU: expected an input of the weights' dtype float32, got int64",
+        r"GRU: expected the input of the dtype of the weights, float32, got int64",
     ),
     "a state of another batch": (
         lambda: nn.GRU(3, 2)(rnn.pack_sequence([ones(4, 3), ones(2, 3)]), ones(1, 3, 2)),

@@ -115,26 +115,12 @@ BINARY = [operator.add, operator.sub, operator.mul, operator.truediv, operator.p
 
 
 @pytest.mark.parametrize("act", BINARY, ids=lambda act: act.__name__)
-def test_operators_with_tensors_and_scalars_on_either_side(device, act):
+def test_operators(device, act):
+    """Between tensors; test_interop.py has arrays and numbers on either side."""
     a, b = np.array([1.0, 2.0], dtype=np.float32), np.array([2.0, 2.0], dtype=np.float32)
-    x, y = mg.tensor(a), mg.tensor(b)
-    for result, expected in [
-        (act(x, y), act(a, b)),
-        (act(x, 2.0), act(a, 2.0)),
-        (act(x, 2), act(a, 2)),
-        (act(2.0, x), act(2.0, a)),
-        (act(x, np.float64(2.0)), act(a, 2.0)),  # a NumPy scalar counts as a Python one: float32 stays
-    ]:
-        assert result.dtype == expected.dtype
-        np.testing.assert_allclose(result.to("cpu").numpy(), expected, rtol=1e-6)
-
-
-def test_arrays_on_either_side():
-    a, x = np.ones(2, dtype=np.float32), mg.ones(2, requires_grad=True)
-    for y in (a * x, x * a, a + x, a @ x, x @ a, a / x, a - x, a**x):
-        assert isinstance(y, mg.Tensor)
-        assert y.requires_grad
-    assert (a > x).tolist() == [False, False]
+    result, expected = act(mg.tensor(a), mg.tensor(b)), act(a, b)
+    assert result.dtype == expected.dtype
+    np.testing.assert_allclose(result.to("cpu").numpy(), expected, rtol=1e-6)
 
 
 def test_boolean_operators(device):
@@ -168,7 +154,7 @@ def test_numpy_interoperability():
     assert x.numpy() is x.data
     assert np.asarray(x) is x.data
     assert np.asarray(x, dtype=np.float64).dtype == np.float64
-    with pytest.raises(TypeError, match="requires a gradient"):
+    with pytest.raises(TypeError, match="requires no gradient"):
         np.asarray(mg.ones(2, requires_grad=True))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..tape import Tensor
 from . import functional as F
-from .functional.activation import check_approximate
+from .functional.checks import check_approximate
 from .module import Module
 
 
@@ -29,7 +29,7 @@ class Tanh(Module):
     """
 
     def forward(self, x: Any) -> Tensor:
-        return F.as_tensor(x, "Tanh").tanh()
+        return F.tanh(x)
 
 
 class ReLU(Module):
@@ -42,7 +42,7 @@ class ReLU(Module):
     """
 
     def forward(self, x: Any) -> Tensor:
-        return F.as_tensor(x, "ReLU").relu()
+        return F.relu(x)
 
 
 class Sigmoid(Module):
@@ -55,7 +55,7 @@ class Sigmoid(Module):
     """
 
     def forward(self, x: Any) -> Tensor:
-        return F.as_tensor(x, "Sigmoid").sigmoid()
+        return F.sigmoid(x)
 
 
 class LeakyReLU(_Activation):

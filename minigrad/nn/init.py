@@ -73,7 +73,9 @@ def normal_(x: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
 
 def _fans(x: Tensor) -> tuple[int, int]:
     if x.ndim < 2:
-        raise ValueError(f"fan-in and fan-out need a weight of at least 2 axes (out, in), got shape {x.shape}")
+        raise ValueError(
+            f"expected a weight of at least 2 axes (out, in), for its fan-in and fan-out, got shape {x.shape}"
+        )
     rest = math.prod(x.shape[2:])
     return x.shape[1] * rest, x.shape[0] * rest
 
@@ -167,7 +169,7 @@ def orthogonal_(x: Tensor, gain: float = 1.0) -> Tensor:
     True
     """
     if x.ndim < 2:
-        raise ValueError(f"orthogonal_ needs at least 2 axes, got shape {x.shape}")
+        raise ValueError(f"orthogonal_: expected a weight of at least 2 axes, got shape {x.shape}")
     rows, columns = x.shape[0], math.prod(x.shape[1:])
     normal = cpu.generator.standard_normal((max(rows, columns), min(rows, columns)), dtype=as_dtype(float64).type)
     q, r = cpu.module.linalg.qr(normal)

@@ -6,20 +6,21 @@ import math
 from collections.abc import Sequence
 from typing import Any, Self
 
-from ..backend import float32
-from ..creation import zeros
 from ..messages import describe
 from ..tape import Tensor
 from . import functional as F
 from . import init
-from .functional import checks, layer
-from .module import Module, check_sizes
-from .parameter import Parameter
-
-
-def empty_parameter(*shape: int, dtype: Any = None, device: str | None = None) -> Tensor:
-    """A parameter yet to be initialised."""
-    return Parameter(zeros(shape, dtype=dtype or float32, device=device))
+from .functional.checks import (
+    as_padding_index,
+    as_shape,
+    as_tensor,
+    check_dim,
+    check_floating,
+    check_probability,
+    check_sizes,
+)
+from .module import Module
+from .parameter import Parameter, zero_parameter
 
 
 class Linear(Module):
@@ -43,18 +44,18 @@ class Linear(Module):
     def __init__(
         self, in_features: int, out_features: int, bias: bool = True, device: str | None = None, dtype: Any = None
     ) -> None:
-        check_sizes(self, in_features=in_features, out_features=out_features)
+        check_sizes("Linear", in_features=in_features, out_features=out_features)
         self.in_features, self.out_features = in_features, out_features
         bound = 1.0 / math.sqrt(in_features)
         self.weight = init.uniform_(
-            empty_parameter(out_features, in_features, dtype=dtype, device=device), -bound, bound
+            zero_parameter(out_features, in_features, dtype=dtype, device=device), -bound, bound
         )
         self.bias = (
-            init.uniform_(empty_parameter(out_features, dtype=dtype, device=device), -bound, bound) if bias else None
+            init.uniform_(zero_parameter(out_features, dtype=dtype, device=device), -bound, bound) if bias else None
         )
 
     def forward(self, x: Any) -> Tensor:
-        return F.linear(F.as_tensor(x, "Linear"), self.weight, self.bias)
+        return F.linear(x, self.weight, self.bias)
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
@@ -90,8 +91,8 @@ class Embedding(Module):
         device: str | None = None,
         dtype: Any = None,
     ) -> None:
-        check_sizes(self, num_embeddings=num_embeddings, embedding_dim=embedding_dim)
-        weight = empty_parameter(num_embeddings, embedding_dim, dtype=dtype, device=device)
+        check_sizes("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
+        weight = zero_parameter(num_embeddings, embedding_dim, dtype=dtype, device=device)
         self._set(weight, padding_idx)
         init.normal_(weight)
         if self.padding_idx is not None:
@@ -100,7 +101,7 @@ class Embedding(Module):
     def _set(self, weight: Tensor, padding_idx: int | None) -> None:
         self.num_embeddings, self.embedding_dim = weight.shape
         if padding_idx is not None:
-            padding_idx = layer.as_padding_index("Embedding", padding_idx, self.num_embeddings)
+            padding_idx = as_padding_index("Embedding", padding_idx, self.num_embeddings)
         self.padding_idx, self.weight = padding_idx, weight
 
     @classmethod
@@ -121,8 +122,8 @@ class Embedding(Module):
         >>> nn.Embedding.from_pretrained(mg.tensor([[1.0, 2.0], [3.0, 4.0]]))(mg.tensor([1])).tolist()
         [[3.0, 4.0]]
         """
-        rows = checks.as_tensor(embeddings, "Embedding.from_pretrained")
-        checks.check_floating("Embedding.from_pretrained", "rows", rows)
+        rows = as_tensor(embeddings, "Embedding.from_pretrained")
+        check_floating("Embedding.from_pretrained", "rows", rows)
         if rows.ndim != 2 or not rows.size:
             raise ValueError(
                 "Embedding.from_pretrained: expected rows (num_embeddings, embedding_dim), at least one, "
@@ -171,10 +172,10 @@ class LayerNorm(Module):
         device: str | None = None,
         dtype: Any = None,
     ) -> None:
-        self.normalized_shape = shape = layer.as_shape("LayerNorm", normalized_shape)
+        self.normalized_shape = shape = as_shape("LayerNorm", normalized_shape)
         self.eps, self.elementwise_affine = eps, elementwise_affine
-        self.weight = init.ones_(empty_parameter(*shape, dtype=dtype, device=device)) if elementwise_affine else None
-        self.bias = empty_parameter(*shape, dtype=dtype, device=device) if elementwise_affine and bias else None
+        self.weight = init.ones_(zero_parameter(*shape, dtype=dtype, device=device)) if elementwise_affine else None
+        self.bias = zero_parameter(*shape, dtype=dtype, device=device) if elementwise_affine and bias else None
 
     def forward(self, x: Any) -> Tensor:
         return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
@@ -200,11 +201,11 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5) -> None:
-        F.check_probability("Dropout", p)
+        check_probability("Dropout", p)
         self.p = p
 
     def forward(self, x: Any) -> Tensor:
-        return F.dropout(F.as_tensor(x, "Dropout"), self.p, self.training)
+        return F.dropout(x, self.p, self.training)
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
@@ -242,9 +243,9 @@ class Flatten(Module):
         self.start_dim, self.end_dim = start_dim, end_dim
 
     def forward(self, data: Any) -> Tensor:
-        x = F.as_tensor(data, "Flatten")
-        checks.check_dim("Flatten", x, self.start_dim)
-        checks.check_dim("Flatten", x, self.end_dim)
+        x = as_tensor(data, "Flatten")
+        check_dim("Flatten", x, self.start_dim)
+        check_dim("Flatten", x, self.end_dim)
         start, end = self.start_dim % x.ndim, self.end_dim % x.ndim
         if start > end:
             raise ValueError(f"Flatten: expected start_dim before end_dim, got {start} and {end} for x {describe(x)}")

@@ -12,6 +12,7 @@ from ..creation import ones
 from ..messages import describe
 from ..tape import Tensor
 from . import functional as F
+from .functional.checks import as_tensor, check_probability
 from .module import Module
 from .utils.packed import PackedSequence, row_numbers
 
@@ -45,13 +46,13 @@ class LockedDropout(Module):
     """
 
     def __init__(self, p: float = 0.5, batch_first: bool = False) -> None:
-        F.check_probability("LockedDropout", p)
+        check_probability("LockedDropout", p)
         self.p, self.batch_first = p, batch_first
 
     def forward(self, x: Any) -> Any:
         if isinstance(x, PackedSequence):
             return dataclasses.replace(x, data=self._packed(x.data, x.batch_sizes))
-        x = F.as_tensor(x, "LockedDropout")
+        x = as_tensor(x, "LockedDropout")
         if x.ndim not in (2, 3):
             form = "(N, T, D)" if self.batch_first else "(T, N, D)"
             raise ValueError(f"LockedDropout: expected x {form} or (T, D), got {describe(x)}")

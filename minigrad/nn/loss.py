@@ -6,7 +6,7 @@ from typing import Any
 
 from ..tape import Tensor
 from . import functional as F
-from .functional.loss import check_reduction
+from .functional.checks import as_tensor, check_probability, check_reduction
 from .module import Module
 
 
@@ -18,7 +18,7 @@ class _Loss(Module):
         self.reduction = reduction
 
     def _keep(self, name: str, value: Any) -> None:
-        tensor = None if value is None else F.as_tensor(value, f"{type(self).__name__}, {name}")
+        tensor = None if value is None else as_tensor(value, f"{type(self).__name__}, {name}")
         self.register_buffer(name, tensor)
 
     def extra_repr(self) -> str:
@@ -45,7 +45,7 @@ class CrossEntropyLoss(_Loss):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(reduction=reduction)
-        F.check_probability("CrossEntropyLoss, label_smoothing", label_smoothing)
+        check_probability("CrossEntropyLoss, label_smoothing", label_smoothing)
         self._keep("weight", weight)
         self.ignore_index, self.label_smoothing = ignore_index, label_smoothing
 

@@ -390,7 +390,7 @@ class Module:
             else:
                 raise TypeError(f"{where}.to: expected a device, a dtype, or one of each, got {targets}")
         if dtype is not None and not is_floating(dtype):
-            raise TypeError(f"parameters are floating-point, so {where}.to({as_dtype(dtype)}) cannot be")
+            raise TypeError(f"{where}.to: expected a floating-point dtype, as parameters have, got {as_dtype(dtype)}")
         device = None if device is None else namespace(device).device
 
         def moved(x: Tensor) -> Tensor:
@@ -492,10 +492,3 @@ def check_module(owner: Module, module: Any) -> None:
         elif callable(module):
             came = f"{came}; write a Module whose forward calls it"
         raise TypeError(f"{where} holds Modules, got {came}")
-
-
-def check_sizes(owner: object, **sizes: Any) -> None:
-    """Raise ValueError if one of the sizes of a layer is no positive integer."""
-    for name, size in sizes.items():
-        if isinstance(size, bool) or not hasattr(size, "__index__") or size < 1:
-            raise ValueError(f"{type(owner).__name__}: expected {name} to be a positive integer, got {size!r}")

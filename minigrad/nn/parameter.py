@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..creation import tensor
+from ..creation import tensor, zeros
 from ..tape import Tensor
 
 
@@ -26,6 +26,11 @@ def Parameter(data: Any, requires_grad: bool = True) -> Tensor:  # noqa: N802 - 
     parameter.requires_grad = requires_grad
     parameter.is_parameter = True
     return parameter
+
+
+def zero_parameter(*shape: int, dtype: Any = None, device: str | None = None) -> Tensor:
+    """A parameter of zeros, which most layers fill with other first values."""
+    return Parameter(zeros(shape, dtype=dtype, device=device))
 
 
 def is_parameter(value: Any) -> bool:

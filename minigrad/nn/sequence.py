@@ -19,9 +19,9 @@ from ..ops.reduction import broadcast_to
 from ..ops.shape import concatenate, split, stack, unstack
 from ..tape import Tensor
 from . import functional as F
-from .linear import empty_parameter
+from .functional.checks import check_probability, check_sizes
 from .locked import locked_mask
-from .module import check_sizes
+from .parameter import zero_parameter
 from .utils.packed import PackedSequence, row_numbers
 from .weights import RecurrentBase, Shape
 
@@ -67,9 +67,9 @@ class Layers(RecurrentBase):
         dtype: Any,
     ) -> None:
         name = type(self).__name__
-        check_sizes(self, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
-        F.check_probability(f"{name}, dropout", dropout)
-        F.check_probability(f"{name}, recurrent_dropout", recurrent_dropout)
+        check_sizes(name, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
+        check_probability(f"{name}, dropout", dropout)
+        check_probability(f"{name}, recurrent_dropout", recurrent_dropout)
         self._check_projection(proj_size, hidden_size)
         if dropout and num_layers == 1:
             warnings.warn(f"{name}: dropout acts between layers, and there is only one", stacklevel=3)
@@ -84,7 +84,7 @@ class Layers(RecurrentBase):
             self._make_weights(suffix, width if k >= len(self._directions) else input_size, bias, device, dtype)
         if learn_initial_state:
             for part, shape in zip(("h_0", "c_0"), self._state_shapes(len(self._suffixes()), 1), strict=False):
-                setattr(self, part, empty_parameter(*shape, dtype=dtype, device=device))
+                setattr(self, part, zero_parameter(*shape, dtype=dtype, device=device))
 
     def _check_projection(self, proj_size: int, hidden_size: int) -> None:
         name = type(self).__name__

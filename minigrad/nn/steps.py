@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..tape import Tensor
-from .module import check_sizes
+from .functional.checks import check_sizes
 from .weights import GRUBase, LSTMBase, RecurrentBase, RNNBase
 
 
@@ -24,7 +24,7 @@ class Step(RecurrentBase):
         device: str | None,
         dtype: Any,
     ) -> None:
-        check_sizes(self, input_size=input_size, hidden_size=hidden_size)
+        check_sizes(type(self).__name__, input_size=input_size, hidden_size=hidden_size)
         self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
         self._set_recurrent_init(recurrent_init)
         self._make_weights("", input_size, bias, device, dtype)

@@ -18,7 +18,7 @@ from ..tape import Tensor
 from . import functional as F
 from . import init
 from .cells import dropped
-from .linear import empty_parameter
+from .parameter import zero_parameter
 from .recurrent import LSTM
 
 # Normalised ---------------------------------------------------------------------------------------
@@ -81,9 +81,9 @@ class LayerNormLSTM(LSTM):
         super()._make_weights(suffix, input_size, bias, device, dtype)
         sizes = {"gain_ih": 4 * self.hidden_size, "gain_hh": 4 * self.hidden_size, "gain_c": self.hidden_size}
         for name, size in sizes.items():
-            setattr(self, name + suffix, init.ones_(empty_parameter(size, dtype=dtype, device=device)))
+            setattr(self, name + suffix, init.ones_(zero_parameter(size, dtype=dtype, device=device)))
         if bias:
-            setattr(self, "bias_c" + suffix, empty_parameter(self.hidden_size, dtype=dtype, device=device))
+            setattr(self, "bias_c" + suffix, zero_parameter(self.hidden_size, dtype=dtype, device=device))
 
     def _input_share(self, x: Tensor, suffix: str) -> Tensor:
         own, bias = vars(self), self._input_bias(suffix)

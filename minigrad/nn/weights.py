@@ -16,9 +16,10 @@ from ..tape import Tensor
 from . import functional as F
 from . import init
 from .cells import Recurrent, gru, gru_reset_before, lstm, lstm_projected, rnn_relu, rnn_tanh
-from .linear import empty_parameter
+from .functional.checks import as_tensor, check_alike
 from .locked import locked_mask
 from .module import Module
+from .parameter import zero_parameter
 from .utils.packed import PackedSequence
 
 Shape = tuple[int, ...]
@@ -72,7 +73,7 @@ class RecurrentBase(Module):
 
     def _make_uniform(self, name: str, shape: Shape, device: str | None, dtype: Any) -> None:
         bound = 1.0 / math.sqrt(self.hidden_size)
-        setattr(self, name, init.uniform_(empty_parameter(*shape, dtype=dtype, device=device), -bound, bound))
+        setattr(self, name, init.uniform_(zero_parameter(*shape, dtype=dtype, device=device), -bound, bound))
 
     def _gate(self, name: str, gate: int) -> Tensor:
         """The rows of one gate, sharing the parameter's memory."""
@@ -108,18 +109,14 @@ class RecurrentBase(Module):
         name = type(self).__name__
         if isinstance(data, PackedSequence):
             raise TypeError(f"{name}: expected one time step {form}, got a PackedSequence, which is for whole layers")
-        x = F.as_tensor(data, name)
+        x = as_tensor(data, name)
         if x.ndim not in ndims or x.shape[-1] != input_size:
             cure = ""
             if x.ndim in ndims and input_size in x.shape[:-1]:
                 cure = f"; axis {x.shape.index(input_size)} has that size: move it last with .transpose(...)"
             raise ValueError(f"{name}: expected an input {form} with D = {input_size}, got {describe(x)}{cure}")
         weight: Tensor = next(value for key, value in vars(self).items() if key.startswith("weight_ih"))
-        if x.dtype != weight.dtype:
-            raise TypeError(
-                f"{name}: expected an input of the weights' dtype {weight.dtype}, got {x.dtype}; "
-                f'convert it with .astype("{weight.dtype}")'
-            )
+        check_alike(name, "the input", x, "the weights", weight)
         return x
 
     def _state_shapes(self, *leading: int) -> list[Shape]:
@@ -134,7 +131,7 @@ class RecurrentBase(Module):
             both = f"{shapes[0]} and {shapes[1]}" if shapes[0] != shapes[1] else f"{shapes[0]}"
             form = f"a pair (h, c) of Tensors {both}"
         parts = list(state) if is_pair else [state]
-        parts = [F.as_tensor(part, name) if is_array(part) else part for part in parts]
+        parts = [as_tensor(part, name) if is_array(part) else part for part in parts]
         if is_pair != self.has_memory or len(parts) != len(shapes) or any(type(s) is not Tensor for s in parts):
             came = ", ".join(describe(s) if type(s) is Tensor else type(s).__name__ for s in parts)
             cure = ""
@@ -148,11 +145,7 @@ class RecurrentBase(Module):
                 raise ValueError(
                     f"{name}: expected {form} as the state, got one of shape {part.shape}{hint(part.shape)}"
                 )
-            if part.dtype != like.dtype:
-                raise TypeError(
-                    f"{name}: expected a state of dtype {like.dtype}, got {part.dtype}; "
-                    f'convert it with .astype("{like.dtype}")'
-                )
+            check_alike(name, "the state", part, "the input", like)
         return parts
 
     def _zero_state(self, shapes: list[Shape], like: Tensor) -> list[Tensor]:

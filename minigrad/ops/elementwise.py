@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 from ..backend import Array, DType, namespace
-from .primitive import BOOLEAN, INPUTS, OTHER, OUTPUT, Domain, elementwise
+from .primitive import BOOLEAN, EVERYWHERE, INPUTS, OTHER, OUTPUT, Domain, elementwise
 
 XP = Any
 
@@ -17,7 +17,6 @@ POSITIVE = Domain(0.3, 3.0)
 NONZERO = Domain(-3.0, 3.0, kinks=(0.0,))
 DISTINCT = Domain(-3.0, 3.0, distinct=True)
 BETWEEN_INTEGERS = Domain(-2.9, 2.9, kinks=(-2.0, -1.0, 0.0, 1.0, 2.0))
-ANY = Domain(-3.0, 3.0)
 
 # Arithmetic ---------------------------------------------------------------------------------------
 
@@ -58,7 +57,7 @@ multiply.derivatives(
 )
 
 
-@elementwise(saves=INPUTS, domain=[ANY, NONZERO])
+@elementwise(saves=INPUTS, domain=[EVERYWHERE, NONZERO])
 def divide(xp: XP, x: Array, y: Array) -> Array:
     """out = x / y         ∂out/∂x = 1/y, ∂out/∂y = -x/y²"""
     return xp.divide(x, y)
@@ -70,7 +69,7 @@ divide.derivatives(
 )
 
 
-@elementwise(saves=(INPUTS, OUTPUT), domain=[POSITIVE, ANY])
+@elementwise(saves=(INPUTS, OUTPUT), domain=[POSITIVE, EVERYWHERE])
 def power(xp: XP, x: Array, y: Array) -> Array:
     """out = xʸ            ∂out/∂x = y xʸ⁻¹, ∂out/∂y = xʸ log x          (0 where y = 0, where x = 0)"""
     return xp.power(x, y)
@@ -305,7 +304,7 @@ def _within(xp: XP, g: Array, y: Array, x: Array, *, min: float | None = None, m
 clip.derivatives(_within)
 
 
-@elementwise(saves=("condition",), domain=[BOOLEAN, ANY, ANY])
+@elementwise(saves=("condition",), domain=[BOOLEAN, EVERYWHERE, EVERYWHERE])
 def where(xp: XP, condition: Array, x: Array, y: Array) -> Array:
     """out = x where condition, else y          ∂out/∂x = condition, ∂out/∂y = not condition"""
     return xp.where(condition, x, y)

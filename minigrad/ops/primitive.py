@@ -108,7 +108,7 @@ class Primitive(Generic[Result]):
         domains: per input, where it is differentiable.
     """
 
-    # The engine puts itself here, so that calling a primitive records it: `dispatch(primitive, inputs, parameters)`.
+    # The tape puts its `call` here, so that calling a primitive records it: `dispatch(primitive, inputs, parameters)`.
     dispatch: ClassVar[Callable[..., Any]]
 
     def __init__(
@@ -192,7 +192,7 @@ registry: dict[str, Primitive[Any]] = {}
 
 
 def register(primitive: Primitive[Any]) -> Primitive[Any]:
-    """Enter a primitive under its name, so that formulas, tests and explanations find it.
+    """Enter a primitive under its name, so that formulas and tests find it.
 
     One of the same name from the same module, as when a notebook's cell is run again, becomes the new one
     wherever it is in use. Only a graph recorded with the former cannot be relied on any more.

@@ -129,7 +129,7 @@ class Optimizer:
             )
 
     def _check(self, group: dict[str, Any]) -> None:
-        """Raise if an option of a group makes no sense; all numbers must be 0 or more."""
+        """Raise if an option of a group makes no sense; all numbers but the dampening are 0 or more."""
         for name, value in group.items():
             if name in ("params", "betas"):
                 continue

@@ -44,7 +44,8 @@ def gradcheck(
         True.
 
     Raises:
-        GradcheckError: an entry differs; it names the input, the index and both values.
+        GradcheckError: an entry differs (the input, the index and both values are named), or there is nothing to check:
+            no output depends on the inputs.
         TypeError: an input is not float64, or none requires a gradient.
 
     >>> import minigrad as mg
@@ -54,21 +55,16 @@ def gradcheck(
     """
     inputs = _checked_inputs(inputs, "gradcheck")
     active = [i for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.requires_grad]
-    weights = [_weights(y, k) for k, y in enumerate(_outputs(fn(*inputs)))]
+    weights = [_weights(y, k) for k, y in enumerate(_outputs(fn(*inputs), "gradcheck"))]
 
     def loss(*xs: Any) -> Tensor:
-        ys = _outputs(fn(*xs))
+        ys = _outputs(fn(*xs), "gradcheck")
         total = (ys[0] * weights[0]).sum()
         for y, v in zip(ys[1:], weights[1:], strict=True):
             total = total + (y * v).sum()
         return total
 
-    value = loss(*inputs)
-    if not value.requires_grad:
-        raise GradcheckError(
-            "gradcheck: the output of the function does not depend on any input that requires a gradient"
-        )
-    analytic = grad(value, [inputs[i] for i in active], allow_unused=True)
+    analytic = grad(loss(*inputs), [inputs[i] for i in active], allow_unused=True)
     for i, gradient in zip(active, analytic, strict=True):
         _compare(loss, inputs, i, gradient, eps, atol, rtol)
     return True
@@ -87,13 +83,13 @@ def gradgradcheck(
     True
     """
     inputs = _checked_inputs(inputs, "gradgradcheck")
-    weights = [_weights(y, k) for k, y in enumerate(_outputs(fn(*inputs)))]
+    weights = [_weights(y, k) for k, y in enumerate(_outputs(fn(*inputs), "gradgradcheck"))]
     for v in weights:
         v.requires_grad = True
 
     def gradient(*xs: Any) -> list[Tensor]:
         xs, vs = xs[: len(inputs)], xs[len(inputs) :]
-        pairs = [(y, v) for y, v in zip(_outputs(fn(*xs)), vs, strict=True) if y.requires_grad]
+        pairs = [(y, v) for y, v in zip(_outputs(fn(*xs), "gradgradcheck"), vs, strict=True) if y.requires_grad]
         active = [x for x in xs if isinstance(x, Tensor) and x.requires_grad]
         found = grad([y for y, _ in pairs], active, [v for _, v in pairs], create_graph=True, allow_unused=True)
         return [g for g in found if g is not None]
@@ -113,11 +109,15 @@ def _checked_inputs(inputs: Tensor | Sequence[Any], caller: str) -> list[Any]:
     return given
 
 
-def _outputs(ys: Any) -> list[Tensor]:
+def _outputs(ys: Any, caller: str) -> list[Tensor]:
     outputs = list(ys) if isinstance(ys, (list, tuple)) else [ys]
     for y in outputs:
         if not isinstance(y, Tensor):
-            raise TypeError(f"gradcheck: expected a function that gives Tensors, got {type(y).__name__} from it")
+            raise TypeError(f"{caller}: expected a function that gives Tensors, got {type(y).__name__} from it")
+    if not any(y.requires_grad for y in outputs):
+        raise GradcheckError(
+            f"{caller}: the output of the function does not depend on any input that requires a gradient"
+        )
     return outputs
 
 

@@ -13,8 +13,6 @@ from .activation import (
     softplus,
     softsign,
 )
-from .checks import as_tensor as as_tensor
-from .checks import check_probability as check_probability
 from .layer import dropout, embedding, layer_norm, linear, one_hot
 from .loss import (
     binary_cross_entropy_with_logits,

@@ -8,7 +8,7 @@ from ...ops.elementwise import absolute, clip, exp, expm1, sigmoid, tanh, where
 from ...ops.elementwise import softplus as log1p_exp
 from ...ops.reduction import logsumexp
 from ...tape import Tensor
-from .checks import as_tensor, check_dim
+from .checks import as_tensor, check_approximate, check_dim
 
 
 def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
@@ -48,17 +48,6 @@ def silu(x: Tensor) -> Tensor:
     """
     x = as_tensor(x, "silu")
     return x * sigmoid(x)
-
-
-def check_approximate(what: str, approximate: str) -> None:
-    """Raise ValueError unless GELU can be computed in this way."""
-    if approximate != "tanh":
-        words = (
-            'approximate="none", the default of PyTorch, needs the error function erf, which NumPy does not have; '
-            if approximate == "none"
-            else f"there is no approximate={approximate!r}; "
-        )
-        raise ValueError(f'{what}: {words}pass approximate="tanh", which differs by less than 0.0005 everywhere')
 
 
 def gelu(x: Tensor, approximate: str = "none") -> Tensor:

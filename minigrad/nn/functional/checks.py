@@ -1,69 +1,119 @@
-"""What the functions ask of their arguments."""
+"""What functions and layers ask of their arguments. `caller` is the name that the message begins with."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ...backend import is_array, is_floating, namespace_of
 from ...messages import describe
 from ...tape import Tensor
 
+# Tensors ------------------------------------------------------------------------------------------
 
-def as_tensor(x: Any, what: str) -> Tensor:
-    """Data as a Tensor: Tensors as they are, NumPy arrays copied; lists raise."""
+
+def as_tensor(x: Any, caller: str) -> Tensor:
+    """Data as a Tensor: Tensors as they are, arrays copied; TypeError for anything else, lists included."""
     if isinstance(x, Tensor):
         return x
     if is_array(x):
         return Tensor(x.copy())
     raise TypeError(
-        f"{what}: expected a Tensor or an array, got {type(x).__name__}; make one with minigrad.tensor(...)"
+        f"{caller}: expected a Tensor or an array, got {type(x).__name__}; make one with minigrad.tensor(...)"
     )
 
 
-def check_probability(where: str, p: float) -> None:
-    """Raise unless p is a probability."""
-    if isinstance(p, bool) or not isinstance(p, (int, float)):
-        raise TypeError(f"{where}: expected a probability from 0 to 1, got {p!r}")
-    if not 0.0 <= p <= 1.0:
-        raise ValueError(f"{where}: expected a probability from 0 to 1, got {p}")
-
-
-def check_dim(where: str, x: Tensor, dim: Any) -> None:
-    """Raise unless x has a dimension `dim`, with something in it."""
-    if not isinstance(dim, int) or not -x.ndim <= dim < x.ndim:
-        dims = f"an integer dim from {-x.ndim} to {x.ndim - 1}" if x.ndim else "x of at least one dimension"
-        raise ValueError(f"{where}: expected {dims}, got dim={dim!r} for x {describe(x)}")
-    if not x.shape[dim]:
-        raise ValueError(f"{where}: expected at least one entry along dim {dim}, got x {describe(x)}")
-
-
-def check_ids(ids: Tensor, count: int, where: str, what: str = "ids") -> None:
-    """Raise unless the ids (or whatever they are called) are integers, and on the CPU also from 0 to count - 1."""
-    if ids.dtype.kind not in "iu":
-        raise TypeError(f'{where}: expected integer {what}, got {describe(ids)}; convert them with .astype("int64")')
-    if namespace_of(ids.data).checks_indices and ids.size:
-        low, high = int(ids.data.min()), int(ids.data.max())
-        if low < 0 or high >= count:
-            raise IndexError(f"{where}: expected {what} from 0 to {count - 1}, got {what} from {low} to {high}")
-
-
-def check_floating(where: str, name: str, x: Tensor) -> None:
+def check_floating(caller: str, name: str, x: Tensor) -> None:
     """Raise unless x, called `name`, is floating-point."""
     if not is_floating(x.dtype):
         raise TypeError(
-            f"{where}: expected floating-point {name}, got {describe(x)}; convert with .astype(minigrad.float32)"
+            f"{caller}: expected floating-point {name}, got {describe(x)}; convert with .astype(minigrad.float32)"
         )
 
 
-def check_alike(where: str, name: str, y: Tensor, first: str, x: Tensor) -> None:
-    """Raise unless y, called `name`, has the device and the dtype of x, called `first`."""
+def check_one_device(caller: str, name: str, y: Tensor, first: str, x: Tensor) -> None:
+    """Raise unless y, called `name`, is on the device of x, called `first`."""
     if type(y.data) is not type(x.data):
         raise RuntimeError(
-            f"{where}: expected one device, got {first} {describe(x)} and {name} {describe(y)}; "
+            f"{caller}: expected one device, got {first} {describe(x)} and {name} {describe(y)}; "
             "move one with .to(device)"
         )
+
+
+def check_alike(caller: str, name: str, y: Tensor, first: str, x: Tensor) -> None:
+    """Raise unless y, called `name`, has the device and the dtype of x, called `first`."""
+    check_one_device(caller, name, y, first, x)
     if y.dtype != x.dtype:
         raise TypeError(
-            f"{where}: expected {name} of the dtype of {first}, {x.dtype}, got {y.dtype}; "
+            f"{caller}: expected {name} of the dtype of {first}, {x.dtype}, got {y.dtype}; "
             f'convert it with .astype("{x.dtype}")'
         )
+
+
+def check_dim(caller: str, x: Tensor, dim: Any) -> None:
+    """Raise unless x has a dimension `dim`, with something in it."""
+    if not isinstance(dim, int) or not -x.ndim <= dim < x.ndim:
+        dims = f"an integer dim from {-x.ndim} to {x.ndim - 1}" if x.ndim else "x of at least one dimension"
+        raise ValueError(f"{caller}: expected {dims}, got dim={dim!r} for x {describe(x)}")
+    if not x.shape[dim]:
+        raise ValueError(f"{caller}: expected at least one entry along dim {dim}, got x {describe(x)}")
+
+
+def check_ids(caller: str, ids: Tensor, count: int, name: str = "ids") -> None:
+    """Raise unless ids, called `name`, are integers, and on the CPU also from 0 to count - 1."""
+    if ids.dtype.kind not in "iu":
+        raise TypeError(f'{caller}: expected integer {name}, got {describe(ids)}; convert them with .astype("int64")')
+    if namespace_of(ids.data).checks_indices and ids.size:
+        low, high = int(ids.data.min()), int(ids.data.max())
+        if low < 0 or high >= count:
+            raise IndexError(f"{caller}: expected {name} from 0 to {count - 1}, got {name} from {low} to {high}")
+
+
+# Options ------------------------------------------------------------------------------------------
+
+
+def check_sizes(caller: str, **sizes: Any) -> None:
+    """Raise unless the sizes of a layer are positive integers."""
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not hasattr(size, "__index__") or size < 1:
+            raise ValueError(f"{caller}: expected {name} to be a positive integer, got {size!r}")
+
+
+def check_probability(caller: str, p: float) -> None:
+    """Raise unless p is a probability."""
+    if isinstance(p, bool) or not isinstance(p, (int, float)):
+        raise TypeError(f"{caller}: expected a probability from 0 to 1, got {p!r}")
+    if not 0.0 <= p <= 1.0:
+        raise ValueError(f"{caller}: expected a probability from 0 to 1, got {p}")
+
+
+def check_reduction(caller: str, reduction: str) -> None:
+    """Raise unless there is such a reduction of losses."""
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f'{caller}: expected reduction "mean", "sum" or "none", got {reduction!r}')
+
+
+def check_approximate(caller: str, approximate: str) -> None:
+    """Raise unless GELU can be computed in this way."""
+    if approximate != "tanh":
+        words = (
+            'approximate="none", the default of PyTorch, needs the error function erf, which NumPy does not have; '
+            if approximate == "none"
+            else f"there is no approximate={approximate!r}; "
+        )
+        raise ValueError(f'{caller}: {words}pass approximate="tanh", which differs by less than 0.0005 everywhere')
+
+
+def as_padding_index(caller: str, padding_idx: Any, count: int) -> int:
+    """A row of a table of `count` rows, counted from the front; ValueError if there is no such row."""
+    if isinstance(padding_idx, bool) or not isinstance(padding_idx, int) or not -count <= padding_idx < count:
+        raise ValueError(f"{caller}: expected padding_idx from {-count} to {count - 1}, got {padding_idx!r}")
+    return padding_idx % count
+
+
+def as_shape(caller: str, normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
+    """The shape to normalize over as a tuple; ValueError if it is none."""
+    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    if not shape or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in shape):
+        raise ValueError(f"{caller}: expected normalized_shape of positive integers, got {normalized_shape!r}")
+    return shape

@@ -10,7 +10,7 @@ from ...indexing import take
 from ...messages import describe
 from ...ops.elementwise import sqrt, where
 from ...tape import Tensor
-from .checks import as_tensor, check_alike, check_ids, check_probability
+from .checks import as_padding_index, as_shape, as_tensor, check_alike, check_ids, check_probability
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -24,22 +24,12 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     >>> linear(mg.ones((1, 2)), mg.tensor([[1.0, 2.0]]), mg.tensor([0.5])).tolist()
     [[3.5]]
     """
-    if x.dtype != weight.dtype:
-        raise TypeError(
-            f"linear: expected x of the weight's dtype {weight.dtype}, got {x.dtype}; "
-            f'convert it with .astype("{weight.dtype}")'
-        )
+    x = as_tensor(x, "linear")
+    check_alike("linear", "x", x, "the weight", weight)
     if x.ndim == 0 or x.shape[-1] != weight.shape[-1]:
         raise ValueError(f"linear: expected x (..., {weight.shape[-1]}), got {describe(x)}")
     y = x @ weight.T
     return y if bias is None else y + bias
-
-
-def as_padding_index(where: str, padding_idx: Any, count: int) -> int:
-    """A row of a table from the front; ValueError if the table has no such row."""
-    if isinstance(padding_idx, bool) or not isinstance(padding_idx, int) or not -count <= padding_idx < count:
-        raise ValueError(f"{where}: expected padding_idx from {-count} to {count - 1}, got {padding_idx!r}")
-    return padding_idx % count
 
 
 def embedding(ids: Any, weight: Tensor, padding_idx: int | None = None) -> Tensor:
@@ -58,7 +48,7 @@ def embedding(ids: Any, weight: Tensor, padding_idx: int | None = None) -> Tenso
     [[3.0, 4.0], [1.0, 2.0]]
     """
     ids = as_tensor(ids, "embedding")
-    check_ids(ids, weight.shape[0], "embedding")
+    check_ids("embedding", ids, weight.shape[0])
     rows = take(weight, ids, axis=0)
     if padding_idx is None:
         return rows
@@ -78,17 +68,9 @@ def one_hot(ids: Any, num_classes: int, *, dtype: Any = None) -> Tensor:
     [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
     """
     ids = as_tensor(ids, "one_hot")
-    check_ids(ids, num_classes, "one_hot")
+    check_ids("one_hot", ids, num_classes)
     xp = namespace_of(ids.data)
     return Tensor((ids.data[..., None] == xp.arange(num_classes)).astype(dtype or float32))
-
-
-def as_shape(where: str, normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
-    """The shape to normalize over as a tuple; ValueError if it is none."""
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-    if not shape or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in shape):
-        raise ValueError(f"{where}: expected normalized_shape of positive integers, got {normalized_shape!r}")
-    return shape
 
 
 def layer_norm(

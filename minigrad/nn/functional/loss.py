@@ -15,13 +15,15 @@ from ...ops.elementwise import softplus as log1p_exp
 from ...ops.reduction import logsumexp
 from ...tape import Tensor
 from .activation import log_softmax
-from .checks import as_tensor, check_alike, check_floating, check_ids, check_probability
-
-
-def check_reduction(where: str, reduction: str) -> None:
-    """Raise ValueError unless there is such a reduction."""
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f'{where}: expected reduction "mean", "sum" or "none", got {reduction!r}')
+from .checks import (
+    as_tensor,
+    check_alike,
+    check_floating,
+    check_ids,
+    check_one_device,
+    check_probability,
+    check_reduction,
+)
 
 
 def _reduced(losses: Tensor, reduction: str) -> Tensor:
@@ -64,6 +66,7 @@ def _classes_last(scores: Tensor) -> Tensor:
 def _labelled(
     caller: str, name: str, scores: Tensor, targets: Tensor, weight: Tensor | None, ignore_index: int
 ) -> _Labelled:
+    check_one_device(caller, "targets", targets, name, scores)
     came = f"{name} {describe(scores)} and targets {describe(targets)}"
     scores = _classes_last(scores)
     if scores.ndim == 0 or scores.shape[:-1] != targets.shape:
@@ -71,8 +74,6 @@ def _labelled(
             f"{caller}: expected {name} (N, V) and targets (N,), or {name} (N, V, ...) and targets (N, ...); got "
             f"{came}. For a sequence (T, N, V), write {caller}({name}.reshape(-1, V), targets.reshape(-1))"
         )
-    if type(targets.data) is not type(scores.data):
-        raise RuntimeError(f"{caller}: expected one device, got {came}; move one with .to(device)")
     if targets.dtype.kind not in "iu":
         raise TypeError(
             f"{caller}: expected targets to be class numbers, which are integers, got {describe(targets)}; convert "
@@ -82,7 +83,7 @@ def _labelled(
     labels = targets.data.reshape(count)
     counted = labels != ignore_index
     classes = xp.where(counted, labels, 0)
-    check_ids(Tensor(classes), scores.shape[-1], caller, "targets")
+    check_ids(caller, Tensor(classes), scores.shape[-1], "targets")
     weights = None if weight is None else weight[classes]
     return _Labelled(scores.reshape(count, scores.shape[-1]), classes, Tensor(counted), weights, targets.shape)
 

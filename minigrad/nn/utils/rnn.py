@@ -15,7 +15,7 @@ from ...indexing import take
 from ...messages import describe
 from ...ops.shape import concatenate
 from ...tape import Tensor
-from .. import functional as F
+from ..functional.checks import as_tensor
 from .packed import PackedSequence, integers
 
 __all__ = [
@@ -55,7 +55,7 @@ def pack_padded_sequence(
     ([1, 4, 2, 3], (2, 1, 1))
     """
     what = "pack_padded_sequence"
-    x = F.as_tensor(input, what)
+    x = as_tensor(input, what)
     if x.ndim < 2:
         raise ValueError(f"{what}: expected an input {_form(batch_first)}, got {describe(x)}")
     steps, batch = (x.shape[1], x.shape[0]) if batch_first else x.shape[:2]
@@ -196,7 +196,7 @@ def unpad_sequence(padded_sequences: Any, lengths: Any, batch_first: bool = Fals
     >>> [x.tolist() for x in rnn.unpad_sequence(mg.tensor([[1, 2, 3], [4, 0, 0]]), [3, 1], batch_first=True)]
     [[1, 2, 3], [4]]
     """
-    x = F.as_tensor(padded_sequences, "unpad_sequence")
+    x = as_tensor(padded_sequences, "unpad_sequence")
     counts = _lengths(lengths, "unpad_sequence")
     if x.ndim < 2 or len(counts) != x.shape[not batch_first] or max(counts) > x.shape[bool(batch_first)]:
         raise ValueError(
@@ -234,7 +234,7 @@ def _end_to_end(sequences: Sequence[Any], what: str, empty: bool = False) -> tup
         raise TypeError(f"{what}: expected a list of sequences, got one Tensor; x.unstack() makes a list of it")
     if not isinstance(sequences, (list, tuple)):
         raise TypeError(f"{what}: expected a list of sequences, got {type(sequences).__name__}")
-    tensors = [F.as_tensor(x, what) for x in sequences]
+    tensors = [as_tensor(x, what) for x in sequences]
     if not tensors:
         raise ValueError(f"{what}: expected at least one sequence, got none")
     first = tensors[0]

@@ -63,6 +63,7 @@ class ReduceLROnPlateau(LRScheduler):
         self.min_lrs = per_group(self, "min_lr", min_lr, optimizer)
         self.mode, self.factor, self.patience, self.cooldown, self.eps = mode, factor, patience, cooldown, eps
         self.threshold, self.threshold_mode = threshold, threshold_mode
+        # mode_worse, the worst there is, is nowhere read; a state of PyTorch's has it.
         self.mode_worse = self.best = math.inf if mode == "min" else -math.inf
         self.cooldown_counter = self.num_bad_epochs = self.last_epoch = 0
         self._last_lr = [group["lr"] for group in optimizer.param_groups]
