@@ -44,7 +44,9 @@ from .creation import (
     zeros_like,
 )
 from .engine import grad
+from .graph import Tensor
 from .indexing import take, take_along_axis
+from .mode import enable_grad, is_grad_enabled, no_grad
 from .operators import moveaxis, swapaxes
 from .ops.contraction import matmul
 from .ops.elementwise import (
@@ -97,7 +99,6 @@ from .ops.reduction import argmax, argmin, broadcast_to, cumsum, logsumexp, max,
 from .ops.shape import concatenate, expand_dims, flip, pad, reshape, split, squeeze, stack, transpose, unstack
 from .recompute import checkpoint
 from .subscripts import einsum
-from .tape import Tensor, enable_grad, is_grad_enabled, no_grad
 from .tensor import detach
 from .threads import get_num_threads, set_num_threads
 from .transforms import hessian, hvp, jacobian, jvp, vjp

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 
 from . import tape
 from .backend import ArrayNamespace, cpu, is_array, namespace_of
+from .graph import Edge, Node, Tensor
 from .messages import describe, explained, input_names
 from .ops.primitive import Primitive
-from .tape import Edge, Node, Tensor
 
 _PACKAGE = __name__.partition(".")[0]
 

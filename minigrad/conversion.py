@@ -6,9 +6,10 @@ import copy
 from typing import Any
 
 from .backend import Array, as_dtype, cpu, namespace, namespace_of
+from .graph import Tensor, storage_of
 from .operators import Operators, hang
 from .ops import elementwise
-from .tape import Tensor, apply, storage_of
+from .tape import apply
 
 
 class Conversions(Operators):

@@ -18,7 +18,7 @@ from .backend import (
     namespace,
     namespace_of,
 )
-from .tape import Tensor, storage_of
+from .graph import Tensor, storage_of
 from .tensor import check_floating
 
 Shape = int | tuple[int, ...]

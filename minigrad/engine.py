@@ -7,9 +7,9 @@ from typing import Any
 
 from .backend import Array, is_array, namespace_of
 from .cotangent import owned_array
+from .graph import Tensor
 from .messages import describe
 from .sweep import sweep
-from .tape import Tensor
 
 
 def _seeds(outputs: Sequence[Tensor], given: Sequence[Any], create_graph: bool, caller: str) -> list[Any]:

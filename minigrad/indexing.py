@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from .backend import Array, as_dtype, cpu, is_array, namespace_of, python_scalar
+from .graph import Tensor
 from .messages import describe
 from .ops import index
-from .tape import Tensor, apply
+from .tape import apply
 
 # x[...] -------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from .backend import is_array, namespace_of
 from .creation import tensor
-from .tape import Tensor
+from .graph import Tensor
 
 Path = str | os.PathLike[str]
 Found = TypeVar("Found")

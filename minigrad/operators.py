@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from .graph import Tensor
+from .mode import mode
 from .ops import contraction, elementwise, logic, reduction, shape
 from .ops.reduction import Axis
-from .tape import Tensor, apply, mode
+from .tape import apply
 
 Operand = Any  # a Tensor, an array of the same device, or a Python number
 NOTHING: dict[str, Any] = {}

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from . import tape
 from .backend import Replays, generator_replays, replaying
+from .graph import Node, Tensor, tick
+from .mode import enable_grad, mode
 from .ops.primitive import NOTHING, Primitive
 from .sweep import sweep
-from .tape import Node, Tensor, attach, enable_grad, mode
+from .tape import attach
 from .tensor import map_tensors
 
 
@@ -58,7 +59,7 @@ class _Segment:
 
     def run(self) -> tuple[Any, list[Tensor]]:
         """What the function gives, and the Tensors in it that it has recorded."""
-        self.since = tape.tick()
+        self.since = tick()
         value = self.fn(*self.args, **self.kwargs)
         outputs: dict[int, Tensor] = {}
 

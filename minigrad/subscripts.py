@@ -8,8 +8,9 @@ from string import ascii_letters
 from typing import Any
 
 from .backend import is_array, namespace_of
+from .graph import Tensor
 from .ops import contraction, index, shape
-from .tape import Tensor, apply
+from .tape import apply
 
 
 def einsum(subscripts: str, *operands: Any) -> Tensor:

@@ -11,12 +11,14 @@ import heapq
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from . import tape
+from . import graph, tape
 from .backend import ArrayNamespace, namespace_of
 from .cotangent import Inbox, owned_array
+from .graph import Edge, Hooks, Node, Notes, Storage, Tensor
 from .messages import describe, input_names
+from .mode import mode
 from .ops.primitive import Absent, Compute, Shape, registry
-from .tape import Edge, Hooks, Node, Notes, Storage, Tensor, apply, as_array, mode
+from .tape import apply, as_array
 
 # The readings of a derivative ---------------------------------------------------------------------
 
@@ -185,7 +187,7 @@ def _differentiate(
     """The inputs of a node by number, with their edges and the cotangents that the derivative formulas give."""
     if not node.edges:
         raise _freed(node)
-    if tape.last_write > node.birth:
+    if graph.last_write > node.birth:
         _check_unwritten(node)
     primitive = node.primitive
     node.xp.make_current()

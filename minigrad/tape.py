@@ -1,20 +1,12 @@
-"""The tape: the bare Tensor, the nodes it hangs from, and recording (`apply`).
+"""The tape: computing a primitive, and recording that it was computed (`apply`).
 
-A Tensor is an array and a place in the graph. Applying a primitive to a Tensor that needs a gradient
-makes a Node, which holds what the derivative formulas will want and *edges* to where the inputs came
-from: a leaf Tensor, or a node and the number of its output. Edges run from outputs to inputs only, so
-reference counting frees a graph as soon as nobody can reach it.
+Applying a primitive to a Tensor that needs a gradient makes a Node for the outputs to hang from.
 """
 
 from __future__ import annotations
 
-import contextlib
-import inspect
-import itertools
-import threading
-import weakref
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from .backend import (
     Array,
@@ -27,195 +19,10 @@ from .backend import (
     namespace_of,
     python_scalar,
 )
+from .graph import Edge, Node, Storage, Tensor, storage_of, tick
 from .messages import explained, mixed_devices
+from .mode import mode
 from .ops.primitive import Primitive, Result
-
-if TYPE_CHECKING:
-    from .tensor import Methods as _Methods
-else:
-    _Methods = object  # tensor.py hangs its methods onto Tensor
-
-
-class Storage:
-    """When some memory was last written to, on the clock that numbers nodes; views and detached tensors share one."""
-
-    __slots__ = ("written",)
-
-    def __init__(self) -> None:
-        self.written = 0
-
-
-class Tensor(_Methods):
-    """An array, and its place in the graph. Make one with `tensor`; see there."""
-
-    __slots__ = ("__weakref__", "_data", "_grad", "_hooks", "_requires_grad", "_source", "_storage", "is_parameter")
-
-    def __init__(self, data: Array, requires_grad: bool = False, storage: Storage | None = None) -> None:
-        if type(data) is not cpu.array_type and not is_array(data):
-            raise TypeError(f"Tensor() takes an array, got {type(data).__name__}; write minigrad.tensor(...)")
-        self._data = data
-        self._requires_grad = requires_grad
-        self._grad: Tensor | None = None
-        self.is_parameter = False
-        self._source: tuple[Node, int] | None = None  # None for a leaf
-        self._hooks: Hooks | None = None  # of a leaf; those of a computed tensor are its node's
-        self._storage: Storage | None = storage  # None until somebody shares the memory, or needs it unchanged
-
-
-def storage_of(tensor: Tensor) -> Storage:
-    """The storage of a tensor, from now on watched for writes."""
-    if tensor._storage is None:
-        tensor._storage = Storage()
-    return tensor._storage
-
-
-Edge = Tensor | tuple["Node", int] | None
-Spec = tuple[tuple[int, ...], Any]  # shape and dtype
-Hooks = dict[int, Callable[[Tensor], Tensor | None]]  # in the order in which they run
-
-
-class RemovableHandle:
-    """Takes a hook away again: by `remove()`, or at the end of a `with` block."""
-
-    __slots__ = ("_hooks", "_key")
-
-    def __init__(self, hooks: dict[int, Any], hook: Any) -> None:
-        self._hooks, self._key = hooks, tick()
-        hooks[self._key] = hook
-
-    def remove(self) -> None:
-        """Take the hook away; a second time does nothing."""
-        self._hooks.pop(self._key, None)
-
-    def __enter__(self) -> RemovableHandle:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.remove()
-
-
-class Notes:
-    """What few nodes carry: hooks on their outputs, tensors that want the gradient, where the node was made."""
-
-    __slots__ = ("hooks", "origin", "retainers")
-
-    def __init__(self) -> None:
-        self.hooks: dict[int, Hooks] = {}  # by output
-        self.retainers: dict[int, weakref.ref[Tensor]] = {}  # by output; the tensor holds the node, not the reverse
-        self.origin: Any = None  # in anomaly mode: the lines that led here, see anomaly.py
-
-
-class Node:
-    """One recorded application of a primitive."""
-
-    __slots__ = (
-        "birth",
-        "edges",
-        "inputs",
-        "notes",
-        "output",
-        "parameters",
-        "primitive",
-        "specs",
-        "storages",
-        "xp",
-    )
-
-    birth: int  # when it was made; larger than every input's
-    primitive: Primitive[Any]
-    parameters: dict[str, Any]
-    xp: ArrayNamespace
-    edges: Sequence[Edge]  # one per input; None where no gradient is wanted
-    inputs: Sequence[Any]  # one per input: an array or a Python scalar that was saved, or else its Spec
-    output: Array | None  # if it was saved
-    specs: Sequence[Spec]  # of each output
-    storages: Sequence[Storage | None]  # of each input, None if not saved; and last of the output, if saved
-    notes: Notes | None
-
-    def noted(self) -> Notes:
-        """The notes of this node, made if there are none yet."""
-        if self.notes is None:
-            self.notes = Notes()
-        return self.notes
-
-
-# Time: nodes are numbered as they are made, and a write to memory takes a number of the same sequence,
-# so "has it been written to since it was saved?" is one comparison.
-_clock = itertools.count(1)
-last_write = 0
-
-
-def tick() -> int:
-    """The number of this moment: larger than that of everything made or written before."""
-    return next(_clock)
-
-
-def mark_written(tensor: Tensor) -> None:
-    """Note that the memory of `tensor` has new contents: a sweep that still needs the old ones will raise."""
-    global last_write
-    storage_of(tensor).written = now = tick()
-    last_write = max(last_write, now)  # another thread may have written later
-
-
-class _Mode(threading.local):
-    def __init__(self) -> None:
-        self.recording = True
-        self.outside: list[bool] = []  # what to go back to, for each block of no_grad or enable_grad we are in
-
-
-mode = _Mode()
-
-
-class _Recording(contextlib.ContextDecorator):
-    recording: bool
-
-    def __call__(self, function: Any) -> Any:
-        if inspect.isgeneratorfunction(function):
-            name = type(self).__name__
-            raise TypeError(f"{name} cannot decorate a generator, which runs later; write `with {name}():` inside it")
-        return super().__call__(function)
-
-    def __enter__(self) -> None:
-        mode.outside.append(mode.recording)
-        mode.recording = self.recording
-
-    def __exit__(self, *_: object) -> None:
-        mode.recording = mode.outside.pop()
-
-
-class no_grad(_Recording):  # noqa: N801 - used like a function, as in PyTorch
-    """Inside this block, or a function decorated with `@no_grad()`, nothing is recorded. One per thread.
-
-    >>> import minigrad as mg
-    >>> x = mg.ones(2, requires_grad=True)
-    >>> with mg.no_grad():
-    ...     (2 * x).requires_grad
-    False
-    """
-
-    recording = False
-
-
-class enable_grad(_Recording):  # noqa: N801
-    """Inside this block, or a function decorated with `@enable_grad()`, operations are recorded, `no_grad` or not.
-
-    >>> import minigrad as mg
-    >>> x = mg.ones(2, requires_grad=True)
-    >>> with mg.no_grad(), mg.enable_grad():
-    ...     (2 * x).requires_grad
-    True
-    """
-
-    recording = True
-
-
-def is_grad_enabled() -> bool:
-    """Whether operations are being recorded in this thread.
-
-    >>> is_grad_enabled()
-    True
-    """
-    return mode.recording
 
 
 class Watcher(Protocol):

@@ -12,11 +12,13 @@ from typing import Any, Self, cast
 from . import engine
 from .backend import Array, cpu, is_array, is_floating, namespace_of
 from .conversion import Conversions
+from .graph import RemovableHandle, Tensor, mark_written, storage_of
 from .indexing import as_index, take
 from .messages import describe
+from .mode import mode
 from .operators import hang
 from .ops import index
-from .tape import RemovableHandle, Tensor, apply, mark_written, mode, storage_of
+from .tape import apply
 
 
 class Methods(Conversions):

@@ -11,9 +11,10 @@ from typing import Any
 from .backend import is_array
 from .creation import zeros, zeros_like
 from .engine import grad
+from .graph import Tensor
 from .messages import describe
+from .mode import enable_grad
 from .ops.shape import stack
-from .tape import Tensor, enable_grad
 from .tensor import check_floating
 
 Function = Callable[..., Any]

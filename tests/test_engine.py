@@ -9,7 +9,7 @@ import pytest
 
 import minigrad as mg
 from minigrad import nn, optim
-from minigrad.tape import Node
+from minigrad.graph import Node
 
 from .helpers import leaf
 

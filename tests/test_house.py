@@ -24,6 +24,8 @@ PLAN = [
     "ops",
     "cotangent",
     "messages",
+    "graph",
+    "mode",
     "tape",
     "sweep",
     "anomaly",
@@ -127,8 +129,8 @@ def test_the_plan_has_no_empty_rooms():
 
 def test_the_test_sees_a_wrong_import(tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path)
-    (tmp_path / "backend.py").write_text("from .tape import Tensor\nimport numpy\n")
-    assert imports(tmp_path / "backend.py") == {"minigrad:tape", "numpy"}
+    (tmp_path / "backend.py").write_text("from .graph import Tensor\nimport numpy\n")
+    assert imports(tmp_path / "backend.py") == {"minigrad:graph", "numpy"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=room_of)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..tape import Tensor
+from ..graph import Tensor
 from . import functional as F
 from .functional.checks import check_approximate
 from .module import Module

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from ..graph import Tensor
 from ..ops.elementwise import relu, sigmoid, tanh
 from ..ops.shape import split
-from ..tape import Tensor
 
 
 class Recurrent(NamedTuple):

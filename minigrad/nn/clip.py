@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from ..backend import Array, ArrayNamespace, float16, float32, namespace_of
 from ..creation import zeros
-from ..tape import Tensor, mark_written
+from ..graph import Tensor, mark_written
 
 
 def clip_grad_norm_(

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..backend import namespace_of
+from ..graph import RemovableHandle, Tensor, storage_of
 from ..messages import describe
 from ..ops.primitive import NOTHING, Primitive
-from ..tape import RemovableHandle, Tensor, attach, storage_of
+from ..tape import attach
 from ..tensor import map_tensors
 
 BEFORE, AFTER, BACKWARD = "before", "after", "backward"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from ..backend import as_dtype, cpu, float64, is_floating, namespace_of
-from ..tape import Tensor, mark_written
+from ..graph import Tensor, mark_written
 
 
 def _fill(x: Tensor, values: object) -> Tensor:

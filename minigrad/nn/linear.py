@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, Self
 
+from ..graph import Tensor
 from ..messages import describe
-from ..tape import Tensor
 from . import functional as F
 from . import init
 from .functional.checks import (

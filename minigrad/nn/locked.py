@@ -9,8 +9,8 @@ import dataclasses
 from typing import Any
 
 from ..creation import ones
+from ..graph import Tensor
 from ..messages import describe
-from ..tape import Tensor
 from . import functional as F
 from .functional.checks import as_tensor, check_probability
 from .module import Module

@@ -8,7 +8,7 @@ from typing import Any, Self, TypeVar
 
 from ..backend import as_dtype, is_floating, namespace
 from ..conversion import is_device
-from ..tape import RemovableHandle, Tensor
+from ..graph import RemovableHandle, Tensor
 from . import hooks, state
 from .hooks import Hook, call_with_hooks
 from .parameter import is_parameter

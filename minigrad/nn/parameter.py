@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..creation import tensor, zeros
-from ..tape import Tensor
+from ..graph import Tensor
 
 
 def Parameter(data: Any, requires_grad: bool = True) -> Tensor:  # noqa: N802 - PyTorch's name

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..tape import Tensor
+from ..graph import Tensor
 from .sequence import Layers
 from .weights import GRUBase, LSTMBase, RNNBase
 

@@ -15,9 +15,9 @@ from itertools import accumulate
 from typing import Any, NamedTuple
 
 from ..anomaly import time_steps
+from ..graph import Tensor
 from ..ops.reduction import broadcast_to
 from ..ops.shape import concatenate, split, stack, unstack
-from ..tape import Tensor
 from . import functional as F
 from .functional.checks import check_probability, check_sizes
 from .locked import locked_mask

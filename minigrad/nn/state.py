@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ..backend import cpu, is_array, namespace_of
-from ..tape import Tensor, mark_written
+from ..graph import Tensor, mark_written
 
 
 class LoadResult(NamedTuple):

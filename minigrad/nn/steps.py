@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..tape import Tensor
+from ..graph import Tensor
 from .functional.checks import check_sizes
 from .weights import GRUBase, LSTMBase, RecurrentBase, RNNBase
 

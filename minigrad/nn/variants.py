@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from ..graph import Tensor
 from ..ops.elementwise import sigmoid, sqrt, tanh
 from ..ops.reduction import mean, var
 from ..ops.shape import split
-from ..tape import Tensor
 from . import functional as F
 from . import init
 from .cells import dropped

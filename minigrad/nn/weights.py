@@ -11,8 +11,8 @@ from typing import Any
 
 from ..backend import is_array
 from ..creation import zeros
+from ..graph import Tensor
 from ..messages import describe
-from ..tape import Tensor
 from . import functional as F
 from . import init
 from .cells import Recurrent, gru, gru_reset_before, lstm, lstm_projected, rnn_relu, rnn_tanh

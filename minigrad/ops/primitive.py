@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, TypeVa
 from ..backend import ArrayNamespace, DType
 
 if TYPE_CHECKING:  # a name for what calling a primitive gives; nothing here knows more of it
-    from ..tape import Tensor
+    from ..graph import Tensor
 
 Result = TypeVar("Result")  # a Tensor, or a list of them
 

@@ -8,8 +8,9 @@ from typing import Any, ClassVar, Self
 
 from ..backend import Array, ArrayNamespace, is_array, namespace_of, python_scalar
 from ..creation import tensor
+from ..graph import Tensor, mark_written
 from ..messages import describe
-from ..tape import Tensor, enable_grad, mark_written
+from ..mode import enable_grad
 
 SCHEDULED = {"initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum"}  # what schedules note in a group
 OF_PYTORCH = {"foreach", "fused", "capturable", "differentiable", "param_names"}  # in its states; no matter here

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..backend import cpu, float64, namespace_of
 from ..engine import grad
-from ..tape import Tensor
+from ..graph import Tensor
 
 Function = Callable[..., Any]
 

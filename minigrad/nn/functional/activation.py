@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
+from ...graph import Tensor
 from ...ops.elementwise import absolute, clip, exp, expm1, sigmoid, tanh, where
 from ...ops.elementwise import softplus as log1p_exp
 from ...ops.reduction import logsumexp
-from ...tape import Tensor
 from .checks import as_tensor, check_approximate, check_dim
 
 

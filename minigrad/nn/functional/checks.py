@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...backend import is_array, is_floating, namespace_of
+from ...graph import Tensor
 from ...messages import describe
-from ...tape import Tensor
 
 # Tensors ------------------------------------------------------------------------------------------
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...backend import float32, namespace_of
+from ...graph import Tensor
 from ...indexing import take
 from ...messages import describe
 from ...ops.elementwise import sqrt, where
-from ...tape import Tensor
 from .checks import as_padding_index, as_shape, as_tensor, check_alike, check_ids, check_probability
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ...backend import Array, is_floating, namespace_of
+from ...graph import Tensor
 from ...messages import describe
 from ...ops.elementwise import absolute, clip, where
 from ...ops.elementwise import softplus as log1p_exp
 from ...ops.reduction import logsumexp
-from ...tape import Tensor
 from .activation import log_softmax
 from .checks import (
     as_tensor,

@@ -15,8 +15,8 @@ from itertools import pairwise
 from typing import Any
 
 from ...backend import is_array, namespace_of
+from ...graph import Tensor
 from ...messages import describe
-from ...tape import Tensor
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -11,10 +11,10 @@ from typing import Any
 
 from ...backend import Array, cpu, is_array
 from ...creation import full, tensor
+from ...graph import Tensor
 from ...indexing import take
 from ...messages import describe
 from ...ops.shape import concatenate
-from ...tape import Tensor
 from ..functional.checks import as_tensor
 from .packed import PackedSequence, integers
 
