@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .graph import Tensor
+from .messages import describe
 from .mode import mode
 from .ops import contraction, elementwise, logic, reduction, shape
 from .ops.reduction import Axis
@@ -198,13 +199,10 @@ OPERATORS = {
     "le": logic.less_equal,
     "gt": logic.greater,
     "ge": logic.greater_equal,
-    "and": logic.logical_and,
-    "or": logic.logical_or,
 }
 UNARY = {
     "__neg__": elementwise.negative,
     "__abs__": elementwise.absolute,
-    "__invert__": logic.logical_not,
     "abs": elementwise.absolute,
     "sign": elementwise.sign,
     "exp": elementwise.exp,
@@ -236,6 +234,20 @@ REDUCTIONS = {
 
 def _operator(primitive: Any) -> Any:
     return lambda x, y: apply(primitive, (x, y), NOTHING)
+
+
+def _logical(primitive: Any, symbol: str, swapped: bool = False) -> Any:
+    """NumPy's & | ~ work on the bits of integers; here they are logic, for booleans alone."""
+
+    def method(*operands: Any) -> Tensor:
+        for x in operands:
+            if not (x.dtype.kind == "b" if hasattr(x, "dtype") else type(x) is bool):
+                raise TypeError(
+                    f"{symbol}: expected booleans, got {describe(x)}; make them by a comparison, for example (x != 0)"
+                )
+        return apply(primitive, operands[::-1] if swapped else operands, NOTHING)  # type: ignore[no-any-return]
+
+    return method
 
 
 def _reflected(primitive: Any) -> Any:
@@ -272,6 +284,10 @@ for _name, _primitive in OPERATORS.items():
     _give(f"__{_name}__", _operator(_primitive), _primitive.__doc__)
     if _name not in ("lt", "le", "gt", "ge"):  # Python reflects these itself
         _give(f"__r{_name}__", _reflected(_primitive), _primitive.__doc__)
+_give("__invert__", _logical(logic.logical_not, "~"), logic.logical_not.__doc__)
+for _name, _symbol, _primitive in (("and", "&", logic.logical_and), ("or", "|", logic.logical_or)):
+    _give(f"__{_name}__", _logical(_primitive, _symbol), _primitive.__doc__)
+    _give(f"__r{_name}__", _logical(_primitive, _symbol, swapped=True), _primitive.__doc__)
 for _name, _primitive in UNARY.items():
     _give(_name, _unary(_primitive), _primitive.__doc__)
 for _name, _primitive in REDUCTIONS.items():

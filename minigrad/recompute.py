@@ -30,7 +30,8 @@ def checkpoint(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
     Raises:
         TypeError: it gives something else.
-        RuntimeError: (in the backward pass) an argument or a parameter has been written to since.
+        RuntimeError: (in the backward pass) an argument or a parameter has been written to since, or the function did
+            something else when it was run again.
 
     Source: Chen et al. 2016, arXiv 1604.06174; torch.utils.checkpoint.
 
@@ -40,6 +41,11 @@ def checkpoint(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     >>> x.grad.tolist()
     [3.0, 12.0]
     """
+    if not callable(fn):
+        raise TypeError(
+            f"checkpoint: expected a function and then its arguments, got {type(fn).__name__}; "
+            "write checkpoint(f, x), not checkpoint(f(x))"
+        )
     if not mode.recording:
         return fn(*args, **kwargs)
     segment = _Segment(fn, args, kwargs)
@@ -49,13 +55,17 @@ def checkpoint(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     return value
 
 
+Source = Tensor | tuple[Node, int]  # a leaf, or a node and the number of its output
+
+
 class _Segment:
     """One call whose graph is thrown away, and made again when a gradient comes back to it."""
 
     def __init__(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.fn, self.args, self.kwargs = fn, args, kwargs
+        self.fn, self.args, self.kwargs = fn, _kept(args), _kept(kwargs)
         self.replays: Replays = generator_replays()
-        self.edges: list[Tensor | tuple[Node, int]] = []
+        self.sources: list[Source] = []
+        self.trace: Any = None  # what was recorded, for comparison
 
     def run(self) -> tuple[Any, list[Tensor]]:
         """What the function gives, and the Tensors in it that it has recorded."""
@@ -73,9 +83,28 @@ class _Segment:
 
     def enter(self, outputs: list[Tensor]) -> None:
         """Put one node in the place of everything that was recorded."""
-        self.edges = _edges_out(outputs, self.since)
+        self.sources, self.trace = _explored(outputs, self.since)
         constants = [x for x in _tensors_in((self.args, self.kwargs)) if not x._requires_grad]
-        attach(checkpointed, {"segment": self}, [*self.edges, *constants], outputs, unchanged=True)
+        attach(checkpointed, {"segment": self}, [*self.sources, *constants], outputs, unchanged=True)
+
+    def run_again(self) -> list[Tensor]:
+        """The outputs with their graph, which must be the one there was at first."""
+        with enable_grad(), replaying(self.replays):
+            _, outputs = self.run()
+        if _explored(outputs, self.since)[1] != self.trace:
+            raise RuntimeError(
+                "checkpoint: the function did something else when it was run again for the backward pass. It must do "
+                "the same thing both times: go backward before calling train() or eval(), and have the function keep "
+                "no state of its own (give it the state as an argument, and return the new one)"
+            )
+        return outputs
+
+
+def _kept(value: Any) -> Any:
+    """The same tuples, lists and dicts anew: what the caller does to a list later is of no concern."""
+    if type(value) in (tuple, list):
+        return type(value)(_kept(part) for part in value)
+    return {key: _kept(part) for key, part in value.items()} if type(value) is dict else value
 
 
 def _tensors_in(value: Any) -> Iterator[Tensor]:
@@ -86,35 +115,33 @@ def _tensors_in(value: Any) -> Iterator[Tensor]:
             yield from _tensors_in(part)
 
 
-def _edges_out(outputs: list[Tensor], since: int) -> list[Tensor | tuple[Node, int]]:
-    """Where the gradients of the outputs leave what was recorded after `since`: leaves, and nodes from before."""
-    found: dict[Any, Tensor | tuple[Node, int]] = {}
+def _explored(outputs: list[Tensor], since: int) -> tuple[list[Source], Any]:
+    """Where gradients leave what was recorded after `since` (leaves, and nodes from before); and what it consists of."""
+    sources: dict[Any, Source] = {}
+    nodes: dict[int, Node] = {}
     frontier = [y._source[0] for y in outputs if y._source]
-    seen: set[int] = set()
     while frontier:
         node = frontier.pop()
-        if node.birth in seen:
+        if node.birth in nodes:
             continue
-        seen.add(node.birth)
+        nodes[node.birth] = node
         for edge in node.edges:
             if type(edge) is tuple and edge[0].birth > since:
                 frontier.append(edge[0])
             elif edge is not None:
-                found[(edge[0].birth, edge[1]) if type(edge) is tuple else id(edge)] = edge
-    return list(found.values())
+                sources[(edge[0].birth, edge[1]) if type(edge) is tuple else id(edge)] = edge
+    in_order = [nodes[birth] for birth in sorted(nodes)]
+    shape = [(node.primitive.name, tuple(node.specs)) for node in in_order]
+    return list(sources.values()), ([y._data.shape for y in outputs], shape, set(sources))
 
 
 def _again(xp: Any, gs: list[Any], ys: Any, xs: Any, *, segment: _Segment) -> list[Any]:
-    """The gradients at a segment's edges: it is run again, and swept."""
+    """The gradients of a segment's sources: it is run again, and swept."""
+    outputs = segment.run_again()
     create_graph = any(type(g) is Tensor for g in gs)
-    with enable_grad(), replaying(segment.replays):
-        _, outputs = segment.run()
-    if len(outputs) != len(gs):
-        raise RuntimeError(
-            f"checkpoint: the function gave {len(gs)} recorded Tensors at first and {len(outputs)} when run again; "
-            "it must do the same thing both times"
-        )
-    found = sweep(outputs, gs, segment.edges, create_graph=create_graph, retain_graph=create_graph, since=segment.since)
+    found = sweep(
+        outputs, gs, segment.sources, create_graph=create_graph, retain_graph=create_graph, since=segment.since
+    )
     return [g for _, g, _ in found] + [None] * (len(xs) - len(found))
 
 

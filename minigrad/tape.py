@@ -93,6 +93,11 @@ def apply(primitive: Primitive[Result], inputs: Sequence[Any], parameters: dict[
             a = as_array(xp, a, primitive.name)
         if recorded and a.dtype.kind != "f":
             recorded = False  # converted to integers: no gradient flows through
+        if needs_grad and not primitive.is_declared and mode.recording and a.dtype.kind == "f":
+            raise RuntimeError(
+                f"{primitive.name}: an input needs a gradient, but this primitive has no derivatives. Give them with "
+                f"{primitive.name}.derivatives(...), or None for each input if no gradient is to flow"
+            )
         fresh = a.base is None and a is not arrays[0]
         outputs.append(Tensor(a, recorded, None if fresh else _shared_storage(a, inputs)))
     if recorded:

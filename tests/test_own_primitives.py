@@ -82,7 +82,14 @@ def test_a_cell_run_again_without_derivatives() -> None:
 
         return hill
 
-    assert not hill_again()(leaf(0.5)).requires_grad
+    with pytest.raises(RuntimeError, match=r"hill: an input needs a gradient, but .*hill.derivatives\(...\), or None"):
+        hill_again()(leaf(0.5))
+    again = hill_again()
+    assert not again(leaf(0.5).detach()).requires_grad
+    with mg.no_grad():
+        again(leaf(0.5))
+    again.derivatives(None)
+    assert not again(leaf(0.5)).requires_grad
 
 
 # Misuse -----------------------------------------------------------------------------------------------

@@ -347,5 +347,48 @@ def test_checkpoint_of_something_else():
         return (x * 2, x * 3) if len(calls) == 1 else (x * 2, x.detach())
 
     y, z = mg.checkpoint(fickle, leaf(1.0))
-    with pytest.raises(RuntimeError, match="gave 2 recorded Tensors at first and 1 when run again"):
+    with pytest.raises(RuntimeError, match="did something else when it was run again.*no state of its own"):
         (y + z).sum().backward()
+
+
+def test_a_checkpoint_keeps_the_arguments_it_was_called_with(device):
+    """A list that the caller goes on to change, as a loop over time may do with its state."""
+    cell = nn.RNNCell(1, 2, dtype=mg.float64)
+    x, found = mg.ones((4, 1, 1), dtype=mg.float64), []
+    for call in (mg.checkpoint, lambda f, *args: f(*args)):
+        state, loss = [{"h": mg.zeros((1, 2), dtype=mg.float64)}], 0.0
+        for t in range(4):
+            state[0]["h"] = call(lambda x, s: cell(x, s[0]["h"]), x[t], state)
+            loss = loss + (state[0]["h"] * state[0]["h"]).sum()
+        found.append(mg.grad(loss, list(cell.parameters())))
+    for again, plain in zip(*found, strict=True):
+        close(again, host(plain), rtol=1e-14)
+
+
+class WithState(nn.Module):
+    def __init__(self):
+        self.cell, self.h = nn.RNNCell(1, 2), None
+
+    def forward(self, x):
+        self.h = self.cell(x, self.h)
+        return self.h
+
+
+def test_a_checkpoint_of_something_with_a_state_of_its_own(device):
+    module, x = WithState(), mg.ones((1, 1))
+    loss = sum(mg.checkpoint(module, x).sum() for _ in range(3))
+    with pytest.raises(RuntimeError, match="did something else.*give it the state as an argument"):
+        loss.backward()
+
+
+def test_a_checkpoint_in_another_training_mode(device):
+    net = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5))
+    y = mg.checkpoint(net, mg.ones((3, 4)))
+    net.eval()
+    with pytest.raises(RuntimeError, match=r"did something else.*before calling train\(\) or eval\(\)"):
+        y.sum().backward()
+
+
+def test_a_checkpoint_of_a_result():
+    with pytest.raises(TypeError, match=r"checkpoint: expected a function .* got Tensor; write checkpoint\(f, x\)"):
+        mg.checkpoint(mg.tanh(mg.ones(1)))

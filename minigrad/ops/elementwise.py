@@ -99,6 +99,9 @@ def floor_divide(xp: XP, x: Array, y: Array) -> Array:
     return xp.floor_divide(x, y)
 
 
+floor_divide.derivatives(None, None)
+
+
 @elementwise()
 def negative(xp: XP, x: Array) -> Array:
     """y = -x              dy/dx = -1"""
@@ -291,7 +294,7 @@ minimum.derivatives(
 
 @elementwise(saves=INPUTS, domain=Domain(-3.0, 3.0, kinks=(-1.0, 1.0)))
 def clip(xp: XP, x: Array, *, min: float | None = None, max: float | None = None) -> Array:
-    """y = min(max(x, low), high), either bound None for no bound          dy/dx = 1 within, else 0"""
+    """y = the nearest number to x from min to max, None for no bound          dy/dx = 1 within, else 0"""
     y = x if min is None else xp.maximum(x, min)
     return y if max is None else xp.minimum(y, max)
 

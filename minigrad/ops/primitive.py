@@ -122,6 +122,8 @@ class Primitive(Generic[Result]):
         variadic: bool = False,
         multiple: bool = False,
     ) -> None:
+        if callable(saves):
+            raise TypeError(f"{saves.__name__}: write the decorator with parentheses, @elementwise()")
         self.name = value.__name__
         self.kind = kind
         self.value = value
@@ -129,6 +131,7 @@ class Primitive(Generic[Result]):
         self.multiple = multiple
         self.explain_shapes = explain_shapes
         self.vjps: tuple[Callable[..., Any] | None, ...] = ()
+        self.is_declared = False  # whether anybody has said what the derivatives are
         self.__doc__ = value.__doc__
         self.__name__ = self.name
         self.__qualname__ = self.name
@@ -156,10 +159,15 @@ class Primitive(Generic[Result]):
         return OUTPUT in named, tuple(every or name in named for name in self.inputs)
 
     def derivatives(self, *vjps: Callable[..., Any] | None) -> None:
-        """Give the derivative formulas, one per input, in the order of the inputs."""
+        """Give the derivative formulas, one per input, in the order of the inputs.
+
+        None stands for an input through which no gradient flows. Nothing but None declares that none flows at all;
+        a primitive of floating values that nobody has called this for refuses an input that needs a gradient.
+        """
         if len(vjps) != len(self.inputs):
             raise ValueError(f"{self.name} has {len(self.inputs)} inputs {self.inputs} but {len(vjps)} derivatives")
-        self.vjps = vjps
+        self.vjps = vjps if any(vjps) else ()
+        self.is_declared = True
 
     def __call__(self, *args: Any, **parameters: Any) -> Result:
         inputs, rest = args[: len(self.inputs)], args[len(self.inputs) :]
