@@ -286,7 +286,7 @@ def ones_like(x: Tensor, *, dtype: Any = None, device: str | None = None, requir
 def full_like(
     x: Tensor, value: float, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
-    """One value of the shape, dtype and device of x, unless others are named.
+    """One value, in the shape, dtype and device of x, unless others are named.
 
     >>> import minigrad as mg
     >>> mg.full_like(mg.zeros(2), 0.5)
@@ -296,7 +296,7 @@ def full_like(
 
 
 def rand_like(x: Tensor, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
-    """Numbers drawn uniformly from [0, 1) of the shape, dtype and device of x, unless others are named.
+    """Numbers drawn uniformly from [0, 1), in the shape, dtype and device of x, unless others are named.
 
     >>> import minigrad as mg
     >>> mg.rand_like(mg.zeros((2, 3))).shape
@@ -306,7 +306,7 @@ def rand_like(x: Tensor, *, dtype: Any = None, device: str | None = None, requir
 
 
 def randn_like(x: Tensor, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
-    """Numbers drawn from the standard normal distribution of the shape, dtype and device of x, unless others are named.
+    """Standard normal numbers, in the shape, dtype and device of x, unless others are named.
 
     >>> import minigrad as mg
     >>> mg.randn_like(mg.zeros((2, 3))).shape
