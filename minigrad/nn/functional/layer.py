@@ -25,7 +25,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     >>> F.linear(mg.ones((1, 2)), mg.tensor([[1.0, 2.0]]), mg.tensor([0.5])).tolist()
     [[3.5]]
     """
-    x = as_tensor(x, "linear")
+    x, weight = as_tensor(x, "linear"), as_tensor(weight, "linear, weight")
     check_alike("linear", "x", x, "the weight", weight)
     if x.ndim == 0 or x.shape[-1] != weight.shape[-1]:
         raise ValueError(f"linear: expected x (..., {weight.shape[-1]}), got {describe(x)}")
@@ -102,8 +102,9 @@ def layer_norm(
     x, shape = as_tensor(x, "layer_norm"), as_shape("layer_norm", normalized_shape)
     if x.shape[-len(shape) :] != shape:
         raise ValueError(f"layer_norm: expected x (..., {', '.join(map(str, shape))}), got {describe(x)}")
-    for name, parameter in (("weight", weight), ("bias", bias)):
-        if parameter is not None:
+    for name, given in (("weight", weight), ("bias", bias)):
+        if given is not None:
+            parameter = as_tensor(given, f"layer_norm, {name}")
             check_alike("layer_norm", "x", x, f"the {name}", parameter)
             if parameter.shape != shape:
                 raise ValueError(f"layer_norm: expected {name} {shape}, got {describe(parameter)}")
