@@ -262,7 +262,8 @@ def _count_devices(cupy: Any) -> int:
 def cuda_is_available() -> bool:
     """Whether a CUDA device can be used: CuPy is installed and finds a driver and a GPU.
 
-    >>> cuda_is_available() in (True, False)
+    >>> import minigrad as mg
+    >>> mg.cuda_is_available() in (True, False)
     True
     """
     try:
@@ -280,7 +281,8 @@ def synchronize(device: str | None = None) -> None:
     Raises:
         DeviceError: the device cannot be used.
 
-    >>> synchronize("cpu")
+    >>> import minigrad as mg
+    >>> mg.synchronize("cpu")
     """
     namespace(device or default_device()).synchronize()
 
@@ -299,7 +301,8 @@ _default = "cpu"
 def default_device() -> str:
     """The device on which new tensors and modules are made.
 
-    >>> default_device()
+    >>> import minigrad as mg
+    >>> mg.default_device()
     'cpu'
     """
     return _chosen.device or _default
@@ -311,7 +314,8 @@ def set_default_device(device: str) -> None:
     Raises:
         DeviceError: the device cannot be used; the message says what to install or change.
 
-    >>> set_default_device("cpu")
+    >>> import minigrad as mg
+    >>> mg.set_default_device("cpu")
     """
     global _default
     _default = namespace(device).device
@@ -324,8 +328,9 @@ def use_device(device: str) -> Iterator[None]:
     Raises:
         DeviceError: the device cannot be used; the message says what to install or change.
 
-    >>> with use_device("cpu"):
-    ...     default_device()
+    >>> import minigrad as mg
+    >>> with mg.use_device("cpu"):
+    ...     mg.default_device()
     'cpu'
     """
     xp = namespace(device)
@@ -345,7 +350,8 @@ def manual_seed(seed: int) -> None:
     Raises:
         ValueError: the seed is something else.
 
-    >>> manual_seed(0)
+    >>> import minigrad as mg
+    >>> mg.manual_seed(0)
     """
     if isinstance(seed, bool) or not isinstance(seed, (int, numpy.integer)) or seed < 0:
         raise ValueError(f"a seed is a non-negative integer, got {seed!r}")

@@ -48,7 +48,8 @@ def tensor(data: Any, *, dtype: Any = None, device: str | None = None, requires_
         TypeError: the data are not numbers, or an integer tensor should get a gradient.
         DeviceError: the device cannot be used.
 
-    >>> tensor([[1, 2], [3, 4]])
+    >>> import minigrad as mg
+    >>> mg.tensor([[1, 2], [3, 4]])
     tensor([[1, 2],
             [3, 4]], dtype=int64, device='cpu')
     """
@@ -128,7 +129,8 @@ def _shape_first(make: Maker) -> Maker:
 def zeros(shape: Shape, *, dtype: Any = float32, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """A Tensor of zeros.
 
-    >>> zeros(2)
+    >>> import minigrad as mg
+    >>> mg.zeros(2)
     tensor([0., 0.], dtype=float32, device='cpu')
     """
     return full(shape, 0, dtype=dtype, device=device, requires_grad=requires_grad)
@@ -138,7 +140,8 @@ def zeros(shape: Shape, *, dtype: Any = float32, device: str | None = None, requ
 def ones(shape: Shape, *, dtype: Any = float32, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """A Tensor of ones.
 
-    >>> ones((1, 2))
+    >>> import minigrad as mg
+    >>> mg.ones((1, 2))
     tensor([[1., 1.]], dtype=float32, device='cpu')
     """
     return full(shape, 1, dtype=dtype, device=device, requires_grad=requires_grad)
@@ -149,7 +152,8 @@ def full(
 ) -> Tensor:
     """A Tensor filled with one value.
 
-    >>> full(2, 0.5)
+    >>> import minigrad as mg
+    >>> mg.full(2, 0.5)
     tensor([0.5, 0.5], dtype=float32, device='cpu')
     """
     xp = _namespace(device)
@@ -171,7 +175,8 @@ def arange(
 ) -> Tensor:
     """start, start + step, ... up to but without stop; arange(stop) starts at 0. Floats give float32.
 
-    >>> arange(3)
+    >>> import minigrad as mg
+    >>> mg.arange(3)
     tensor([0, 1, 2], dtype=int64, device='cpu')
     """
     first, last = (0, start) if stop is None else (start, stop)
@@ -197,7 +202,8 @@ def linspace(
     Raises:
         ValueError: num is negative.
 
-    >>> linspace(0, 1, 5)
+    >>> import minigrad as mg
+    >>> mg.linspace(0, 1, 5)
     tensor([0.  , 0.25, 0.5 , 0.75, 1.  ], dtype=float32, device='cpu')
     """
     if num < 0:
@@ -212,7 +218,8 @@ def eye(
 ) -> Tensor:
     """An (n, m) matrix with ones on its diagonal; m is n if not given.
 
-    >>> eye(2)
+    >>> import minigrad as mg
+    >>> mg.eye(2)
     tensor([[1., 0.],
             [0., 1.]], dtype=float32, device='cpu')
     """
@@ -228,7 +235,8 @@ def eye(
 def rand(shape: Shape, *, dtype: Any = float32, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """A Tensor of numbers drawn uniformly from [0, 1), by the device's generator (see `manual_seed`).
 
-    >>> rand((2, 3)).shape
+    >>> import minigrad as mg
+    >>> mg.rand((2, 3)).shape
     (2, 3)
     """
     return _random("random", shape, dtype, device, requires_grad)
@@ -238,7 +246,8 @@ def rand(shape: Shape, *, dtype: Any = float32, device: str | None = None, requi
 def randn(shape: Shape, *, dtype: Any = float32, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """A Tensor of numbers drawn from the standard normal distribution, by the device's generator.
 
-    >>> randn((2, 3)).shape
+    >>> import minigrad as mg
+    >>> mg.randn((2, 3)).shape
     (2, 3)
     """
     return _random("standard_normal", shape, dtype, device, requires_grad)
@@ -257,7 +266,8 @@ def _random(distribution: str, shape: Shape, dtype: Any, device: str | None, req
 def zeros_like(x: Tensor, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """Zeros of the shape, dtype and device of x, unless others are named.
 
-    >>> zeros_like(ones(2))
+    >>> import minigrad as mg
+    >>> mg.zeros_like(mg.ones(2))
     tensor([0., 0.], dtype=float32, device='cpu')
     """
     return zeros(x.shape, dtype=dtype or x.dtype, device=device or x.device, requires_grad=requires_grad)
@@ -266,7 +276,8 @@ def zeros_like(x: Tensor, *, dtype: Any = None, device: str | None = None, requi
 def ones_like(x: Tensor, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """Ones of the shape, dtype and device of x, unless others are named.
 
-    >>> ones_like(zeros(2))
+    >>> import minigrad as mg
+    >>> mg.ones_like(mg.zeros(2))
     tensor([1., 1.], dtype=float32, device='cpu')
     """
     return ones(x.shape, dtype=dtype or x.dtype, device=device or x.device, requires_grad=requires_grad)
@@ -275,27 +286,30 @@ def ones_like(x: Tensor, *, dtype: Any = None, device: str | None = None, requir
 def full_like(
     x: Tensor, value: float, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
-    """One value of the shape, dtype and device of x, unless others are named.
+    """One value, in the shape, dtype and device of x, unless others are named.
 
-    >>> full_like(zeros(2), 0.5)
+    >>> import minigrad as mg
+    >>> mg.full_like(mg.zeros(2), 0.5)
     tensor([0.5, 0.5], dtype=float32, device='cpu')
     """
     return full(x.shape, value, dtype=dtype or x.dtype, device=device or x.device, requires_grad=requires_grad)
 
 
 def rand_like(x: Tensor, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
-    """Numbers drawn uniformly from [0, 1) of the shape, dtype and device of x, unless others are named.
+    """Numbers drawn uniformly from [0, 1), in the shape, dtype and device of x, unless others are named.
 
-    >>> rand_like(zeros((2, 3))).shape
+    >>> import minigrad as mg
+    >>> mg.rand_like(mg.zeros((2, 3))).shape
     (2, 3)
     """
     return rand(x.shape, dtype=dtype or x.dtype, device=device or x.device, requires_grad=requires_grad)
 
 
 def randn_like(x: Tensor, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
-    """Numbers drawn from the standard normal distribution of the shape, dtype and device of x, unless others are named.
+    """Standard normal numbers, in the shape, dtype and device of x, unless others are named.
 
-    >>> randn_like(zeros((2, 3))).shape
+    >>> import minigrad as mg
+    >>> mg.randn_like(mg.zeros((2, 3))).shape
     (2, 3)
     """
     return randn(x.shape, dtype=dtype or x.dtype, device=device or x.device, requires_grad=requires_grad)

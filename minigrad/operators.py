@@ -1,7 +1,8 @@
 """Arithmetic, mathematics and shapes on a Tensor: its operators, and the methods that a primitive does alone.
 
 Each is a line. Methods follow NumPy (`axis=`, `keepdims=`), and give a new tensor, recorded as the function
-of the same name would be. `hang` puts the methods of a class onto Tensor.
+of the same name would be. `hang` puts the methods of a class onto Tensor. At the end stand two functions that are
+a `transpose`.
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ def _tensors_in(value: Any) -> Iterator[Tensor]:
 
 
 def _explored(outputs: list[Tensor], since: int) -> tuple[list[Source], Any]:
-    """Where gradients leave what was recorded after `since` (leaves, and nodes from before); and what it consists of."""
+    """Where gradients leave what was recorded after `since` (leaves, earlier nodes); and what it consists of."""
     sources: dict[Any, Source] = {}
     nodes: dict[int, Node] = {}
     frontier = [y._source[0] for y in outputs if y._source]

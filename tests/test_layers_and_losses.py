@@ -277,4 +277,6 @@ def test_numpy_arrays_are_accepted_where_data_are():
     assert nn.CrossEntropyLoss()(x, ids).shape == ()
     assert nn.RNN(3, 4)(x, np.zeros((1, 4), dtype=np.float32))[1].shape == (1, 4)
     assert F.dropout(x, 0.5).shape == (2, 3)
+    assert F.linear(x, x, ids.astype(np.float32)).tolist() == [[3.0, 4.0], [3.0, 4.0]]
+    assert F.layer_norm(x, 3, x[0], x[1]).tolist() == x.tolist()
     assert mg.take(x, [0], 1).shape == (2, 1)

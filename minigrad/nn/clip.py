@@ -33,9 +33,10 @@ def clip_grad_norm_(
         RuntimeError: the norm is not finite, with error_if_nonfinite. No gradient is changed then.
 
     >>> import minigrad as mg
+    >>> from minigrad import nn
     >>> x = mg.tensor([3.0, 4.0], requires_grad=True)
     >>> (x * x).sum().backward()
-    >>> clip_grad_norm_([x], 1.0).item()
+    >>> nn.utils.clip_grad_norm_([x], 1.0).item()
     10.0
     """
     for name, value in (("max_norm", max_norm), ("norm_type", norm_type)):
@@ -72,9 +73,10 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
         ValueError: clip_value is not positive.
 
     >>> import minigrad as mg
+    >>> from minigrad import nn
     >>> x = mg.tensor([3.0, -0.25], requires_grad=True)
     >>> (x * x).sum().backward()
-    >>> clip_grad_value_([x], 1.0)
+    >>> nn.utils.clip_grad_value_([x], 1.0)
     >>> x.grad.tolist()
     [1.0, -0.5]
     """

@@ -25,7 +25,8 @@ def constant_(x: Tensor, value: float) -> Tensor:
     """x = value, everywhere.
 
     >>> import minigrad as mg
-    >>> constant_(mg.zeros(2), 0.5).tolist()
+    >>> from minigrad import nn
+    >>> nn.init.constant_(mg.zeros(2), 0.5).tolist()
     [0.5, 0.5]
     """
     return _fill(x, value)
@@ -35,7 +36,8 @@ def zeros_(x: Tensor) -> Tensor:
     """x = 0.
 
     >>> import minigrad as mg
-    >>> zeros_(mg.ones(2)).tolist()
+    >>> from minigrad import nn
+    >>> nn.init.zeros_(mg.ones(2)).tolist()
     [0.0, 0.0]
     """
     return _fill(x, 0.0)
@@ -45,7 +47,8 @@ def ones_(x: Tensor) -> Tensor:
     """x = 1.
 
     >>> import minigrad as mg
-    >>> ones_(mg.zeros(2)).tolist()
+    >>> from minigrad import nn
+    >>> nn.init.ones_(mg.zeros(2)).tolist()
     [1.0, 1.0]
     """
     return _fill(x, 1.0)
@@ -55,7 +58,8 @@ def uniform_(x: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
     """x ~ U(low, high).
 
     >>> import minigrad as mg
-    >>> uniform_(mg.zeros((2, 3)), -0.1, 0.1).shape
+    >>> from minigrad import nn
+    >>> nn.init.uniform_(mg.zeros((2, 3)), -0.1, 0.1).shape
     (2, 3)
     """
     return _fill(x, cpu.generator.uniform(low, high, x.shape))
@@ -65,7 +69,8 @@ def normal_(x: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
     """x ~ N(mean, std²).
 
     >>> import minigrad as mg
-    >>> normal_(mg.zeros((2, 3)), std=0.02).shape
+    >>> from minigrad import nn
+    >>> nn.init.normal_(mg.zeros((2, 3)), std=0.02).shape
     (2, 3)
     """
     return _fill(x, cpu.generator.normal(mean, std, x.shape))
@@ -84,7 +89,8 @@ def xavier_uniform_(x: Tensor, gain: float = 1.0) -> Tensor:
     """x ~ U(-a, a), a = gain √(6 / (fan_in + fan_out)).          Glorot and Bengio 2010
 
     >>> import minigrad as mg
-    >>> xavier_uniform_(mg.zeros((2, 3))).shape
+    >>> from minigrad import nn
+    >>> nn.init.xavier_uniform_(mg.zeros((2, 3))).shape
     (2, 3)
     """
     bound = gain * math.sqrt(6.0 / sum(_fans(x)))
@@ -95,7 +101,8 @@ def xavier_normal_(x: Tensor, gain: float = 1.0) -> Tensor:
     """x ~ N(0, s²), s = gain √(2 / (fan_in + fan_out)).          Glorot and Bengio 2010
 
     >>> import minigrad as mg
-    >>> xavier_normal_(mg.zeros((2, 3))).shape
+    >>> from minigrad import nn
+    >>> nn.init.xavier_normal_(mg.zeros((2, 3))).shape
     (2, 3)
     """
     return normal_(x, 0.0, gain * math.sqrt(2.0 / sum(_fans(x))))
@@ -113,7 +120,8 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     Raises:
         ValueError: the nonlinearity is unknown.
 
-    >>> calculate_gain("leaky_relu", 1.0)
+    >>> from minigrad import nn
+    >>> nn.init.calculate_gain("leaky_relu", 1.0)
     1.0
     """
     slope = 0.01 if param is None else param
@@ -143,7 +151,8 @@ def kaiming_uniform_(x: Tensor, a: float = 0.0, mode: str = "fan_in", nonlineari
         ValueError: mode or nonlinearity is unknown, or x has fewer than 2 axes.
 
     >>> import minigrad as mg
-    >>> kaiming_uniform_(mg.zeros((2, 3))).shape
+    >>> from minigrad import nn
+    >>> nn.init.kaiming_uniform_(mg.zeros((2, 3))).shape
     (2, 3)
     """
     bound = math.sqrt(3.0) * _kaiming_std(x, a, mode, nonlinearity)
@@ -154,7 +163,8 @@ def kaiming_normal_(x: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearit
     """x ~ N(0, s²), s = gain / √fan; arguments and errors as for `kaiming_uniform_`          He et al. 2015
 
     >>> import minigrad as mg
-    >>> kaiming_normal_(mg.zeros((2, 3))).shape
+    >>> from minigrad import nn
+    >>> nn.init.kaiming_normal_(mg.zeros((2, 3))).shape
     (2, 3)
     """
     return normal_(x, 0.0, _kaiming_std(x, a, mode, nonlinearity))
@@ -164,7 +174,8 @@ def orthogonal_(x: Tensor, gain: float = 1.0) -> Tensor:
     """x = gain Q with orthonormal rows or columns, whichever are fewer.          Saxe et al. 2013
 
     >>> import minigrad as mg
-    >>> w = orthogonal_(mg.zeros((3, 3)))
+    >>> from minigrad import nn
+    >>> w = nn.init.orthogonal_(mg.zeros((3, 3)))
     >>> bool((abs(w @ w.T - mg.eye(3)) < 1e-5).numpy().all())
     True
     """

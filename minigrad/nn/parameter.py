@@ -18,7 +18,8 @@ def Parameter(data: Any, requires_grad: bool = True) -> Tensor:  # noqa: N802 - 
     Raises:
         TypeError: the data are integers, and a gradient is wanted.
 
-    >>> weight = Parameter([0.5, -0.5])
+    >>> from minigrad import nn
+    >>> weight = nn.Parameter([0.5, -0.5])
     >>> weight.is_parameter, weight.requires_grad
     (True, True)
     """

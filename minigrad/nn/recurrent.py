@@ -28,6 +28,7 @@ class RNN(RNNBase, Layers):
         batch_first: whether x and the output are (N, T, ...); the state never is.
         dropout: probability of dropping what goes from one layer to the next, while training.
         bidirectional: whether each layer also runs from the end to the start; the next layer sees both.
+        proj_size: 0; only LSTM has a projection.
         recurrent_init: "orthogonal" makes each gate's block of W_hh orthogonal (Saxe et al. 2013); None leaves it
             uniform, as PyTorch does.
         learn_initial_state: whether the state used when none is given is a parameter, the same for each
@@ -244,7 +245,7 @@ class GRU(GRUBase, Layers):
 
     Args:
         input_size, hidden_size, num_layers: D, H, L.
-        bias, batch_first, dropout, bidirectional: as for RNN.
+        bias, batch_first, dropout, bidirectional, proj_size: as for RNN.
         reset_after: True: the reset gate acts on W_hn h + b_hn, after the product (cuDNN, PyTorch);
             False: on h, before it (Cho et al. 2014).
         recurrent_init, learn_initial_state, locked_dropout, recurrent_dropout: as for RNN.

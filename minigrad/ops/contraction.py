@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from ..backend import Array
-from .primitive import Shape, contraction
-
-XP = Any
+from .primitive import XP, Shape, contraction
 
 
 def _cannot_multiply(x: Shape, y: Shape) -> str:

@@ -6,12 +6,9 @@ x, y: inputs     y (one input) or out (two): output     g: incoming gradient    
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from ..backend import Array, DType, namespace
-from .primitive import BOOLEAN, EVERYWHERE, INPUTS, OTHER, OUTPUT, Domain, elementwise
-
-XP = Any
+from .primitive import BOOLEAN, EVERYWHERE, INPUTS, OTHER, OUTPUT, XP, Domain, elementwise
 
 POSITIVE = Domain(0.3, 3.0)
 NONZERO = Domain(-3.0, 3.0, kinks=(0.0,))
@@ -71,7 +68,7 @@ divide.derivatives(
 
 @elementwise(saves=(INPUTS, OUTPUT), domain=[POSITIVE, EVERYWHERE])
 def power(xp: XP, x: Array, y: Array) -> Array:
-    """out = xʸ            ∂out/∂x = y xʸ⁻¹, ∂out/∂y = xʸ log x          (0 where y = 0, where x = 0)"""
+    """out = xʸ            ∂out/∂x = y xʸ⁻¹, 0 where y = 0; ∂out/∂y = xʸ log x, 0 where x = 0"""
     return xp.power(x, y)
 
 
@@ -294,7 +291,7 @@ minimum.derivatives(
 
 @elementwise(saves=INPUTS, domain=Domain(-3.0, 3.0, kinks=(-1.0, 1.0)))
 def clip(xp: XP, x: Array, *, min: float | None = None, max: float | None = None) -> Array:
-    """y = the nearest number to x from min to max, None for no bound          dy/dx = 1 within, else 0"""
+    """y = x from min to max, else the nearer of the two; None is no bound          dy/dx = 1 within, else 0"""
     y = x if min is None else xp.maximum(x, min)
     return y if max is None else xp.minimum(y, max)
 

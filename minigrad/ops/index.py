@@ -12,9 +12,7 @@ import math
 from typing import Any
 
 from ..backend import Array
-from .primitive import Shape, index, no_such_axis
-
-XP = Any
+from .primitive import XP, Shape, index, no_such_axis
 
 
 def _has_arrays(index: Any) -> bool:

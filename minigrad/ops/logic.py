@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..backend import Array
-from .primitive import BOOLEAN, elementwise, reduction
+from .primitive import BOOLEAN, XP, elementwise, reduction
 from .reduction import Axis
-
-XP = Any
 
 # Comparisons --------------------------------------------------------------------------------------
 

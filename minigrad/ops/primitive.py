@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # a name for what calling a primitive gives; nothing here kno
 
 Result = TypeVar("Result")  # a Tensor, or a list of them
 
+XP = Any  # the namespace a formula is read in: an ArrayNamespace, or one of the readings of derivatives
 Shape = tuple[int, ...]
 ShapeRule = Callable[..., str | None]
 

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import builtins
 import math
-from typing import Any
 
 from ..backend import Array
-from .primitive import INPUTS, OUTPUT, Domain, Shape, reduction
+from .primitive import INPUTS, OUTPUT, XP, Domain, Shape, reduction
 
-XP = Any
 Axis = int | tuple[int, ...] | None
 
 

@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..backend import Array
-from .primitive import Shape, no_such_axis, shape
-
-XP = Any
+from .primitive import XP, Shape, no_such_axis, shape
 
 # One in, one out ----------------------------------------------------------------------------------
 

@@ -27,9 +27,10 @@ class Adagrad(Optimizer):
     Source: torch.optim.Adagrad; Duchi, Hazan and Singer 2011.
 
     >>> import minigrad as mg
+    >>> from minigrad import optim
     >>> w = mg.tensor([1.0], requires_grad=True)
     >>> (w * w).sum().backward()
-    >>> Adagrad([w], lr=0.01).step()
+    >>> optim.Adagrad([w], lr=0.01).step()
     >>> round(w.item(), 4)
     0.99
     """

@@ -29,9 +29,10 @@ class Adam(Optimizer):
     Source: torch.optim.Adam; Kingma and Ba 2015; amsgrad, Reddi, Kale and Kumar 2018.
 
     >>> import minigrad as mg
+    >>> from minigrad import optim
     >>> w = mg.tensor([1.0], requires_grad=True)
     >>> (w * w).sum().backward()
-    >>> Adam([w], lr=0.01).step()
+    >>> optim.Adam([w], lr=0.01).step()
     >>> round(w.item(), 4)
     0.99
     """
@@ -97,9 +98,10 @@ class AdamW(Adam):
     Source: torch.optim.AdamW; Loshchilov and Hutter 2019.
 
     >>> import minigrad as mg
+    >>> from minigrad import optim
     >>> w = mg.tensor([1.0], requires_grad=True)
     >>> w.grad = mg.zeros(1)
-    >>> AdamW([w], lr=0.1, weight_decay=0.5).step()
+    >>> optim.AdamW([w], lr=0.1, weight_decay=0.5).step()
     >>> round(w.item(), 4)
     0.95
     """

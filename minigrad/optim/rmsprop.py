@@ -27,9 +27,10 @@ class RMSprop(Optimizer):
     Source: torch.optim.RMSprop; Tieleman and Hinton 2012; centered, Graves 2013.
 
     >>> import minigrad as mg
+    >>> from minigrad import optim
     >>> w = mg.tensor([1.0], requires_grad=True)
     >>> (w * w).sum().backward()
-    >>> RMSprop([w], lr=0.01).step()
+    >>> optim.RMSprop([w], lr=0.01).step()
     >>> round(w.item(), 4)
     0.9
     """

@@ -26,9 +26,10 @@ class SGD(Optimizer):
     Source: torch.optim.SGD.
 
     >>> import minigrad as mg
+    >>> from minigrad import optim
     >>> w = mg.tensor([1.0], requires_grad=True)
     >>> (w * w).sum().backward()
-    >>> SGD([w], lr=0.1).step()
+    >>> optim.SGD([w], lr=0.1).step()
     >>> w.tolist()
     [0.800000011920929]
     """

@@ -18,8 +18,8 @@ class GradcheckError(AssertionError):
     >>> import minigrad as mg
     >>> x = mg.tensor([0.5], dtype=mg.float64, requires_grad=True)
     >>> try:
-    ...     gradcheck(lambda x: x * x.detach(), x)          # half of the derivative of x² is cut off
-    ... except GradcheckError as error:
+    ...     mg.testing.gradcheck(lambda x: x * x.detach(), x)          # half of the derivative of x² is cut off
+    ... except mg.testing.GradcheckError as error:
     ...     print(str(error).partition(":")[0])
     the worst entry is input 0 of shape (1,) at index (0,)
     """
@@ -50,7 +50,7 @@ def gradcheck(
 
     >>> import minigrad as mg
     >>> x = mg.tensor([0.3, -0.7], dtype=mg.float64, requires_grad=True)
-    >>> gradcheck(mg.tanh, x)
+    >>> mg.testing.gradcheck(mg.tanh, x)
     True
     """
     inputs = _checked_inputs(inputs, "gradcheck")
@@ -79,7 +79,7 @@ def gradgradcheck(
 
     >>> import minigrad as mg
     >>> x = mg.tensor([0.3, -0.7], dtype=mg.float64, requires_grad=True)
-    >>> gradgradcheck(mg.tanh, x)
+    >>> mg.testing.gradgradcheck(mg.tanh, x)
     True
     """
     inputs = _checked_inputs(inputs, "gradgradcheck")

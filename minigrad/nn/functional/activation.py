@@ -17,7 +17,8 @@ def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
     Source: Maas et al. 2013.
 
     >>> import minigrad as mg
-    >>> leaky_relu(mg.tensor([-2.0, 3.0]), 0.5).tolist()
+    >>> from minigrad.nn import functional as F
+    >>> F.leaky_relu(mg.tensor([-2.0, 3.0]), 0.5).tolist()
     [-1.0, 3.0]
     """
     x = as_tensor(x, "leaky_relu")
@@ -30,7 +31,8 @@ def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
     Source: Clevert et al. 2016.
 
     >>> import minigrad as mg
-    >>> elu(mg.tensor([-100.0, 3.0])).tolist()
+    >>> from minigrad.nn import functional as F
+    >>> F.elu(mg.tensor([-100.0, 3.0])).tolist()
     [-1.0, 3.0]
     """
     x = as_tensor(x, "elu")
@@ -43,7 +45,8 @@ def silu(x: Tensor) -> Tensor:
     Source: Elfwing et al. 2017.
 
     >>> import minigrad as mg
-    >>> silu(mg.tensor([0.0, 100.0])).tolist()
+    >>> from minigrad.nn import functional as F
+    >>> F.silu(mg.tensor([0.0, 100.0])).tolist()
     [0.0, 100.0]
     """
     x = as_tensor(x, "silu")
@@ -62,7 +65,8 @@ def gelu(x: Tensor, approximate: str = "none") -> Tensor:
     Source: Hendrycks and Gimpel 2016.
 
     >>> import minigrad as mg
-    >>> gelu(mg.tensor([-10.0, 0.0, 10.0]), approximate="tanh").tolist()
+    >>> from minigrad.nn import functional as F
+    >>> F.gelu(mg.tensor([-10.0, 0.0, 10.0]), approximate="tanh").tolist()
     [-0.0, 0.0, 10.0]
     """
     check_approximate("gelu", approximate)
@@ -74,7 +78,8 @@ def softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """y = log(1 + e^(beta x)) / beta; x itself where beta x > threshold
 
     >>> import minigrad as mg
-    >>> softplus(mg.tensor([0.0, 100.0])).tolist()
+    >>> from minigrad.nn import functional as F
+    >>> F.softplus(mg.tensor([0.0, 100.0])).tolist()
     [0.6931471824645996, 100.0]
     """
     x = as_tensor(x, "softplus")
@@ -87,7 +92,8 @@ def softsign(x: Tensor) -> Tensor:
     """y = x / (1 + |x|)
 
     >>> import minigrad as mg
-    >>> softsign(mg.tensor([-1.0, 3.0])).tolist()
+    >>> from minigrad.nn import functional as F
+    >>> F.softsign(mg.tensor([-1.0, 3.0])).tolist()
     [-0.5, 0.75]
     """
     x = as_tensor(x, "softsign")
@@ -98,7 +104,8 @@ def logsigmoid(x: Tensor) -> Tensor:
     """y = log σ(x) = -log(1 + e⁻ˣ), exact where σ itself would be 0
 
     >>> import minigrad as mg
-    >>> logsigmoid(mg.tensor([-1000.0, 0.0])).tolist()
+    >>> from minigrad.nn import functional as F
+    >>> F.logsigmoid(mg.tensor([-1000.0, 0.0])).tolist()
     [-1000.0, -0.6931471824645996]
     """
     return -log1p_exp(-as_tensor(x, "logsigmoid"))
@@ -111,7 +118,8 @@ def hardtanh(x: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
         ValueError: min_val is above max_val.
 
     >>> import minigrad as mg
-    >>> hardtanh(mg.tensor([-5.0, 0.5, 5.0])).tolist()
+    >>> from minigrad.nn import functional as F
+    >>> F.hardtanh(mg.tensor([-5.0, 0.5, 5.0])).tolist()
     [-1.0, 0.5, 1.0]
     """
     if min_val > max_val:
@@ -127,7 +135,8 @@ def log_softmax(x: Tensor, dim: int = -1) -> Tensor:
         ValueError: x has no such dim.
 
     >>> import minigrad as mg
-    >>> log_softmax(mg.zeros(4)).tolist()
+    >>> from minigrad.nn import functional as F
+    >>> F.log_softmax(mg.zeros(4)).tolist()
     [-1.3862943649291992, -1.3862943649291992, -1.3862943649291992, -1.3862943649291992]
     """
     x = as_tensor(x, "log_softmax")
@@ -142,7 +151,8 @@ def softmax(x: Tensor, dim: int = -1) -> Tensor:
         ValueError: x has no such dim.
 
     >>> import minigrad as mg
-    >>> softmax(mg.zeros(4)).tolist()
+    >>> from minigrad.nn import functional as F
+    >>> F.softmax(mg.zeros(4)).tolist()
     [0.25, 0.25, 0.25, 0.25]
     """
     x = as_tensor(x, "softmax")

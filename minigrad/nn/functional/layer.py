@@ -21,10 +21,11 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         TypeError: x and W have different dtypes.
 
     >>> import minigrad as mg
-    >>> linear(mg.ones((1, 2)), mg.tensor([[1.0, 2.0]]), mg.tensor([0.5])).tolist()
+    >>> from minigrad.nn import functional as F
+    >>> F.linear(mg.ones((1, 2)), mg.tensor([[1.0, 2.0]]), mg.tensor([0.5])).tolist()
     [[3.5]]
     """
-    x = as_tensor(x, "linear")
+    x, weight = as_tensor(x, "linear"), as_tensor(weight, "linear, weight")
     check_alike("linear", "x", x, "the weight", weight)
     if x.ndim == 0 or x.shape[-1] != weight.shape[-1]:
         raise ValueError(f"linear: expected x (..., {weight.shape[-1]}), got {describe(x)}")
@@ -44,7 +45,8 @@ def embedding(ids: Any, weight: Tensor, padding_idx: int | None = None) -> Tenso
         ValueError: there is no row padding_idx.
 
     >>> import minigrad as mg
-    >>> embedding(mg.tensor([1, 0]), mg.tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
+    >>> from minigrad.nn import functional as F
+    >>> F.embedding(mg.tensor([1, 0]), mg.tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
     [[3.0, 4.0], [1.0, 2.0]]
     """
     ids = as_tensor(ids, "embedding")
@@ -64,7 +66,8 @@ def one_hot(ids: Any, num_classes: int, *, dtype: Any = None) -> Tensor:
         TypeError: the ids are not integers.
 
     >>> import minigrad as mg
-    >>> one_hot(mg.tensor([2, 0]), 3).tolist()
+    >>> from minigrad.nn import functional as F
+    >>> F.one_hot(mg.tensor([2, 0]), 3).tolist()
     [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
     """
     ids = as_tensor(ids, "one_hot")
@@ -92,14 +95,16 @@ def layer_norm(
     Source: Ba et al. 2016.
 
     >>> import minigrad as mg
-    >>> layer_norm(mg.tensor([[1.0, 3.0]]), 2, eps=0.0).tolist()
+    >>> from minigrad.nn import functional as F
+    >>> F.layer_norm(mg.tensor([[1.0, 3.0]]), 2, eps=0.0).tolist()
     [[-1.0, 1.0]]
     """
     x, shape = as_tensor(x, "layer_norm"), as_shape("layer_norm", normalized_shape)
     if x.shape[-len(shape) :] != shape:
         raise ValueError(f"layer_norm: expected x (..., {', '.join(map(str, shape))}), got {describe(x)}")
-    for name, parameter in (("weight", weight), ("bias", bias)):
-        if parameter is not None:
+    for name, given in (("weight", weight), ("bias", bias)):
+        if given is not None:
+            parameter = as_tensor(given, f"layer_norm, {name}")
             check_alike("layer_norm", "x", x, f"the {name}", parameter)
             if parameter.shape != shape:
                 raise ValueError(f"layer_norm: expected {name} {shape}, got {describe(parameter)}")
@@ -119,7 +124,8 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
         ValueError: p is not in [0, 1].
 
     >>> import minigrad as mg
-    >>> dropout(mg.ones(3), 0.5, training=False).tolist()
+    >>> from minigrad.nn import functional as F
+    >>> F.dropout(mg.ones(3), 0.5, training=False).tolist()
     [1.0, 1.0, 1.0]
     """
     x = as_tensor(x, "dropout")

@@ -138,9 +138,10 @@ def cross_entropy(
     Source: label smoothing: Szegedy et al. 2015.
 
     >>> import minigrad as mg
-    >>> cross_entropy(mg.zeros((2, 4)), mg.tensor([1, 3])).item()      # log 4
+    >>> from minigrad.nn import functional as F
+    >>> F.cross_entropy(mg.zeros((2, 4)), mg.tensor([1, 3])).item()      # log 4
     1.3862943649291992
-    >>> cross_entropy(mg.zeros((2, 4)), mg.full((2, 4), 0.25)).item()
+    >>> F.cross_entropy(mg.zeros((2, 4)), mg.full((2, 4), 0.25)).item()
     1.3862943649291992
     """
     caller = "cross_entropy"
@@ -202,7 +203,8 @@ def nll_loss(
     Shapes, arguments and errors are those of `cross_entropy`.
 
     >>> import minigrad as mg
-    >>> nll_loss(mg.tensor([[-1.0, -2.0]]), mg.tensor([1])).item()
+    >>> from minigrad.nn import functional as F
+    >>> F.nll_loss(mg.tensor([[-1.0, -2.0]]), mg.tensor([1])).item()
     2.0
     """
     caller, name = "nll_loss", "log_probabilities"
@@ -234,7 +236,8 @@ def mse_loss(predictions: Any, targets: Any, *, reduction: str = "mean") -> Tens
         TypeError: the predictions are not floating-point, or the dtypes differ.
 
     >>> import minigrad as mg
-    >>> mse_loss(mg.tensor([1.0, 4.0]), mg.tensor([0.0, 1.0])).item()
+    >>> from minigrad.nn import functional as F
+    >>> F.mse_loss(mg.tensor([1.0, 4.0]), mg.tensor([0.0, 1.0])).item()
     5.0
     """
     check_reduction("mse_loss", reduction)
@@ -246,7 +249,8 @@ def l1_loss(predictions: Any, targets: Any, *, reduction: str = "mean") -> Tenso
     """L = |x - y|          shapes and errors as for `mse_loss`
 
     >>> import minigrad as mg
-    >>> l1_loss(mg.tensor([1.0, 4.0]), mg.tensor([0.0, 1.0])).item()
+    >>> from minigrad.nn import functional as F
+    >>> F.l1_loss(mg.tensor([1.0, 4.0]), mg.tensor([0.0, 1.0])).item()
     2.0
     """
     check_reduction("l1_loss", reduction)
@@ -266,7 +270,8 @@ def smooth_l1_loss(predictions: Any, targets: Any, *, reduction: str = "mean", b
     Source: Girshick 2015.
 
     >>> import minigrad as mg
-    >>> smooth_l1_loss(mg.tensor([1.0, 4.0]), mg.tensor([0.0, 1.0]), reduction="none").tolist()
+    >>> from minigrad.nn import functional as F
+    >>> F.smooth_l1_loss(mg.tensor([1.0, 4.0]), mg.tensor([0.0, 1.0]), reduction="none").tolist()
     [0.5, 2.5]
     """
     check_reduction("smooth_l1_loss", reduction)
@@ -282,7 +287,8 @@ def huber_loss(predictions: Any, targets: Any, *, reduction: str = "mean", delta
     Source: Huber 1964.
 
     >>> import minigrad as mg
-    >>> huber_loss(mg.tensor([1.0, 4.0]), mg.tensor([0.0, 1.0]), delta=2.0, reduction="none").tolist()
+    >>> from minigrad.nn import functional as F
+    >>> F.huber_loss(mg.tensor([1.0, 4.0]), mg.tensor([0.0, 1.0]), delta=2.0, reduction="none").tolist()
     [0.5, 4.0]
     """
     check_reduction("huber_loss", reduction)
@@ -308,7 +314,8 @@ def binary_cross_entropy_with_logits(
         TypeError: the logits are not floating-point, or the dtypes differ.
 
     >>> import minigrad as mg
-    >>> binary_cross_entropy_with_logits(mg.tensor([0.0, 100.0]), mg.tensor([1.0, 0.0]), reduction="none").tolist()
+    >>> from minigrad.nn import functional as F
+    >>> F.binary_cross_entropy_with_logits(mg.tensor([0.0, 100.0]), mg.tensor([1.0, 0.0]), reduction="none").tolist()
     [0.6931471824645996, 100.0]
     """
     caller = "binary_cross_entropy_with_logits"

@@ -32,7 +32,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
     >>> import minigrad as mg
     >>> from minigrad import optim
     >>> optimizer = optim.SGD([mg.ones(1, requires_grad=True)], lr=1.0)
-    >>> schedule = CosineAnnealingWarmRestarts(optimizer, T_0=2)
+    >>> schedule = optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, T_0=2)
     >>> schedule.step()
     >>> round(schedule.get_last_lr()[0], 6)
     0.5
@@ -116,7 +116,7 @@ class OneCycleLR(LRScheduler):
     >>> import minigrad as mg
     >>> from minigrad import optim
     >>> optimizer = optim.Adam([mg.ones(1, requires_grad=True)])
-    >>> schedule = OneCycleLR(optimizer, max_lr=1.0, total_steps=10, pct_start=0.5)
+    >>> schedule = optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=10, pct_start=0.5)
     >>> for _ in range(4):
     ...     schedule.step()
     >>> schedule.get_last_lr(), optimizer.param_groups[0]["betas"]

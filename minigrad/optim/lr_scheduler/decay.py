@@ -33,7 +33,7 @@ class LambdaLR(LRScheduler):
     >>> import minigrad as mg
     >>> from minigrad import optim
     >>> optimizer = optim.SGD([mg.ones(1, requires_grad=True)], lr=1.0)
-    >>> schedule = LambdaLR(optimizer, lambda t: 1 / (1 + t))
+    >>> schedule = optim.lr_scheduler.LambdaLR(optimizer, lambda t: 1 / (1 + t))
     >>> schedule.step()
     >>> schedule.get_last_lr()
     [0.5]
@@ -90,7 +90,7 @@ class StepLR(LRScheduler):
     >>> import minigrad as mg
     >>> from minigrad import optim
     >>> optimizer = optim.SGD([mg.ones(1, requires_grad=True)], lr=1.0)
-    >>> schedule = StepLR(optimizer, step_size=2, gamma=0.5)
+    >>> schedule = optim.lr_scheduler.StepLR(optimizer, step_size=2, gamma=0.5)
     >>> for _ in range(4):
     ...     schedule.step()
     >>> schedule.get_last_lr()
@@ -126,7 +126,7 @@ class MultiStepLR(LRScheduler):
     >>> import minigrad as mg
     >>> from minigrad import optim
     >>> optimizer = optim.SGD([mg.ones(1, requires_grad=True)], lr=1.0)
-    >>> schedule = MultiStepLR(optimizer, milestones=[1, 3], gamma=0.5)
+    >>> schedule = optim.lr_scheduler.MultiStepLR(optimizer, milestones=[1, 3], gamma=0.5)
     >>> for _ in range(3):
     ...     schedule.step()
     >>> schedule.get_last_lr()
@@ -166,7 +166,7 @@ class ExponentialLR(LRScheduler):
     >>> import minigrad as mg
     >>> from minigrad import optim
     >>> optimizer = optim.SGD([mg.ones(1, requires_grad=True)], lr=1.0)
-    >>> schedule = ExponentialLR(optimizer, gamma=0.5)
+    >>> schedule = optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.5)
     >>> schedule.step()
     >>> schedule.get_last_lr()
     [0.5]

@@ -36,7 +36,7 @@ class ReduceLROnPlateau(LRScheduler):
     >>> import minigrad as mg
     >>> from minigrad import optim
     >>> optimizer = optim.SGD([mg.ones(1, requires_grad=True)], lr=1.0)
-    >>> schedule = ReduceLROnPlateau(optimizer, factor=0.5, patience=1)
+    >>> schedule = optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=1)
     >>> for loss in (3.0, 2.0, 2.0, 2.0):
     ...     schedule.step(loss)
     >>> schedule.get_last_lr()

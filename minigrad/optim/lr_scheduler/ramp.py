@@ -27,7 +27,7 @@ class ConstantLR(LRScheduler):
     >>> import minigrad as mg
     >>> from minigrad import optim
     >>> optimizer = optim.SGD([mg.ones(1, requires_grad=True)], lr=1.0)
-    >>> schedule = ConstantLR(optimizer, factor=0.5, total_iters=1)
+    >>> schedule = optim.lr_scheduler.ConstantLR(optimizer, factor=0.5, total_iters=1)
     >>> schedule.get_last_lr()
     [0.5]
     >>> schedule.step()
@@ -69,7 +69,7 @@ class LinearLR(LRScheduler):
     >>> import minigrad as mg
     >>> from minigrad import optim
     >>> optimizer = optim.SGD([mg.ones(1, requires_grad=True)], lr=1.0)
-    >>> schedule = LinearLR(optimizer, start_factor=0.5, total_iters=2)
+    >>> schedule = optim.lr_scheduler.LinearLR(optimizer, start_factor=0.5, total_iters=2)
     >>> schedule.step()
     >>> schedule.get_last_lr()
     [0.75]
@@ -117,7 +117,7 @@ class PolynomialLR(LRScheduler):
     >>> import minigrad as mg
     >>> from minigrad import optim
     >>> optimizer = optim.SGD([mg.ones(1, requires_grad=True)], lr=1.0)
-    >>> schedule = PolynomialLR(optimizer, total_iters=2, power=2.0)
+    >>> schedule = optim.lr_scheduler.PolynomialLR(optimizer, total_iters=2, power=2.0)
     >>> schedule.step()
     >>> schedule.get_last_lr()
     [0.25]
@@ -155,7 +155,7 @@ class CosineAnnealingLR(LRScheduler):
     >>> import minigrad as mg
     >>> from minigrad import optim
     >>> optimizer = optim.SGD([mg.ones(1, requires_grad=True)], lr=1.0)
-    >>> schedule = CosineAnnealingLR(optimizer, T_max=2)
+    >>> schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=2)
     >>> schedule.step()
     >>> round(schedule.get_last_lr()[0], 6)
     0.5

@@ -35,7 +35,7 @@ class SequentialLR(LRScheduler):
     >>> optimizer = optim.SGD([mg.ones(1, requires_grad=True)], lr=1.0)
     >>> warmup = optim.lr_scheduler.LinearLR(optimizer, start_factor=0.5, total_iters=2)
     >>> decay = optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.5)
-    >>> schedule = SequentialLR(optimizer, [warmup, decay], milestones=[2])
+    >>> schedule = optim.lr_scheduler.SequentialLR(optimizer, [warmup, decay], milestones=[2])
     >>> rates = schedule.get_last_lr()
     >>> for _ in range(4):
     ...     schedule.step()
