@@ -51,9 +51,10 @@ class detect_anomaly(contextlib.ContextDecorator):  # noqa: N801 - used like a f
     """Inside this block, or a function so decorated, the first operation to make a NaN or an infinity raises.
 
     Forward as well as backward; the message names the operation, its inputs, the line of your program that called it,
-    and the time step, if it is in a recurrent layer or was reached by a loop. Errors of the backward pass show the
-    forward line too, and indices out of range, which a GPU wraps silently, raise there as well. An infinity that comes
-    in (a mask of -inf) may go through. One per thread. Much slower: every result is read by the host.
+    and the time step, if it is in a recurrent layer or was reached by a loop. A NaN that comes in, with data or a
+    weight, raises where it is first used; an infinity that comes in (a mask of -inf) may go through. Errors of the
+    backward pass show the forward line too, and indices out of range, which a GPU wraps silently, raise there as well.
+    One per thread. Much slower: every result is read by the host.
 
     Raises:
         AnomalyError: a NaN or an infinity was made.
@@ -186,7 +187,7 @@ class _Watcher:
         if not xp.checks_indices and primitive.kind == "index":
             _check_range(primitive, inputs, parameters, outputs)
         for y in outputs:
-            found = _new_anomaly(y, inputs)
+            found = _new_anomaly(y, [*inputs, *parameters.values()])
             if found:
                 named = zip(input_names(primitive, inputs), inputs, strict=True)
                 came = ", ".join(f"{name} {_range(x)}" for name, x in named)
@@ -250,14 +251,14 @@ def _on_host(x: Any) -> Any:
 
 
 def _new_anomaly(y: Any, sources: Sequence[Any]) -> str:
-    """The first NaN or infinity in y, in words, if it is not one that came in."""
+    """The first NaN or infinity in y, in words, if it is not an infinity that came in."""
     values = _on_host(y)
     if values is None or cpu.isfinite(values).all():
         return ""
     came = [host for host in map(_on_host, sources) if host is not None]
     is_nan = cpu.isnan(values)
-    if is_nan.any() and not any(cpu.isnan(host).any() for host in came):
-        return _at(values, is_nan)
+    if is_nan.any():
+        return _at(values, is_nan) + (", which came in" if any(cpu.isnan(host).any() for host in came) else "")
     if all(cpu.isfinite(host).all() for host in came):
         return _at(values, ~cpu.isfinite(values))
     return ""

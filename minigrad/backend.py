@@ -284,7 +284,7 @@ def synchronize(device: str | None = None) -> None:
     >>> import minigrad as mg
     >>> mg.synchronize("cpu")
     """
-    namespace(device or default_device()).synchronize()
+    namespace(default_device() if device is None else device).synchronize()
 
 
 # The default device -------------------------------------------------------------------------------
@@ -393,6 +393,9 @@ def as_host_array(data: Any, dtype: DType | None = None) -> numpy.ndarray[Any, A
     Raises:
         TypeError: the data are not numbers (strings, ragged lists, objects).
     """
+    if isinstance(data, numpy.ma.MaskedArray):
+        raise TypeError("expected an array without a mask, which would be lost; fill it first: array.filled(value)")
+    dtype = None if dtype is None else as_dtype(dtype)
     try:
         array = numpy.array(data, dtype=dtype)
     except (ValueError, TypeError) as error:
@@ -417,8 +420,18 @@ def is_floating(dtype: DType) -> bool:
 
 
 def as_dtype(dtype: DType) -> Any:
-    """`dtype` as a NumPy dtype object."""
-    return numpy.dtype(dtype)
+    """`dtype` as a NumPy dtype object.
+
+    Raises:
+        TypeError: it is no dtype, or not one of real numbers or booleans.
+    """
+    try:
+        found = numpy.dtype(dtype)
+    except TypeError as error:
+        raise TypeError(f"expected a dtype such as minigrad.float32, got {dtype!r}") from error
+    if found.kind not in "fiub":
+        raise TypeError(f"expected a dtype of real numbers or booleans, got {found}")
+    return found
 
 
 def python_scalar(value: Any) -> Any:

@@ -18,7 +18,7 @@ class Conversions(Operators):
     # Out of minigrad ------------------------------------------------------------------------------
 
     def numpy(self: Any) -> Any:
-        """The NumPy array itself, not a copy.
+        """The NumPy array itself, not a copy. What is written to it, a backward pass does not notice.
 
         Raises:
             TypeError: the tensor is on a GPU, or it requires a gradient.

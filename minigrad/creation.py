@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -14,9 +15,11 @@ from .backend import (
     as_host_array,
     default_device,
     float32,
+    float64,
     is_array,
     namespace,
     namespace_of,
+    python_scalar,
 )
 from .graph import Tensor, storage_of
 from .tensor import check_floating
@@ -26,7 +29,7 @@ Maker = TypeVar("Maker", bound=Callable[..., Tensor])
 
 
 def _namespace(device: str | None) -> ArrayNamespace:
-    return namespace(device or default_device())
+    return namespace(default_device() if device is None else device)
 
 
 def _made(array: Array, requires_grad: bool) -> Tensor:
@@ -46,6 +49,7 @@ def tensor(data: Any, *, dtype: Any = None, device: str | None = None, requires_
 
     Raises:
         TypeError: the data are not numbers, or an integer tensor should get a gradient.
+        RuntimeError: there is a Tensor in the data that requires a gradient, which the copy would cut off.
         DeviceError: the device cannot be used.
 
     >>> import minigrad as mg
@@ -53,16 +57,29 @@ def tensor(data: Any, *, dtype: Any = None, device: str | None = None, requires_
     tensor([[1, 2],
             [3, 4]], dtype=int64, device='cpu')
     """
+    _check_constant(data)
     if type(data) is Tensor:
-        device, data = device or data.device, data.data
+        device, data = data.device if device is None else device, data.data
     if is_array(data) and namespace_of(data).device != "cpu":
         source = namespace_of(data)
-        target = namespace(device or source.device)
-        array = source.array(data, dtype=dtype or data.dtype)
+        target = source if device is None else namespace(device)
+        array = source.array(data, dtype=data.dtype if dtype is None else as_dtype(dtype))
         if target is not source:
             array = target.from_host(source.to_host(array))
         return _made(array, requires_grad)
     return _made(_namespace(device).from_host(as_host_array(data, dtype)), requires_grad)
+
+
+def _check_constant(data: Any) -> None:
+    """Raise if a gradient would be lost by copying."""
+    if isinstance(data, (list, tuple)):
+        for part in data:
+            _check_constant(part)
+    elif type(data) is Tensor and data.requires_grad:
+        raise RuntimeError(
+            "tensor: expected data without a gradient, which a copy would cut off, got a Tensor that requires one. "
+            "Join Tensors with minigrad.stack or concatenate, copy one with x.copy(), or cut it off: x.detach()"
+        )
 
 
 def from_dlpack(x: Any) -> Tensor:
@@ -109,23 +126,30 @@ _HOST, _CUDA, _CUDA_MANAGED = 1, 2, 13  # DLPack's numbers for kinds of memory
 # Of one value -------------------------------------------------------------------------------------
 
 
-def _shape_first(make: Maker) -> Maker:
-    """What takes a shape, taught to say so when it gets the sizes one by one."""
+def _checked(make: Maker) -> Maker:
+    """What takes a shape, and says what is wrong with it, or with the dtype; also when it gets the sizes one by one."""
+    name = make.__name__
+    count = sum(p.kind is p.POSITIONAL_OR_KEYWORD for p in inspect.signature(make).parameters.values())
 
     @functools.wraps(make)
     def checked(shape: Shape, *rest: Any, **options: Any) -> Tensor:
-        if rest:
+        if len(rest) >= count:
             sizes = ", ".join(map(str, (shape, *rest)))
             raise TypeError(
-                f"{make.__name__}: expected one shape, such as {make.__name__}((2, 3)), and the rest by name "
-                f"(dtype=, device=); got {make.__name__}({sizes})"
+                f"{name}: expected one shape, such as {name}((2, 3)), and the rest by name (dtype=, device=); "
+                f"got {name}({sizes})"
             )
-        return make(shape, **options)
+        for size in shape if isinstance(shape, (tuple, list)) else (shape,):
+            if isinstance(size, bool) or not hasattr(size, "__index__") or size < 0:
+                raise ValueError(f"{name}: expected a shape of integers of 0 or more, such as (2, 3), got {shape!r}")
+        if options.get("dtype") is not None:
+            options["dtype"] = as_dtype(options["dtype"])
+        return make(shape, *rest, **options)
 
     return cast(Maker, checked)
 
 
-@_shape_first
+@_checked
 def zeros(shape: Shape, *, dtype: Any = float32, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """A Tensor of zeros.
 
@@ -136,7 +160,7 @@ def zeros(shape: Shape, *, dtype: Any = float32, device: str | None = None, requ
     return full(shape, 0, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
-@_shape_first
+@_checked
 def ones(shape: Shape, *, dtype: Any = float32, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """A Tensor of ones.
 
@@ -147,15 +171,25 @@ def ones(shape: Shape, *, dtype: Any = float32, device: str | None = None, requi
     return full(shape, 1, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
+@_checked
 def full(
     shape: Shape, value: float, *, dtype: Any = float32, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
     """A Tensor filled with one value.
 
+    Raises:
+        TypeError: the value is not a number, or the dtype not one of real numbers or booleans.
+        ValueError: the shape is not of integers of 0 or more.
+
     >>> import minigrad as mg
     >>> mg.full(2, 0.5)
     tensor([0.5, 0.5], dtype=float32, device='cpu')
     """
+    value = python_scalar(value)
+    if not isinstance(value, (bool, int, float)):
+        raise TypeError(
+            f"full: expected a number, got {type(value).__name__}; of a Tensor t, write minigrad.broadcast_to(t, shape)"
+        )
     xp = _namespace(device)
     with xp.activate():
         return _made(xp.full(shape, value, dtype=dtype or float32), requires_grad)
@@ -180,6 +214,9 @@ def arange(
     tensor([0, 1, 2], dtype=int64, device='cpu')
     """
     first, last = (0, start) if stop is None else (start, stop)
+    _check_numbers("arange", start=first, stop=last, step=step)
+    if step == 0:
+        raise ValueError("arange: expected a step other than 0")
     if dtype is None and any(isinstance(v, float) for v in (first, last, step)):
         dtype = float32
     xp = _namespace(device)
@@ -206,8 +243,9 @@ def linspace(
     >>> mg.linspace(0, 1, 5)
     tensor([0.  , 0.25, 0.5 , 0.75, 1.  ], dtype=float32, device='cpu')
     """
-    if num < 0:
-        raise ValueError(f"linspace: expected a number of entries that is not negative, got {num}")
+    _check_numbers("linspace", start=start, stop=stop)
+    if not hasattr(num, "__index__") or num < 0:
+        raise ValueError(f"linspace: expected num to be an integer of 0 or more, got {num!r}")
     xp = _namespace(device)
     with xp.activate():
         return _made(xp.linspace(start, stop, num, endpoint=endpoint, dtype=dtype or float32), requires_grad)
@@ -223,15 +261,24 @@ def eye(
     tensor([[1., 0.],
             [0., 1.]], dtype=float32, device='cpu')
     """
+    for size in (n,) if m is None else (n, m):
+        if not hasattr(size, "__index__") or size < 0:
+            raise ValueError(f"eye: expected sizes that are integers of 0 or more, got {size!r}")
     xp = _namespace(device)
     with xp.activate():
         return _made(xp.eye(n, m, dtype=dtype or float32), requires_grad)
 
 
+def _check_numbers(caller: str, **numbers: Any) -> None:
+    for name, number in numbers.items():
+        if not isinstance(python_scalar(number), (int, float)):
+            raise TypeError(f"{caller}: expected {name} to be a number, got {type(number).__name__}")
+
+
 # At random ----------------------------------------------------------------------------------------
 
 
-@_shape_first
+@_checked
 def rand(shape: Shape, *, dtype: Any = float32, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """A Tensor of numbers drawn uniformly from [0, 1), by the device's generator (see `manual_seed`).
 
@@ -242,7 +289,7 @@ def rand(shape: Shape, *, dtype: Any = float32, device: str | None = None, requi
     return _random("random", shape, dtype, device, requires_grad)
 
 
-@_shape_first
+@_checked
 def randn(shape: Shape, *, dtype: Any = float32, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """A Tensor of numbers drawn from the standard normal distribution, by the device's generator.
 
@@ -257,10 +304,20 @@ def _random(distribution: str, shape: Shape, dtype: Any, device: str | None, req
     xp = _namespace(device)
     with xp.activate():
         draw = getattr(xp.generator, distribution)
-        return _made(draw(shape, dtype=as_dtype(dtype or float32).type), requires_grad)
+        found = as_dtype(dtype or float32)
+        if found not in (float32, float64):  # NumPy and CuPy draw no others
+            raise TypeError(f"expected float32 or float64 to draw random numbers in, got {found}; convert with .astype")
+        return _made(draw(shape, dtype=found.type), requires_grad)
 
 
 # Like another -------------------------------------------------------------------------------------
+
+
+def _like(x: Any, dtype: Any, device: str | None) -> dict[str, Any]:
+    if type(x) is not Tensor:
+        raise TypeError(f"expected a Tensor to make another like it, got {type(x).__name__}")
+    device = x.device if device is None else device
+    return {"shape": x.shape, "dtype": x.dtype if dtype is None else dtype, "device": device}
 
 
 def zeros_like(x: Tensor, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
@@ -270,7 +327,7 @@ def zeros_like(x: Tensor, *, dtype: Any = None, device: str | None = None, requi
     >>> mg.zeros_like(mg.ones(2))
     tensor([0., 0.], dtype=float32, device='cpu')
     """
-    return zeros(x.shape, dtype=dtype or x.dtype, device=device or x.device, requires_grad=requires_grad)
+    return zeros(**_like(x, dtype, device), requires_grad=requires_grad)
 
 
 def ones_like(x: Tensor, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
@@ -280,7 +337,7 @@ def ones_like(x: Tensor, *, dtype: Any = None, device: str | None = None, requir
     >>> mg.ones_like(mg.zeros(2))
     tensor([1., 1.], dtype=float32, device='cpu')
     """
-    return ones(x.shape, dtype=dtype or x.dtype, device=device or x.device, requires_grad=requires_grad)
+    return ones(**_like(x, dtype, device), requires_grad=requires_grad)
 
 
 def full_like(
@@ -292,7 +349,13 @@ def full_like(
     >>> mg.full_like(mg.zeros(2), 0.5)
     tensor([0.5, 0.5], dtype=float32, device='cpu')
     """
-    return full(x.shape, value, dtype=dtype or x.dtype, device=device or x.device, requires_grad=requires_grad)
+    return full(
+        x.shape,
+        value,
+        dtype=dtype or x.dtype,
+        device=x.device if device is None else device,
+        requires_grad=requires_grad,
+    )
 
 
 def rand_like(x: Tensor, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
@@ -302,7 +365,7 @@ def rand_like(x: Tensor, *, dtype: Any = None, device: str | None = None, requir
     >>> mg.rand_like(mg.zeros((2, 3))).shape
     (2, 3)
     """
-    return rand(x.shape, dtype=dtype or x.dtype, device=device or x.device, requires_grad=requires_grad)
+    return rand(**_like(x, dtype, device), requires_grad=requires_grad)
 
 
 def randn_like(x: Tensor, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
@@ -312,4 +375,4 @@ def randn_like(x: Tensor, *, dtype: Any = None, device: str | None = None, requi
     >>> mg.randn_like(mg.zeros((2, 3))).shape
     (2, 3)
     """
-    return randn(x.shape, dtype=dtype or x.dtype, device=device or x.device, requires_grad=requires_grad)
+    return randn(**_like(x, dtype, device), requires_grad=requires_grad)

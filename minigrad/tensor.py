@@ -57,6 +57,11 @@ class Methods(Conversions):
             )
         if self._requires_grad:
             check_floating(array.dtype)
+        if self._grad is not None and self._grad.shape != array.shape:
+            raise ValueError(
+                f".data: expected the shape {self.shape}, as there is a gradient of it, got {array.shape}; "
+                "forget the gradient first: x.grad = None"
+            )
         mark_written(self)
         self._data, self._storage = array, None  # other memory: what shared the old goes on without this tensor
 

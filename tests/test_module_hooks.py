@@ -1,5 +1,8 @@
 """Hooks of modules: before and after the forward, and when the gradient has come back."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -147,3 +150,19 @@ def test_a_backward_hook_that_gives_something_else():
         TypeError, match=r"Tanh: expected a backward hook .* like \(\(2,\) float32 on cpu\), got \(\(3,\)"
     ):
         layer(mg.ones(2, requires_grad=True)).sum().backward()
+
+
+def test_a_backward_hook_makes_no_cycle():
+    """A graph that nobody goes backward through is freed at once, without the garbage collector."""
+    layer = nn.Linear(2, 2)
+    layer.register_full_backward_hook(lambda m, gi, go: None)
+    gc.disable()
+    try:
+        y = layer(mg.ones((1, 2), requires_grad=True))
+        alive = weakref.ref(y)
+        passage = weakref.ref(y._source[0].parameters["seen"].__self__)
+        del y
+        assert alive() is None
+        assert passage() is None
+    finally:
+        gc.enable()

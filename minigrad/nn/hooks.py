@@ -95,21 +95,24 @@ class _Passage:
         self.module, self.hooks = module, hooks
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        self.inputs = list(args)
+        self.inputs = [type(x) is Tensor and x.requires_grad for x in args]
         output = self.module.forward(*_through(args, self.leave), **kwargs)
-        self.outputs: list[Tensor] = []
-        map_tensors(self._collect, output, f"{type(self.module).__name__} with a backward hook")
-        behind = iter(_through(self.outputs, self.enter))
-        return map_tensors(lambda _: next(behind), output, "")
+        outputs: list[Tensor] = []
 
-    def _collect(self, y: Tensor) -> Tensor:
-        self.outputs.append(y)
-        return y
+        def collect(y: Tensor) -> Tensor:
+            outputs.append(y)
+            return y
+
+        map_tensors(collect, output, f"{type(self.module).__name__} with a backward hook")
+        # Which of them have a gradient; not they themselves, whose node holds this passage.
+        self.outputs = [y.requires_grad for y in outputs]
+        behind = iter(_through(outputs, self.enter))
+        return map_tensors(lambda _: next(behind), output, "")
 
     def enter(self, gs: list[Any]) -> list[Any]:
         """The gradients reach the outputs."""
         self.grad_output = _shown(self.outputs, gs)
-        if not any(type(x) is Tensor and x.requires_grad for x in self.inputs):
+        if not any(self.inputs):
             self._call(tuple(None for _ in self.inputs))
         return gs
 
@@ -127,12 +130,12 @@ class _Passage:
         return grad_input
 
 
-def _shown(xs: Sequence[Any], gs: list[Any]) -> tuple[Tensor | None, ...]:
-    """A gradient for each x that has one, as a Tensor of its own."""
+def _shown(active: Sequence[bool], gs: list[Any]) -> tuple[Tensor | None, ...]:
+    """A gradient for each place that has one, as a Tensor of its own."""
     given = iter(gs)
     found: list[Tensor | None] = []
-    for x in xs:
-        g = next(given) if type(x) is Tensor and x.requires_grad else None
+    for is_active in active:
+        g = next(given) if is_active else None
         found.append(g if g is None or type(g) is Tensor else Tensor(namespace_of(g).array(g)))
     return tuple(found)
 
