@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from .backend import Array, is_array, namespace_of
+from .backend import Array, is_array, namespace_of, python_scalar
 from .cotangent import owned_array
 from .graph import Tensor
-from .messages import describe
+from .messages import describe, type_name
 from .sweep import sweep
 
 
@@ -17,7 +17,7 @@ def _seeds(outputs: Sequence[Tensor], given: Sequence[Any], create_graph: bool, 
     seeds = []
     for y, g in zip(outputs, given, strict=True):
         if type(y) is not Tensor:
-            raise TypeError(f"{caller}: expected a Tensor to differentiate, got {type(y).__name__}")
+            raise TypeError(f"{caller}: expected a Tensor to differentiate, got {type_name(y)}")
         if not y._requires_grad:
             raise RuntimeError(
                 f"{caller}: this tensor {describe(y)} does not need a gradient. Either nothing it was computed "
@@ -33,6 +33,8 @@ def _seeds(outputs: Sequence[Tensor], given: Sequence[Any], create_graph: bool, 
                 )
             g = Tensor(xp.ones(data.shape, dtype=data.dtype))
         elif type(g) is not Tensor:
+            if not is_array(g) and not isinstance(python_scalar(g), (int, float)):
+                raise TypeError(f"{caller}: expected a Tensor as the gradient to start from, got {type_name(g)}")
             g = Tensor(g if is_array(g) else xp.full(data.shape, g, dtype=data.dtype))
         if g._data.shape != data.shape or type(g._data) is not type(data):
             raise ValueError(f"{caller}: expected a gradient like its tensor, {describe(y)}, got {describe(g)}")
@@ -103,8 +105,7 @@ def grad(
     >>> dy.item(), ddy.item()
     (27.0, 18.0)
     """
-    outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
-    inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    outputs, inputs = _listed(outputs, "outputs"), _listed(inputs, "inputs")
     if grad_outputs is None:
         grad_outputs = [None] * len(outputs)
     elif not isinstance(grad_outputs, (list, tuple)):
@@ -133,6 +134,14 @@ def grad(
             results.append(_own(x, cotangent, owned and id(cotangent) not in given))
             given.add(id(cotangent))
     return tuple(results)
+
+
+def _listed(xs: Any, name: str) -> list[Any]:
+    if isinstance(xs, Tensor):
+        return [xs]
+    if not isinstance(xs, Iterable):
+        raise TypeError(f"grad: expected {name} to be a Tensor or a list of them, got {type_name(xs)}")
+    return list(xs)
 
 
 def _own(x: Tensor, cotangent: Array, owned: bool) -> Tensor:

@@ -9,7 +9,7 @@ from .backend import Array, as_dtype, cpu, is_array, namespace_of, python_scalar
 from .graph import Tensor
 from .messages import describe
 from .ops import index
-from .tape import apply
+from .tape import apply, as_tensor
 
 # x[...] -------------------------------------------------------------------------------------------
 
@@ -103,7 +103,7 @@ def take(x: Tensor, indices: Any, axis: int | None = None) -> Tensor:
     >>> mg.take(mg.tensor([[1.0, 2.0], [3.0, 4.0]]), [1, 1], axis=0).tolist()
     [[3.0, 4.0], [3.0, 4.0]]
     """
-    x = x if type(x) is Tensor else Tensor(x)
+    x = as_tensor(x, "take")
     return apply(index.take, (x,), {"indices": _integers(x, indices, "take"), "axis": axis})
 
 
@@ -124,7 +124,7 @@ def take_along_axis(x: Tensor, indices: Any, axis: int | None = -1) -> Tensor:
     >>> mg.take_along_axis(x, x.argmax(axis=1, keepdims=True), axis=1).tolist()
     [[3.0], [6.0]]
     """
-    x = x if type(x) is Tensor else Tensor(x)
+    x = as_tensor(x, "take_along_axis")
     if axis is None:
         x, axis = x.reshape(-1), 0
     return apply(index.take_along_axis, (x,), {"indices": _integers(x, indices, "take_along_axis"), "axis": axis})

@@ -20,6 +20,9 @@ mode = _Mode()
 class _Recording(contextlib.ContextDecorator):
     recording: bool
 
+    def __new__(cls, function: Any = None) -> Any:
+        return super().__new__(cls) if function is None else cls()(function)  # @no_grad, without parentheses
+
     def __call__(self, function: Any) -> Any:
         if inspect.isgeneratorfunction(function):
             name = type(self).__name__

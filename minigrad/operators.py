@@ -15,7 +15,7 @@ from .messages import describe
 from .mode import mode
 from .ops import contraction, elementwise, logic, reduction, shape
 from .ops.reduction import Axis
-from .tape import apply
+from .tape import apply, as_tensor
 
 Operand = Any  # a Tensor, an array of the same device, or a Python number
 NOTHING: dict[str, Any] = {}
@@ -310,6 +310,7 @@ def swapaxes(x: Any, axis1: int, axis2: int) -> Tensor:
     >>> mg.swapaxes(mg.zeros((2, 3, 4)), 0, -1).shape
     (4, 3, 2)
     """
+    x = as_tensor(x, "swapaxes")
     order = list(range(x.ndim))
     first, second = _axes(x, (axis1, axis2), "swapaxes")
     order[first], order[second] = order[second], order[first]
@@ -326,6 +327,7 @@ def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[in
     >>> mg.moveaxis(mg.zeros((2, 3, 4)), 0, -1).shape
     (3, 4, 2)
     """
+    x = as_tensor(x, "moveaxis")
     sources, targets = (
         _axes(x, axes if isinstance(axes, (tuple, list)) else [axes], "moveaxis") for axes in (source, destination)
     )

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from string import ascii_letters
 from typing import Any
 
-from .backend import is_array, namespace_of
+from .backend import namespace_of
 from .graph import Tensor
 from .ops import contraction, index, shape
-from .tape import apply
+from .tape import apply, as_tensor
 
 
 def einsum(subscripts: str, *operands: Any) -> Tensor:
@@ -42,7 +42,7 @@ def einsum(subscripts: str, *operands: Any) -> Tensor:
         raise TypeError(
             f'einsum: expected subscripts such as "ij,jk->ik", then the operands, got {type(subscripts).__name__} first'
         )
-    xs = [_as_tensor(x) for x in operands]
+    xs = [as_tensor(x, "einsum") for x in operands]
     left, arrow, right = subscripts.replace(" ", "").partition("->")
     terms = left.split(",")
     if not all(re.fullmatch(r"[A-Za-z]*(\.\.\.)?[A-Za-z]*", term) for term in [*terms, right]):
@@ -58,16 +58,6 @@ def einsum(subscripts: str, *operands: Any) -> Tensor:
     for k, x in enumerate(xs):
         xs[k], labels[k] = _diagonal(*_without_broadcast_axes(x, labels[k], sizes))
     return apply(contraction.einsum, xs, {"subscripts": f"{','.join(labels)}->{output}"})
-
-
-def _as_tensor(x: Any) -> Tensor:
-    if type(x) is Tensor:
-        return x
-    if is_array(x):
-        return Tensor(x.copy())
-    raise TypeError(
-        f"einsum: expected Tensors or arrays as operands, got {type(x).__name__}; make them with minigrad.tensor(...)"
-    )
 
 
 def _shapes(xs: Sequence[Tensor]) -> str:

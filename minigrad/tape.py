@@ -20,7 +20,7 @@ from .backend import (
     python_scalar,
 )
 from .graph import Edge, Node, Storage, Tensor, storage_of, tick
-from .messages import explained, mixed_devices
+from .messages import explained, how_to_make, mixed_devices, type_name
 from .mode import mode
 from .ops.primitive import Primitive, Result
 
@@ -208,6 +208,15 @@ def as_array(xp: ArrayNamespace, y: Any, name: str) -> Array:
     return xp.asarray(y)
 
 
+def as_tensor(x: Any, caller: str) -> Tensor:
+    """Data as a Tensor: Tensors as they are, arrays copied; TypeError for anything else, lists included."""
+    if type(x) is Tensor:
+        return x
+    if is_array(x):
+        return Tensor(x.copy())  # the caller may go on to fill the array with something else
+    raise TypeError(f"{caller}: expected a Tensor or an array, got {type_name(x)}; {how_to_make(x)}")
+
+
 def _as_operand(primitive: Primitive[Any], x: Any) -> Any:
     """What `apply` takes, from what users pass."""
     if type(x) is Tensor:
@@ -218,19 +227,14 @@ def _as_operand(primitive: Primitive[Any], x: Any) -> Any:
     if isinstance(x, (bool, int, float)):
         return int(x) if isinstance(x, int) else float(x)
     if is_array(x):
-        return Tensor(x.copy())  # the caller may go on to fill the array with something else
-    raise TypeError(
-        f"{primitive.name}: expected Tensors, arrays or numbers, got {type(x).__name__}; "
-        "make a Tensor of it with minigrad.tensor(...)"
-    )
+        return as_tensor(x, primitive.name)
+    raise TypeError(f"{primitive.name}: expected Tensors, arrays or numbers, got {type_name(x)}; {how_to_make(x)}")
 
 
 def call(primitive: Primitive[Any], inputs: Sequence[Any], parameters: dict[str, Any]) -> Any:
     """`apply`, for people: a parameter may be a Tensor (the indices of `take`), and its array is used."""
-    if primitive.variadic and any(not isinstance(x, Tensor) and not is_array(x) for x in inputs):
-        raise TypeError(
-            f"{primitive.name}: expected Tensors or arrays in the list; make them with minigrad.tensor(...)"
-        )
+    if primitive.variadic:
+        inputs = [as_tensor(x, f"{primitive.name}, in the list") for x in inputs]
     return apply(primitive, inputs, {name: _plain(primitive, name, p) for name, p in parameters.items()})
 
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from . import engine
 from .backend import Array, cpu, is_array, is_floating, namespace_of
 from .conversion import Conversions
 from .graph import RemovableHandle, Tensor, mark_written, storage_of
 from .indexing import as_index, take
-from .messages import describe
+from .messages import ELSEWHERE, describe, type_name
 from .mode import mode
 from .operators import hang
 from .ops import index
@@ -38,6 +38,13 @@ class Methods(Conversions):
     >>> x.grad
     tensor([2., 4.], dtype=float32, device='cpu')
     """
+
+    if not TYPE_CHECKING:  # for a type checker, what is not there is not there
+
+        def __getattr__(self, name: str) -> Any:
+            cure = ELSEWHERE.get(name)
+            told = f"a Tensor has no attribute {name!r}" + (f"; write {cure}" if cure else "")
+            raise AttributeError(told, name=name, obj=self)
 
     # What it is -----------------------------------------------------------------------------------
 
@@ -202,7 +209,7 @@ class Methods(Conversions):
         """Call `hook(gradient)` in every backward pass, with the whole gradient of this tensor, as soon as it is known.
 
         What the hook returns, if not None, goes on in the gradient's place: to where this tensor came from, and into
-        `.grad`. Hooks run in the order in which they were registered.
+        `.grad`. Hooks run in the order in which they were registered, those of leaves at the end of the pass.
 
         Returns:
             a handle, whose `remove()` takes the hook away.
@@ -268,7 +275,16 @@ class Methods(Conversions):
                     f"x[...] = value: expected one device, got x {describe(self)}, value {describe(value)}"
                 )
             value = value._data
-        self._data[as_index(self, key)] = value
+        index = as_index(self, key)
+        try:
+            self._data[index] = value
+        except (ValueError, IndexError, TypeError) as error:
+            came = describe(Tensor(value)) if is_array(value) else type_name(value)
+            kind = next(known for known in (IndexError, TypeError, ValueError) if isinstance(error, known))
+            raise kind(
+                f"x[...] = value: expected an index of x, {describe(self)}, and a number or an array that fits there, "
+                f"got a value {came} ({error})"
+            ) from error
         mark_written(self)
 
     def __iter__(self) -> Iterator[Tensor]:

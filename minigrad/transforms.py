@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .backend import is_array
 from .creation import zeros, zeros_like
 from .engine import grad
 from .graph import Tensor
 from .messages import describe
 from .mode import enable_grad
 from .ops.shape import stack
+from .tape import as_tensor
 from .tensor import check_floating
 
 Function = Callable[..., Any]
@@ -190,12 +190,10 @@ def _rows(y: Tensor, xs: list[Tensor], create_graph: bool) -> list[Tensor]:
 def _listed(value: Any, caller: str, what: str) -> list[Tensor]:
     """A Tensor, or a tuple or list of them, as a list."""
     parts = list(value) if isinstance(value, (tuple, list)) else [value]
-    parts = [Tensor(part.copy()) if is_array(part) else part for part in parts]
-    for part in parts:
-        if type(part) is not Tensor:
-            raise TypeError(f"{caller}: expected {what} to be a Tensor or a tuple of them, got {type(part).__name__}")
-        check_floating(part.dtype)
-    return parts
+    tensors = [as_tensor(part, f"{caller}, {what}") for part in parts]
+    for x in tensors:
+        check_floating(x.dtype)
+    return tensors
 
 
 def _called(caller: str, fn: Function, inputs: Any, create_graph: bool) -> tuple[list[Tensor], list[Tensor], Any]:

@@ -121,7 +121,7 @@ WRONG: dict[str, tuple[Any, type[Exception], str]] = {
     "two arrows": (lambda x: mg.einsum("ij->i->j", x), ValueError, r"expected letters, \.\.\., commas and one ->"),
     "two ellipses": (lambda x: mg.einsum("...i...->i", x), ValueError, r"expected letters"),
     "operands first": (lambda x: mg.einsum(x, [0, 1]), TypeError, r"expected subscripts such as .* got Tensor first"),
-    "a list": (lambda x: mg.einsum("i->", [1.0]), TypeError, r"einsum: expected Tensors or arrays .* got list"),
+    "a list": (lambda x: mg.einsum("i->", [1.0]), TypeError, r"einsum: expected a Tensor or an array, got list"),
 }
 
 

@@ -16,6 +16,12 @@ def ones(*shape, **options):
     return mg.ones(shape, **options)
 
 
+def with_gradient():
+    x = ones(2, requires_grad=True)
+    x.sum().backward()
+    return x
+
+
 MISTAKES = {
     # shapes, one for every kind of primitive
     "elementwise": (
@@ -42,7 +48,7 @@ MISTAKES = {
     "numbers in a list of tensors": (
         lambda: mg.stack([ones(), 1.0]),
         TypeError,
-        r"stack: expected Tensors or arrays in the list",
+        r"stack, in the list: expected a Tensor or an array, got float",
     ),
     "stack": (lambda: mg.stack([ones(2), ones(3)]), ValueError, r"stack: expected arrays of one shape"),
     "split": (lambda: ones(2, 3).split(2, axis=1), ValueError, r"split: expected a number of equal sections"),
@@ -151,6 +157,80 @@ MISTAKES = {
     ),
     "a device that is no name": (lambda: mg.ones(2, device=0.5), TypeError, r"a device is a name"),
     "a negative seed": (lambda: mg.manual_seed(-1), ValueError, r"a seed is a non-negative integer, got -1"),
+    # what other libraries have
+    "another library's name": (
+        lambda: ones(2, 3).unsqueeze(0),
+        AttributeError,
+        r"a Tensor has no attribute 'unsqueeze'; write x.expand_dims\(axis\)",
+    ),
+    "a name that nobody has": (lambda: ones(2).foo, AttributeError, r"a Tensor has no attribute 'foo'$"),
+    "bits of integers": (
+        lambda: mg.tensor([1, 2]) & 1,
+        TypeError,
+        r"&: expected booleans, got \(2,\) int64 .*; make them by a comparison",
+    ),
+    "not an integer": (lambda: ~mg.tensor([1, 2]), TypeError, r"~: expected booleans, got \(2,\) int64"),
+    # making
+    "a negative size": (lambda: mg.zeros(-1), ValueError, r"zeros: expected a shape of integers of 0 or more.*got -1"),
+    "a fractional size": (lambda: mg.randn((2.0, 3)), ValueError, r"randn: expected a shape of integers"),
+    "complex numbers": (
+        lambda: mg.zeros(2, dtype=complex),
+        TypeError,
+        r"expected a dtype of real numbers or booleans, got complex128",
+    ),
+    "complex numbers later": (lambda: ones(2).astype(complex), TypeError, r"real numbers or booleans, got complex128"),
+    "no dtype": (lambda: ones(2, dtype="real"), TypeError, r"expected a dtype such as minigrad.float32, got 'real'"),
+    "filled with a word": (lambda: mg.full(2, "a"), TypeError, r"full: expected a number, got str"),
+    "filled with a Tensor": (lambda: mg.full(2, ones()), TypeError, r"full: expected a number, .*broadcast_to"),
+    "random integers": (lambda: mg.randn(2, dtype=mg.int64), TypeError, r"float32 or float64 to draw .* got int64"),
+    "like a number": (lambda: mg.zeros_like(3), TypeError, r"expected a Tensor to make another like it, got int"),
+    "no step": (lambda: mg.arange(0, 3, 0), ValueError, r"arange: expected a step other than 0"),
+    "a range of words": (lambda: mg.arange("a"), TypeError, r"arange: expected stop to be a number, got str"),
+    "a number as a device": (lambda: mg.zeros(2, device=0), TypeError, r"a device is a name"),
+    "no device": (lambda: mg.zeros(2, device=""), mg.DeviceError, r"unknown device ''"),
+    "a copy of what needs a gradient": (
+        lambda: mg.tensor([ones(requires_grad=True), ones()]),
+        RuntimeError,
+        r"tensor: expected data without a gradient.*Join Tensors with minigrad.stack",
+    ),
+    "a mask that would be lost": (
+        lambda: mg.tensor(np.ma.array([1.0, 2.0], mask=[True, False])),
+        TypeError,
+        r"an array without a mask.*array.filled\(value\)",
+    ),
+    # writing
+    "writing outside": (
+        lambda: ones(2).__setitem__(5, 1.0),
+        IndexError,
+        r"x\[...\] = value: expected an index of x, \(2,\)",
+    ),
+    "writing what does not fit": (
+        lambda: ones(3).__setitem__(slice(None), np.ones(2, dtype=np.float32)),
+        (ValueError, TypeError),
+        r"x\[...\] = value: expected .* a number or an array that fits there",
+    ),
+    "data of another shape than the gradient": (
+        lambda: setattr(with_gradient(), "data", ones(3).data),
+        ValueError,
+        r".data: expected the shape \(2,\), as there is a gradient of it, got \(3,\); forget",
+    ),
+    "gradients of a number": (
+        lambda: mg.grad(3, ones(2)),
+        TypeError,
+        r"grad: expected outputs to be a Tensor or",
+    ),
+    "gradients of nothing": (
+        lambda: mg.grad(ones(requires_grad=True), None),
+        TypeError,
+        r"grad: expected inputs to be a Tensor or a list of them, got NoneType",
+    ),
+    "a word as a gradient": (
+        lambda: ones(requires_grad=True).backward("a"),
+        TypeError,
+        r"backward: expected a Tensor as the gradient to start from, got str",
+    ),
+    "a bound that is a word": (lambda: ones(2).clip("a"), TypeError, r"clip: .*Came: x \(2,\)"),
+    "a list to swap axes of": (lambda: mg.swapaxes([1.0], 0, 0), TypeError, r"swapaxes: expected a Tensor or an array"),
     # layers
     "Linear with the wrong width": (
         lambda: nn.Linear(3, 2)(ones(5, 4)),

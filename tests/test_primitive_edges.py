@@ -12,7 +12,7 @@ from minigrad.ops import registry
 from minigrad.testing import gradcheck, gradgradcheck
 
 from .cases import CASES, on_device
-from .helpers import close, host
+from .helpers import close, host, on
 
 # Ties, kinks and extremes ---------------------------------------------------------------------------------
 
@@ -238,3 +238,23 @@ def test_a_parameter_given_twice() -> None:
 
 def test_every_kind_of_primitive_is_misused() -> None:
     assert {registry[name].kind for name, _, _ in MISUSES} == {primitive.kind for primitive in registry.values()}
+
+
+def test_the_slope_of_softplus_is_exact_far_out(device):
+    """σ(x) ≈ eˣ there, where 1 - (1 - σ) would be 0: an easy negative still has its small gradient."""
+    x = on(device, np.array([-40.0, -18.0, 0.0, 40.0, -np.inf, np.inf]), True)
+    (g,) = mg.grad(mg.softplus(x), x, mg.ones(6, dtype=mg.float64))
+    np.testing.assert_allclose(host(g), [np.exp(-40.0), 1 / (1 + np.exp(18.0)), 0.5, 1.0, 0.0, 1.0], rtol=1e-13)
+
+
+def test_no_spread_no_derivative_of_any_order(device):
+    x = on(device, np.ones(3), True)
+    (g,) = mg.grad(x.std(), x, create_graph=True)
+    assert g.tolist() == [0.0, 0.0, 0.0]
+    assert mg.hvp(lambda x: x.std(), x, mg.tensor([1.0, 0.0, 0.0], dtype=mg.float64))[1].tolist() == [0.0, 0.0, 0.0]
+
+
+def test_a_negative_power_of_zero(device):
+    x, y = on(device, np.array(0.0), True), on(device, np.array(-1.0), True)
+    with np.errstate(all="ignore"):
+        assert [g.item() for g in mg.grad(x**y, [x, y])] == [-np.inf, -np.inf]

@@ -332,3 +332,18 @@ def test_the_message(device, mistake):
     act, error, message = MISTAKES[mistake]
     with pytest.raises(error, match=message):
         act()
+
+
+def test_recording_is_switched_by_a_bare_decorator(device):
+    @mg.no_grad
+    def quiet(x):
+        return x * 2
+
+    @mg.enable_grad
+    def loud(x):
+        return x * 2
+
+    x = mg.ones(2, requires_grad=True)
+    assert not quiet(x).requires_grad
+    with mg.no_grad():
+        assert loud(x).requires_grad

@@ -74,7 +74,7 @@ def power(xp: XP, x: Array, y: Array) -> Array:
 
 power.derivatives(
     lambda xp, g, out, x, y: g * (y * x ** (y - (y != 0))),
-    lambda xp, g, out, x, y: g * out * xp.log(x + (x == 0)),
+    lambda xp, g, out, x, y: g * out * xp.log(x + (x == 0) * (y >= 0)),
 )
 
 
@@ -247,11 +247,11 @@ sigmoid.derivatives(lambda xp, g, y, x: g * (y * (1 - y)))
 
 @elementwise(saves=INPUTS)
 def softplus(xp: XP, x: Array) -> Array:
-    """y = log(1 + eˣ)     dy/dx = sigmoid x"""
+    """y = log(1 + eˣ)     dy/dx = sigmoid x = e^(-softplus(-x)), exact where sigmoid itself rounds to 0"""
     return xp.logaddexp(x, 0)
 
 
-softplus.derivatives(lambda xp, g, y, x: g * xp.sigmoid(x))
+softplus.derivatives(lambda xp, g, y, x: g * xp.exp(-xp.softplus(-x)))
 
 # Piecewise ----------------------------------------------------------------------------------------
 

@@ -82,7 +82,8 @@ def _(xp: XP, g: Array, y: Array, x: Array, *, axis: Axis = None, ddof: int = 0,
     g, y = (_with_reduced_axes(xp, a, x, axis, keepdims) for a in (g, y))
     freedom = _count(x, axis) - ddof
     centred = x - xp.mean(x, axis=axis, keepdims=True)
-    return g * centred / xp.where(y == 0, 1, y) * (1 / freedom if freedom > 0 else math.nan)
+    scale = 1 / freedom if freedom > 0 else math.nan
+    return xp.where(y == 0, 0, g * centred * scale / xp.where(y == 0, 1, y))
 
 
 @reduction(saves=(INPUTS, OUTPUT))
