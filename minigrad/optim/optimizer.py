@@ -267,7 +267,15 @@ class Optimizer:
         name = type(self).__name__
         if not isinstance(state_dict, Mapping) or not state_dict.keys() >= {"state", "param_groups"}:
             raise TypeError(f'{name}: expected a state dict with "state" and "param_groups", as state_dict() gives it')
-        saved = state_dict["param_groups"]
+        saved, states = state_dict["param_groups"], state_dict["state"]
+        if not isinstance(saved, (list, tuple)) or not all(
+            isinstance(group, Mapping) and isinstance(group.get("params"), (list, tuple)) for group in saved
+        ):
+            raise TypeError(
+                f'{name}: expected "param_groups" to be a list of dicts, each with "params", a list of numbers'
+            )
+        if not isinstance(states, Mapping) or not all(isinstance(values, Mapping) for values in states.values()):
+            raise TypeError(f'{name}: expected "state" to be a dict with a dict for each number of a parameter')
         sizes, expected = (
             [len(group["params"]) for group in saved],
             [len(group["params"]) for group in self.param_groups],
@@ -280,10 +288,10 @@ class Optimizer:
             groups.append(own | plain(copy.deepcopy(options)))
             self._check(groups[-1])
         owners = dict(zip((number for group in saved for number in group["params"]), self._all(), strict=True))
-        unknown = state_dict["state"].keys() - owners.keys()
+        unknown = states.keys() - owners.keys()
         if unknown:
             raise ValueError(f"{name}: this state dict has a state of {sorted(unknown, key=str)}, which no group lists")
-        state = {owners[i]: self._loaded(i, owners[i], values) for i, values in state_dict["state"].items()}
+        state = {owners[i]: self._loaded(i, owners[i], values) for i, values in states.items()}
         for own, group in zip(self.param_groups, groups, strict=True):
             own.update(group)
         self.state = state
