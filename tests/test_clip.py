@@ -105,6 +105,36 @@ def test_a_clipped_gradient_counts_as_written(clip: Any, device: str) -> None:
         product.backward()
 
 
+MISTAKES: dict[str, tuple[Any, str]] = {
+    "a module": (lambda clip: clip(nn.Linear(2, 2), 1.0), "got Linear; of a module, pass module.parameters()"),
+    "modules": (lambda clip: clip(nn.ModuleList([nn.Linear(2, 2)]), 1.0), "got Linear; of a module, pass"),
+    "names": (lambda clip: clip(nn.Linear(2, 2).named_parameters(), 1.0), "got tuple; of a module, pass"),
+    "a state dict": (lambda clip: clip(nn.Linear(2, 2).state_dict(), 1.0), "got str; of a module, pass"),
+    "no limit": (
+        lambda clip: clip([with_gradient(1.0)], None),
+        r"expected (max_norm|clip_value) to be a number, got None",
+    ),
+    "a tensor": (lambda clip: clip([with_gradient(1.0)], mg.ones(())), r"to be a number, got Tensor"),
+}
+
+
+@pytest.mark.parametrize("clip", [nn.utils.clip_grad_norm_, nn.utils.clip_grad_value_])
+@pytest.mark.parametrize("name", MISTAKES)
+def test_what_cannot_be_clipped(clip: Any, name: str) -> None:
+    wrong, message = MISTAKES[name]
+    with pytest.raises(TypeError, match=f"{clip.__name__}: .*{message}"):
+        wrong(clip)
+
+
+def test_the_largest_entry_has_a_name(device: str) -> None:
+    """PyTorch takes "inf" for math.inf."""
+    p = with_gradient(3.0, -4.0)
+    assert nn.utils.clip_grad_norm_([p], np.float32(2.0), "inf").item() == 4.0
+    assert p.grad.tolist() == pytest.approx([1.5, -2.0])
+    with pytest.raises(TypeError, match="clip_grad_norm_: expected norm_type to be a number, got str"):
+        nn.utils.clip_grad_norm_([p], 2.0, "max")
+
+
 @pytest.mark.parametrize("bad", [0.0, -1.0, math.nan])
 def test_clipping_to_nothing(bad: float) -> None:
     p = with_gradient(1.0)

@@ -64,6 +64,7 @@ PLAN = [
     "nn.recurrent",
     "nn.variants",
     "nn",
+    "optim.options",
     "optim.optimizer",
     "optim.sgd",
     "optim.adagrad",

@@ -261,3 +261,85 @@ def test_a_step_that_hurts_nobody_is_allowed(device: str) -> None:
     p.grad = None
     loss.backward()
     assert p.grad.tolist() == [1.0]
+
+
+# What a step finds out ----------------------------------------------------------------------------
+
+SWAPS: dict[str, tuple[Any, str]] = {
+    "another shape": (
+        lambda p: np.zeros(3, np.float32),
+        r"is \(3,\) float32 on cpu, but its gradient is \(2,\) float32",
+    ),
+    "another dtype": (lambda p: np.zeros(2), r"is \(2,\) float64 on cpu, but its gradient is \(2,\) float32"),
+    "another device": (
+        lambda p: mg.zeros(2, device="strict").data,
+        r"is \(2,\) float32 on strict, but its gradient is \(2,\) float32 on cpu; .*zero_grad",
+    ),
+    "a view of one number": (lambda p: np.broadcast_to(np.float32(1), 2), r"\(2,\) float32 on cpu, are read-only"),
+}
+
+
+@every_optimizer
+@pytest.mark.parametrize("name", SWAPS)
+def test_all_parameters_are_looked_at_before_any_is_changed(make: Any, name: str) -> None:
+    swap, message = SWAPS[name]
+    first, second = with_gradient(1.0, device="cpu"), with_gradient(1.0, 2.0, device="cpu")
+    optimizer = make([{"params": first}, {"params": second}], lr=0.1)
+    optimizer.step()
+    before, state = first.tolist(), {key: np.copy(x) for key, x in optimizer.state[first].items()}
+    second.data = swap(second)
+    with pytest.raises(RuntimeError, match=f"{make.__name__}: .*a parameter.*{message}"):
+        optimizer.step()
+    assert first.tolist() == before
+    assert all(np.array_equal(x, state[key]) for key, x in optimizer.state[first].items())
+
+
+@pytest.mark.parametrize("make", [optim.Adagrad, optim.RMSprop, optim.Adam, optim.AdamW])
+def test_a_state_of_another_shape(make: Any, device: str) -> None:
+    first, second = with_gradient(1.0), with_gradient(1.0, 2.0)
+    optimizer = make([first, second], lr=0.1)
+    optimizer.step()
+    before = first.tolist()
+    second.grad, second.data = None, mg.zeros(3).data
+    second.grad = mg.ones(3)
+    with pytest.raises(RuntimeError, match=r"is \(3,\) .*, but its \w+ is \(2,\) .*write del optimizer.state\[p\]"):
+        optimizer.step()
+    assert first.tolist() == before
+    del optimizer.state[second]
+    optimizer.step()
+    assert optimizer.state[second]["step"] == 1
+
+
+def test_options_that_were_changed_by_hand(device: str) -> None:
+    p, q = with_gradient(1.0), with_gradient(1.0)
+    wrong: list[tuple[str, Any, type[Exception], str]] = [
+        ("lr", -5, ValueError, "Adam: expected lr to be 0 or more, got -5"),
+        ("lr", "x", TypeError, "Adam: expected lr to be a number, got str"),
+        ("lr", mg.ones(()), TypeError, "Adam: expected lr to be a number, got Tensor"),
+        ("betas", 0.9, ValueError, "Adam: expected betas to be a pair of numbers from 0 to below 1, got 0.9"),
+    ]
+    for name, value, kind, message in wrong:
+        optimizer = optim.Adam([{"params": p}, {"params": q}])
+        optimizer.param_groups[1][name] = value
+        with pytest.raises(kind, match=message):
+            optimizer.step()
+        assert p.item() == 0
+    optimizer = optim.Adam([p], lr=0.5)
+    optimizer.param_groups[0].update(lr=np.float32(0.25), betas=[np.float64(0.5), 0.9])
+    optimizer.step()
+    assert p.item() == pytest.approx(-0.25)
+    assert (type(optimizer.param_groups[0]["lr"]), optimizer.param_groups[0]["betas"]) == (float, (0.5, 0.9))
+
+
+def test_a_schedule_that_falls_below_zero_is_found_by_the_step() -> None:
+    optimizer = optim.SGD([with_gradient(1.0)])
+    optim.lr_scheduler.LambdaLR(optimizer, lambda t: -1)
+    with pytest.raises(ValueError, match="SGD: expected lr to be 0 or more, got -0.001"):
+        optimizer.step()
+
+
+def test_a_closure_is_a_function() -> None:
+    p = with_gradient(1.0)
+    with pytest.raises(TypeError, match=r"SGD: expected closure to be a function .* got Tensor; .* optimizer.step\(\)"):
+        optim.SGD([p]).step((p * p).sum())
+    assert p.item() == 0

@@ -11,8 +11,9 @@ import pytest
 
 import minigrad as mg
 from minigrad import nn, optim
+from minigrad.optim.options import OF_SOME
 
-from .test_optim import every_optimizer, leaf, with_gradient
+from .test_optim import EVERY, every_optimizer, leaf, with_gradient
 
 # Groups ------------------------------------------------------------------------------------------
 
@@ -85,15 +86,79 @@ def test_a_wrong_group_is_not_added() -> None:
             ValueError,
             r"there is no option momentum; a group has params, lr, betas, eps",
         ),
+        ({"params": [q], 3: "x"}, TypeError, r"Adam: expected the names in a group to be strings, got 3"),
         ({"params": [q], "lr": "0.1"}, TypeError, r"Adam: expected lr to be a number, got str"),
         ({"params": [q], "lr": mg.ones(())}, TypeError, r"Adam: expected lr to be a number, got Tensor"),
-        ({"params": [q], "betas": (0.9, 1.0)}, ValueError, r"Adam: expected both betas"),
-        ({"params": [q], "betas": 0.9}, ValueError, r"Adam: expected both betas from 0 to below 1, got 0.9"),
+        ({"params": [q], "betas": (0.9, 1.0)}, ValueError, r"Adam: expected betas to be a pair"),
+        (
+            {"params": [q], "betas": 0.9},
+            ValueError,
+            r"Adam: expected betas to be a pair of numbers from 0 to below 1, got 0.9",
+        ),
     ]
     for group, kind, message in wrong:
         with pytest.raises(kind, match=message):
             optimizer.add_param_group(group)
     assert len(optimizer.param_groups) == 1
+
+
+# Names of one's own -------------------------------------------------------------------------------
+
+
+@every_optimizer
+def test_notes_in_a_group_are_kept_and_saved(make: Any, device: str) -> None:
+    p, q = with_gradient(1.0), with_gradient(1.0)
+    optimizer = make([{"params": p, "name": "encoder", "lr_mult": np.float32(0.5)}], lr=0.1)
+    optimizer.add_param_group({"params": q, "tags": ["decoder"]})
+    optimizer.param_groups[0]["layer"] = 3
+    optimizer.step()
+    saved = optimizer.state_dict()
+    again = make([{"params": leaf(0.0)}, {"params": leaf(0.0)}])
+    again.load_state_dict(saved)
+    saved["param_groups"][1]["tags"].append("of the saved one")
+    for group, notes in zip(
+        again.param_groups, [{"name": "encoder", "lr_mult": 0.5, "layer": 3}, {"tags": ["decoder"]}], strict=True
+    ):
+        assert {name: group[name] for name in group.keys() - again.defaults.keys() - {"params"}} == notes
+    again.load_state_dict(again.state_dict())
+    assert "    name: encoder" in repr(again)
+
+
+NOT_OPTIONS = {
+    "momentun": "momentum",
+    "Momentum": "momentum",
+    "weightdecay": "weight_decay",
+    "maximise": "maximize",
+    "epsilon": "eps",
+    "learning_rate": "lr",
+}
+
+
+@pytest.mark.parametrize("name", NOT_OPTIONS)
+def test_a_misspelled_option_is_no_note(name: str) -> None:
+    meant = rf"{name} \(did you mean {NOT_OPTIONS[name]}\?\); a group has params, lr, alpha, eps, weight_decay"
+    p, q = with_gradient(1.0), leaf(1.0)
+    with pytest.raises(TypeError, match=rf"RMSprop: there is no option {name} \(did you mean {NOT_OPTIONS[name]}\?\)"):
+        optim.RMSprop([p], **{name: 0.5})
+    with pytest.raises(ValueError, match=f"RMSprop: there is no option {meant}"):
+        optim.RMSprop([{"params": [p], name: 0.5}])
+    optimizer = optim.RMSprop([p])
+    with pytest.raises(ValueError, match=meant):
+        optimizer.add_param_group({"params": q, name: 0.5})
+    state_dict = optimizer.state_dict()
+    state_dict["param_groups"][0][name] = 0.5
+    with pytest.raises(ValueError, match=meant):
+        optimizer.load_state_dict(state_dict)
+    assert len(optimizer.param_groups) == 1 and name not in optimizer.param_groups[0]
+    optimizer.param_groups[0][name] = 0.5
+    with pytest.raises(ValueError, match=meant):
+        optimizer.step()
+    assert p.item() == 0
+
+
+def test_the_options_of_every_optimizer_are_known_to_all() -> None:
+    """What is an option of another optimizer is no note either."""
+    assert set().union(*(make([leaf(1.0)]).defaults for make in EVERY.values())) == OF_SOME
 
 
 # What is refused ----------------------------------------------------------------------------------
@@ -115,13 +180,21 @@ def test_a_negative_option(make: Any, option: str, value: float) -> None:
         (optim.SGD, {"nesterov": True, "momentum": 0.9, "dampening": 0.1}, "no dampening"),
         (optim.Adagrad, {"lr_decay": -1.0}, "Adagrad: expected lr_decay to be 0 or more"),
         (optim.Adagrad, {"initial_accumulator_value": -1.0}, "Adagrad: expected initial_accumulator_value to be 0 or"),
-        (optim.AdamW, {"betas": (0.9, -1)}, r"AdamW: expected both betas from 0 to below 1, got \(0.9, -1\)"),
+        (
+            optim.AdamW,
+            {"betas": (0.9, -1)},
+            r"AdamW: expected betas to be a pair of numbers from 0 to below 1, got \(0.9, -1\)",
+        ),
         (optim.RMSprop, {"alpha": -1.0}, "RMSprop: expected alpha to be 0 or more"),
         (optim.RMSprop, {"momentum": -1.0}, "RMSprop: expected momentum to be 0 or more"),
         (optim.Adam, {"eps": -1e-8}, "Adam: expected eps to be 0 or more"),
-        (optim.Adam, {"betas": (0.9, 1.0)}, r"Adam: expected both betas from 0 to below 1, got \(0.9, 1.0\)"),
-        (optim.Adam, {"betas": (-0.1, 0.9)}, "Adam: expected both betas from 0 to below 1"),
-        (optim.Adam, {"betas": (0.9,)}, "Adam: expected both betas from 0 to below 1"),
+        (
+            optim.Adam,
+            {"betas": (0.9, 1.0)},
+            r"Adam: expected betas to be a pair of numbers from 0 to below 1, got \(0.9, 1.0\)",
+        ),
+        (optim.Adam, {"betas": (-0.1, 0.9)}, "Adam: expected betas to be a pair of numbers from 0 to below 1"),
+        (optim.Adam, {"betas": (0.9,)}, "Adam: expected betas to be a pair of numbers from 0 to below 1"),
     ],
 )
 def test_options_that_make_no_sense(make: Any, options: dict[str, Any], message: str) -> None:
@@ -131,12 +204,10 @@ def test_options_that_make_no_sense(make: Any, options: dict[str, Any], message:
 
 @every_optimizer
 def test_an_option_that_there_is_not(make: Any) -> None:
-    message = (
-        rf"{make.__name__}: there is no option learning_rate; expected one of params, lr, .*weight_decay.*maximize"
-    )
+    message = rf"{make.__name__}: there is no option learning_rate \(did you mean lr\?\); expected one of params, lr"
     with pytest.raises(TypeError, match=message):
         make([leaf(1.0)], learning_rate=0.1)
-    message = rf"{make.__name__}: there is no option learning_rate; a group has params, lr, .*weight_decay.*maximize"
+    message = rf"{make.__name__}: there is no option learning_rate \(did you mean lr\?\); a group has params, lr, .*max"
     with pytest.raises(ValueError, match=message):
         make([{"params": [leaf(1.0)], "learning_rate": 0.1}])
 

@@ -38,6 +38,19 @@ def with_option(name: str, value: Any) -> dict[str, Any]:
 MISTAKES = {
     "a module's state dict": (lambda: {"weight": mg.ones(2)}, TypeError, r'Adam: expected a state dict with "state"'),
     "no dict": (lambda: [1], TypeError, r"Adam: expected a state dict"),
+    "no states": (lambda: {**state_with(), "state": 3}, TypeError, r'Adam: expected "state" to be a dict with a dict'),
+    "no state": (lambda: {**state_with(), "state": {0: 3}}, TypeError, r'Adam: expected "state" to be a dict with a'),
+    "no groups": (
+        lambda: {**state_with(), "param_groups": 3},
+        TypeError,
+        r'Adam: expected "param_groups" to be a list of dicts, each with "params", a list of numbers',
+    ),
+    "no group": (lambda: {**state_with(), "param_groups": [3]}, TypeError, r'"param_groups" to be a list of dicts'),
+    "a group of nobody": (
+        lambda: {**state_with(), "param_groups": [{"lr": 0.1}]},
+        TypeError,
+        r'"param_groups" to be a list of dicts, each with "params", a list of numbers',
+    ),
     "another number of groups": (
         lambda: adam_of(2).state_dict(),
         ValueError,
@@ -78,7 +91,7 @@ MISTAKES = {
         r"Adam: there is no option momentum; a group has params, lr, betas, eps, weight_decay, amsgrad",
     ),
     "a senseless option": (lambda: with_option("lr", -1.0), ValueError, r"Adam: expected lr to be 0 or more, got -1.0"),
-    "senseless betas": (lambda: with_option("betas", (0.9, 2.0)), ValueError, r"Adam: expected both betas"),
+    "senseless betas": (lambda: with_option("betas", (0.9, 2.0)), ValueError, r"Adam: expected betas to be a pair"),
     "a state of nobody": (
         lambda: {**state_with(), "state": {**state_with()["state"], 7: {}}},
         ValueError,

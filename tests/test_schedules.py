@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from typing import Any
 
@@ -187,6 +188,25 @@ def test_one_cycle_whose_rise_has_no_length_begins_at_the_top() -> None:
     assert OneCycleLR(sgd(momentum=0.9), 1.0, total_steps=10, pct_start=0.1).get_last_lr() == [1.0]
 
 
+@pytest.mark.parametrize(("start", "steps"), [(0.8475360471899115, 21), (0.3, 7), (1.0, 10)])
+def test_a_line_to_zero_does_not_lead_below(start: float, steps: int) -> None:
+    """Each rate follows from the one before, and the last factor may round to less than 0."""
+    found = first_rates(LinearLR(sgd(), start, 0.0, steps), steps + 2)
+    assert min(found) >= 0 and found[-1] < 1e-12
+
+
+def test_numbers_of_numpy_can_be_saved() -> None:
+    optimizer = sgd(momentum=0.9)
+    for schedule in (
+        StepLR(optimizer, np.int64(3), np.float32(0.5)),
+        MultiStepLR(optimizer, np.array([3, 1]), np.float32(0.5)),
+        CosineAnnealingWarmRestarts(optimizer, np.int64(3)),
+        OneCycleLR(optimizer, np.float32(0.5), np.int64(9), pct_start=np.float32(0.5)),
+        ReduceLROnPlateau(optimizer, patience=np.int64(2), min_lr=np.float32(0.1)),
+    ):
+        json.dumps(schedule.state_dict())
+
+
 def test_numbers_stay_python_s() -> None:
     """A NumPy number as the rate would widen every array of float32 that it meets."""
     optimizer = sgd(np.float64(1.0))
@@ -289,6 +309,89 @@ MISTAKES: dict[str, tuple[Any, type[Exception], str]] = {
         lambda o: OneCycleLR(optim.Adagrad([mg.ones(1, requires_grad=True)]), 1.0, 9),
         ValueError,
         "OneCycleLR: Adagrad has no momentum to change; write cycle_momentum=False",
+    ),
+    "milestones that are words": (
+        lambda o: MultiStepLR(o, ["a"]),
+        TypeError,
+        r"MultiStepLR: expected milestones\[0\] to be a number, got str",
+    ),
+    "one milestone": (
+        lambda o: MultiStepLR(o, 5),
+        TypeError,
+        "MultiStepLR: expected milestones to be a list of steps, got int",
+    ),
+    "a milestone before the start": (
+        lambda o: MultiStepLR(o, [2, -3]),
+        ValueError,
+        r"MultiStepLR: expected milestones\[1\] to be 0 or more, got -3",
+    ),
+    "a word for gamma": (
+        lambda o: StepLR(o, 2, gamma="a"),
+        TypeError,
+        "StepLR: expected gamma to be a number, got str",
+    ),
+    "a word for a factor": (
+        lambda o: LinearLR(o, "a"),
+        TypeError,
+        "LinearLR: expected start_factor to be a number, got",
+    ),
+    "a tensor for T_max": (lambda o: CosineAnnealingLR(o, mg.ones(())), TypeError, "T_max to be a number, got Tensor"),
+    "a word for eta_min": (lambda o: CosineAnnealingLR(o, 2, "a"), TypeError, "eta_min to be a number, got str"),
+    "below nothing": (
+        lambda o: CosineAnnealingLR(o, 2, -0.1),
+        ValueError,
+        "expected eta_min to be 0 or more, got -0.1",
+    ),
+    "a word for an epoch": (
+        lambda o: CosineAnnealingWarmRestarts(o, 3).step("a"),
+        TypeError,
+        "expected epoch to be a number, got str",
+    ),
+    "last_epoch": (
+        lambda o: StepLR(o, 2, last_epoch="a"),
+        ValueError,
+        "StepLR: expected last_epoch to be an integer from -1, got 'a'",
+    ),
+    "a word for max_lr": (
+        lambda o: OneCycleLR(o, "a", 9),
+        TypeError,
+        "OneCycleLR: expected max_lr to be a number, got",
+    ),
+    "a negative max_lr": (lambda o: OneCycleLR(o, -1.0, 9), ValueError, "expected max_lr to be 0 or more, got -1.0"),
+    "a word for patience": (
+        lambda o: ReduceLROnPlateau(o, patience="a"),
+        TypeError,
+        "ReduceLROnPlateau: expected patience to be a number, got str",
+    ),
+    "no patience": (
+        lambda o: ReduceLROnPlateau(o, patience=-1),
+        ValueError,
+        "ReduceLROnPlateau: expected patience to be 0 or more, got -1",
+    ),
+    "no number for a threshold": (
+        lambda o: ReduceLROnPlateau(o, threshold=math.nan),
+        ValueError,
+        "expected threshold to be a number, got nan",
+    ),
+    "a word for a measure": (
+        lambda o: ReduceLROnPlateau(o).step("a"),
+        TypeError,
+        "ReduceLROnPlateau: expected a measure to step by, one number such as the loss, got str",
+    ),
+    "measures": (
+        lambda o: ReduceLROnPlateau(o).step(mg.ones(2)),
+        TypeError,
+        r"one number such as the loss, got \(2,\) float32 on cpu",
+    ),
+    "a schedule for a list": (
+        lambda o: SequentialLR(o, StepLR(o, 3), [1]),
+        TypeError,
+        "SequentialLR: expected schedulers to be a list, got StepLR",
+    ),
+    "a milestone for a list": (
+        lambda o: SequentialLR(o, [StepLR(o, 3), StepLR(o, 3)], 1),
+        TypeError,
+        "SequentialLR: expected milestones to be a list of steps, got int",
     ),
     "mode": (lambda o: ReduceLROnPlateau(o, "least"), ValueError, 'expected mode to be "min" or "max", got \'least\''),
     "growth": (

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
-from ..backend import Array, ArrayNamespace, float16, float32, namespace_of
+from ..backend import Array, ArrayNamespace, float16, float32, namespace_of, python_scalar
 from ..creation import zeros
 from ..graph import Tensor, mark_written
 
 
 def clip_grad_norm_(
-    parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False
+    parameters: Tensor | Iterable[Tensor],
+    max_norm: float,
+    norm_type: float | str = 2.0,
+    error_if_nonfinite: bool = False,
 ) -> Tensor:
     """Scale all gradients, in place, so that the norm of all of them together is at most max_norm.
 
@@ -22,13 +26,14 @@ def clip_grad_norm_(
     Args:
         parameters: whose gradients are scaled; those without one are passed over.
         max_norm: what the norm may be.
-        norm_type: p, above 0.
+        norm_type: p, above 0; "inf" is math.inf.
         error_if_nonfinite: raise if the norm is infinite or NaN. This reads the norm, which waits for the device.
 
     Returns:
         ‖g‖ before scaling, a 0-d Tensor on the device of the gradients.
 
     Raises:
+        TypeError: the parameters are no Tensors, or max_norm or norm_type is no number.
         ValueError: max_norm or norm_type is not positive.
         RuntimeError: the norm is not finite, with error_if_nonfinite. No gradient is changed then.
 
@@ -39,10 +44,9 @@ def clip_grad_norm_(
     >>> nn.utils.clip_grad_norm_([x], 1.0).item()
     10.0
     """
-    for name, value in (("max_norm", max_norm), ("norm_type", norm_type)):
-        if not value > 0:
-            raise ValueError(f"clip_grad_norm_: expected a positive {name}, got {value}")
-    grads = _gradients(parameters)
+    max_norm = _positive("clip_grad_norm_", "max_norm", max_norm)
+    norm_type = _positive("clip_grad_norm_", "norm_type", math.inf if norm_type == "inf" else norm_type)
+    grads = _gradients("clip_grad_norm_", parameters)
     if not grads:
         return zeros(())
     xp = namespace_of(grads[0].data)
@@ -70,6 +74,7 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
         clip_value: the largest size of an entry.
 
     Raises:
+        TypeError: the parameters are no Tensors, or clip_value is no number.
         ValueError: clip_value is not positive.
 
     >>> import minigrad as mg
@@ -80,15 +85,30 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     >>> x.grad.tolist()
     [1.0, -0.5]
     """
-    if not clip_value > 0:
-        raise ValueError(f"clip_grad_value_: expected a positive clip_value, got {clip_value}")
-    for g in _gradients(parameters):
+    clip_value = _positive("clip_grad_value_", "clip_value", clip_value)
+    for g in _gradients("clip_grad_value_", parameters):
         namespace_of(g.data).clip(g.data, -clip_value, clip_value, out=g.data)
         mark_written(g)
 
 
-def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
-    owners = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+def _positive(caller: str, name: str, value: Any) -> float:
+    value = python_scalar(value)
+    if not isinstance(value, (int, float)):
+        raise TypeError(f"{caller}: expected {name} to be a number, got {type(value).__name__}")
+    if not value > 0:
+        raise ValueError(f"{caller}: expected a positive {name}, got {value}")
+    return value
+
+
+def _gradients(caller: str, parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
+    several = isinstance(parameters, Iterable) and not isinstance(parameters, Tensor)
+    owners: list[Any] = list(parameters) if several else [parameters]
+    for p in owners:
+        if not isinstance(p, Tensor):
+            raise TypeError(
+                f"{caller}: expected a Tensor or an iterable of Tensors, got {type(p).__name__}; "
+                "of a module, pass module.parameters()"
+            )
     return [p.grad for p in owners if p.grad is not None and p.grad.size]
 
 

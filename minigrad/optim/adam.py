@@ -63,7 +63,9 @@ class Adam(Optimizer):
             or len(betas) != 2
             or not all(isinstance(beta, (int, float)) and 0 <= beta < 1 for beta in betas)
         ):
-            raise ValueError(f"{type(self).__name__}: expected both betas from 0 to below 1, got {betas}")
+            raise ValueError(
+                f"{type(self).__name__}: expected betas to be a pair of numbers from 0 to below 1, got {betas!r}"
+            )
 
     def _update(self, xp: ArrayNamespace, p: Array, g: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
         beta1, beta2 = group["betas"]

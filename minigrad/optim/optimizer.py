@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Self
 
-from ..backend import Array, ArrayNamespace, is_array, namespace_of, python_scalar
+from ..backend import Array, ArrayNamespace, cpu, is_array, namespace_of, python_scalar
 from ..creation import tensor
 from ..graph import Tensor, mark_written
 from ..messages import describe
 from ..mode import enable_grad
-
-SCHEDULED = {"initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum"}  # what schedules note in a group
-OF_PYTORCH = {"foreach", "fused", "capturable", "differentiable", "param_names"}  # in its states; no matter here
+from .options import OF_PYTORCH, SCHEDULED, check_name, check_number, did_you_mean, plain
 
 
 class Optimizer:
@@ -52,14 +51,15 @@ class Optimizer:
         known = list(inspect.signature(cls.__init__).parameters)[1:]
         for name in options:
             if name not in known:
-                raise TypeError(f"{cls.__name__}: there is no option {name}; expected one of {', '.join(known)}")
+                hint = did_you_mean(name, tuple(known))
+                raise TypeError(f"{cls.__name__}: there is no option {name}{hint}; expected one of {', '.join(known)}")
         return super().__new__(cls)
 
     def __init__(self, params: Iterable[Tensor] | Iterable[dict[str, Any]], defaults: dict[str, Any]) -> None:
         given = self._listed(params)
         if not given:
             raise ValueError(f"{type(self).__name__}: expected at least one parameter, got none")
-        self.defaults = _plain(defaults)
+        self.defaults = plain(defaults)
         self._check(self.defaults)
         self.param_groups: list[dict[str, Any]] = []
         self.state: dict[Tensor, dict[str, Any]] = {}
@@ -72,11 +72,12 @@ class Optimizer:
         """Go on with further parameters, which may have options of their own.
 
         Args:
-            param_group: "params", a Tensor or several, and options; those not named are the defaults.
+            param_group: "params", a Tensor or several, and options; those not named are the defaults. Further
+                names ("name": "encoder") are notes of your own, kept and saved with the rest.
 
         Raises:
             TypeError: it is no dict, or what it lists are no Tensors.
-            ValueError: an option is unknown or makes no sense, or a parameter cannot be optimized or is
+            ValueError: an option is misspelled or makes no sense, or a parameter cannot be optimized or is
                 in a group already. Nothing is changed then.
 
         >>> import minigrad as mg
@@ -92,11 +93,10 @@ class Optimizer:
                 f'{name}: expected a group to be a dict with "params" and options, got {type(param_group).__name__}'
             )
         if "params" not in param_group:
-            raise ValueError(f'{name}: expected "params" in every group, got only {sorted(param_group)}')
+            raise ValueError(f'{name}: expected "params" in every group, got only {list(param_group)}')
         params = param_group["params"]
-        group = self.defaults | _plain(param_group)
+        group = self.defaults | plain(param_group)
         group["params"] = [params] if isinstance(params, Tensor) else self._listed(params)
-        self._check_names(group)
         self._check(group)
         seen = {id(p) for other in self.param_groups for p in other["params"]}
         for p in group["params"]:
@@ -121,23 +121,15 @@ class Optimizer:
             raise TypeError(f"{type(self).__name__}: expected an iterable of parameters, got {came}")
         return list(params)
 
-    def _check_names(self, group: dict[str, Any]) -> None:
-        unknown = group.keys() - self.defaults.keys() - SCHEDULED - {"params"}
-        if unknown:
-            raise ValueError(
-                f"{type(self).__name__}: there is no option {', '.join(sorted(unknown))}; "
-                f"a group has params, {', '.join(self.defaults)}"
-            )
-
     def _check(self, group: dict[str, Any]) -> None:
-        """Raise if an option of a group makes no sense; all numbers but the dampening are 0 or more."""
+        """Raise if an option of a group is misspelled or makes no sense."""
+        caller = type(self).__name__
         for name, value in group.items():
-            if name in ("params", "betas"):
-                continue
-            if not isinstance(value, (int, float)):
-                raise TypeError(f"{type(self).__name__}: expected {name} to be a number, got {type(value).__name__}")
-            if not value >= 0 and name != "dampening":
-                raise ValueError(f"{type(self).__name__}: expected {name} to be 0 or more, got {value}")
+            if name in self.defaults or name in SCHEDULED:
+                if name != "betas":  # whose class looks at them
+                    check_number(caller, name, value)
+            elif name != "params":
+                check_name(caller, name, self.defaults)
 
     def _all(self) -> list[Tensor]:
         return [p for group in self.param_groups for p in group["params"]]
@@ -163,7 +155,9 @@ class Optimizer:
             What the closure returned, or None.
 
         Raises:
-            RuntimeError: a parameter was moved to another device, or its dtype changed, since its last step.
+            TypeError, ValueError: the closure is no function, or an option of a group makes no sense by now.
+            RuntimeError: the data of a parameter was moved to another device, converted or replaced, and does not
+                fit its gradient or its state any more. No parameter is changed then.
 
         >>> import minigrad as mg
         >>> from minigrad import optim
@@ -179,27 +173,49 @@ class Optimizer:
         """
         loss = None
         if closure is not None:
+            if not callable(closure):
+                raise TypeError(
+                    f"{type(self).__name__}: expected closure to be a function that computes the loss, got "
+                    f"{type(closure).__name__}; after loss.backward(), write optimizer.step()"
+                )
             with enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    xp = namespace_of(p.data)
-                    state = self.state.setdefault(p, {})
-                    self._check_place(p, state)
-                    self._update(xp, p.data, _direction(xp, p.data, p.grad.data, group), state, group)
-                    mark_written(p)
+            group.update(plain(group))
+            self._check(group)
+        steps = [(p, p.grad, group) for group in self.param_groups for p in group["params"] if p.grad is not None]
+        for p, gradient, _ in steps:
+            self._check_fit(p, gradient)
+        for p, gradient, group in steps:
+            xp = namespace_of(p.data)
+            state = self.state.setdefault(p, {})
+            self._update(xp, p.data, _direction(xp, p.data, gradient.data, group), state, group)
+            mark_written(p)
         return loss
 
-    def _check_place(self, p: Tensor, state: dict[str, Any]) -> None:
-        for name, value in state.items():
-            if type(value) is not int and (type(value) is not type(p.data) or value.dtype != p.data.dtype):
-                raise RuntimeError(
-                    f"{type(self).__name__}: a parameter is {describe(p)}, "
-                    f"but its {name} is {describe(Tensor(value))}; "
-                    "it was moved or converted after a step. To bring its state along, write "
-                    "optimizer.load_state_dict(optimizer.state_dict())"
-                )
+    def _check_fit(self, p: Tensor, gradient: Tensor) -> None:
+        """Raise if p cannot be changed, or its data was replaced by some that fit neither gradient nor state."""
+        name, x, g = type(self).__name__, p.data, gradient.data
+        if namespace_of(x) is cpu and not x.flags.writeable:  # CuPy's arrays all are
+            raise RuntimeError(f"{name}: the data of a parameter, {describe(p)}, are read-only; assign p.data a copy")
+        if (type(g), g.dtype, g.shape) != (type(x), x.dtype, x.shape):
+            raise RuntimeError(
+                f"{name}: a parameter is {describe(p)}, but its gradient is {describe(gradient)}; it was changed after "
+                "backward. Write optimizer.zero_grad(), and compute the loss and its gradient anew"
+            )
+        for key, value in self.state.get(p, {}).items():
+            if not is_array(value):
+                continue
+            if type(value) is not type(x) or value.dtype != x.dtype:
+                cure = "it was moved or converted after a step. To bring its state along, write "
+                cure += "optimizer.load_state_dict(optimizer.state_dict())"
+            elif value.shape != x.shape and key in self.always + self.sometimes:
+                cure = "its data were replaced after a step. To begin its state anew, write del optimizer.state[p]"
+            else:
+                continue
+            raise RuntimeError(
+                f"{name}: a parameter is {describe(p)}, but its {key} is {describe(Tensor(value))}; {cure}"
+            )
 
     def _update(self, xp: ArrayNamespace, p: Array, g: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
         """Change p and the state in place; g, which may be somebody else's, is only read.
@@ -251,7 +267,15 @@ class Optimizer:
         name = type(self).__name__
         if not isinstance(state_dict, Mapping) or not state_dict.keys() >= {"state", "param_groups"}:
             raise TypeError(f'{name}: expected a state dict with "state" and "param_groups", as state_dict() gives it')
-        saved = state_dict["param_groups"]
+        saved, states = state_dict["param_groups"], state_dict["state"]
+        if not isinstance(saved, (list, tuple)) or not all(
+            isinstance(group, Mapping) and isinstance(group.get("params"), (list, tuple)) for group in saved
+        ):
+            raise TypeError(
+                f'{name}: expected "param_groups" to be a list of dicts, each with "params", a list of numbers'
+            )
+        if not isinstance(states, Mapping) or not all(isinstance(values, Mapping) for values in states.values()):
+            raise TypeError(f'{name}: expected "state" to be a dict with a dict for each number of a parameter')
         sizes, expected = (
             [len(group["params"]) for group in saved],
             [len(group["params"]) for group in self.param_groups],
@@ -261,14 +285,13 @@ class Optimizer:
         groups = []
         for own, loaded in zip(self.param_groups, saved, strict=True):
             options = {key: value for key, value in loaded.items() if key != "params" and key not in OF_PYTORCH}
-            groups.append(own | _plain(options))
-            self._check_names(groups[-1])
+            groups.append(own | plain(copy.deepcopy(options)))
             self._check(groups[-1])
         owners = dict(zip((number for group in saved for number in group["params"]), self._all(), strict=True))
-        unknown = state_dict["state"].keys() - owners.keys()
+        unknown = states.keys() - owners.keys()
         if unknown:
             raise ValueError(f"{name}: this state dict has a state of {sorted(unknown, key=str)}, which no group lists")
-        state = {owners[i]: self._loaded(i, owners[i], values) for i, values in state_dict["state"].items()}
+        state = {owners[i]: self._loaded(i, owners[i], values) for i, values in states.items()}
         for own, group in zip(self.param_groups, groups, strict=True):
             own.update(group)
         self.state = state
@@ -327,12 +350,3 @@ def zeros_of(xp: ArrayNamespace, state: dict[str, Any], name: str, p: Array) -> 
     if name not in state:
         state[name] = xp.zeros_like(p)
     return state[name]
-
-
-def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options with Python numbers for NumPy's, which would widen every array they meet."""
-    return {
-        name: tuple(python_scalar(part) for part in value) if name == "betas" and isinstance(value, (tuple, list))
-        else python_scalar(value)
-        for name, value in options.items()
-    }  # fmt: skip

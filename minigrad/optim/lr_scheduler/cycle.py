@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ..optimizer import Optimizer
-from .schedule import LRScheduler, check, check_count, checked, per_group
+from .schedule import LRScheduler, check, checked, count, not_negative, number, per_group
 
 
 class CosineAnnealingWarmRestarts(LRScheduler):
@@ -25,7 +25,8 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         last_epoch: the step to go on after.
 
     Raises:
-        ValueError: T_0 or T_mult is no positive integer.
+        TypeError: eta_min is no number.
+        ValueError: T_0 or T_mult is no positive integer, or eta_min is negative.
 
     Source: torch.optim.lr_scheduler.CosineAnnealingWarmRestarts; Loshchilov and Hutter 2017.
 
@@ -49,11 +50,10 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         eta_min: float = 0.0,
         last_epoch: int = -1,
     ) -> None:
-        check_count(self, T_0=T_0)
-        check_count(self, T_mult=T_mult)
-        self.T_0, self.T_mult, self.eta_min = T_0, T_mult, eta_min
+        self.T_0, self.T_mult = count(self, T_0=T_0), count(self, T_mult=T_mult)
+        self.eta_min = not_negative(self, eta_min=eta_min)
         self.T_cur: float = 0
-        self.T_i = T_0
+        self.T_i = self.T_0
         super().__init__(optimizer, last_epoch)
 
     def _lr(self, t: int, lr: float, base_lr: float, initial: bool) -> float:
@@ -73,15 +73,15 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         """Go on to the next rate, or to that of an epoch, which may be a fraction (epoch + batch / batches).
 
         Raises:
-            ValueError: the epoch is negative.
+            TypeError: the epoch is no number.
+            ValueError: it is negative.
         """
         if epoch is None:  # a fraction stays
             self.T_cur += 1
             self._pass_restarts()
             super()._go_to(self.last_epoch + 1)
         else:
-            check(self, "0 or more", epoch >= 0, epoch=epoch)
-            self._go_to(epoch)
+            self._go_to(not_negative(self, epoch=epoch))
 
 
 class OneCycleLR(LRScheduler):
@@ -108,6 +108,7 @@ class OneCycleLR(LRScheduler):
         last_epoch: the step to go on after.
 
     Raises:
+        TypeError: an option is no number where there should be one.
         ValueError: an option makes no sense, the optimizer has no momentum to change, or (in `step`) the cycle is
             over.
 
@@ -144,15 +145,13 @@ class OneCycleLR(LRScheduler):
         if total_steps is None:
             if epochs is None or steps_per_epoch is None:
                 raise ValueError("OneCycleLR: expected total_steps, or epochs and steps_per_epoch; got neither")
-            check_count(self, epochs=epochs)
-            check_count(self, steps_per_epoch=steps_per_epoch)
-            total_steps = epochs * steps_per_epoch
-        check_count(self, total_steps=total_steps)
-        check(self, "from 0 to 1", 0 <= pct_start <= 1, pct_start=pct_start)
+            total_steps = count(self, epochs=epochs) * count(self, steps_per_epoch=steps_per_epoch)
+        total_steps = count(self, total_steps=total_steps)
+        pct_start = number(self, "from 0 to 1", lambda value: 0 <= value <= 1, pct_start=pct_start)
         check(self, '"cos" or "linear"', anneal_strategy in ("cos", "linear"), anneal_strategy=anneal_strategy)
-        check(self, "positive", div_factor > 0, div_factor=div_factor)
-        check(self, "positive", final_div_factor > 0, final_div_factor=final_div_factor)
-        highest = per_group(self, "max_lr", max_lr, optimizer)
+        div_factor = number(self, "positive", lambda value: value > 0, div_factor=div_factor)
+        final_div_factor = number(self, "positive", lambda value: value > 0, final_div_factor=final_div_factor)
+        highest = [not_negative(self, max_lr=lr) for lr in per_group(self, "max_lr", max_lr, optimizer)]
         self.total_steps, self._anneal_func_type, self.cycle_momentum = total_steps, anneal_strategy, cycle_momentum
         up = _phase(pct_start * total_steps - 1, "initial_lr", "max_lr", "max_momentum", "base_momentum")
         if three_phase:
@@ -172,9 +171,9 @@ class OneCycleLR(LRScheduler):
                     f"OneCycleLR: {type(optimizer).__name__} has no momentum to change; write cycle_momentum=False"
                 )
             for i, lowest in enumerate(per_group(self, "base_momentum", base_momentum, optimizer)):
-                notes[i]["base_momentum"] = lowest
+                notes[i]["base_momentum"] = not_negative(self, base_momentum=lowest)
             for i, most in enumerate(per_group(self, "max_momentum", max_momentum, optimizer)):
-                notes[i]["max_momentum"] = most
+                notes[i]["max_momentum"] = not_negative(self, max_momentum=most)
         if last_epoch == -1:
             for group, note in zip(groups, notes, strict=True):
                 group.update(note)

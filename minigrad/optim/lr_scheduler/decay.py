@@ -8,7 +8,7 @@ from types import FunctionType
 from typing import Any
 
 from ..optimizer import Optimizer
-from .schedule import LRScheduler, check, check_count, checked, per_group
+from .schedule import LRScheduler, checked, count, not_negative, per_group, steps_listed
 
 
 class LambdaLR(LRScheduler):
@@ -83,6 +83,7 @@ class StepLR(LRScheduler):
         last_epoch: the step to go on after.
 
     Raises:
+        TypeError: gamma is no number.
         ValueError: step_size is no positive integer, or gamma is negative.
 
     Source: torch.optim.lr_scheduler.StepLR.
@@ -98,9 +99,7 @@ class StepLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1) -> None:
-        check_count(self, step_size=step_size)
-        check(self, "0 or more", gamma >= 0, gamma=gamma)
-        self.step_size, self.gamma = step_size, gamma
+        self.step_size, self.gamma = count(self, step_size=step_size), not_negative(self, gamma=gamma)
         super().__init__(optimizer, last_epoch)
 
     def _lr(self, t: int, lr: float, base_lr: float, initial: bool) -> float:
@@ -119,7 +118,8 @@ class MultiStepLR(LRScheduler):
         last_epoch: the step to go on after.
 
     Raises:
-        ValueError: gamma is negative.
+        TypeError: the milestones are no list of numbers, or gamma is no number.
+        ValueError: a milestone or gamma is negative.
 
     Source: torch.optim.lr_scheduler.MultiStepLR.
 
@@ -136,8 +136,7 @@ class MultiStepLR(LRScheduler):
     def __init__(
         self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1, last_epoch: int = -1
     ) -> None:
-        check(self, "0 or more", gamma >= 0, gamma=gamma)
-        self.milestones, self.gamma = sorted(milestones), gamma
+        self.milestones, self.gamma = sorted(steps_listed(self, milestones)), not_negative(self, gamma=gamma)
         super().__init__(optimizer, last_epoch)
 
     def _lr(self, t: int, lr: float, base_lr: float, initial: bool) -> float:
@@ -159,6 +158,7 @@ class ExponentialLR(LRScheduler):
         last_epoch: the step to go on after.
 
     Raises:
+        TypeError: gamma is no number.
         ValueError: gamma is negative.
 
     Source: torch.optim.lr_scheduler.ExponentialLR.
@@ -173,8 +173,7 @@ class ExponentialLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1) -> None:
-        check(self, "0 or more", gamma >= 0, gamma=gamma)
-        self.gamma = gamma
+        self.gamma = not_negative(self, gamma=gamma)
         super().__init__(optimizer, last_epoch)
 
     def _lr(self, t: int, lr: float, base_lr: float, initial: bool) -> float:

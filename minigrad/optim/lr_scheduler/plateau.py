@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ...graph import Tensor
+from ...messages import describe
 from ..optimizer import Optimizer
-from .schedule import LRScheduler, check, checked, per_group
+from .schedule import LRScheduler, check, checked, not_negative, number, per_group
 
 
 class ReduceLROnPlateau(LRScheduler):
@@ -28,7 +30,7 @@ class ReduceLROnPlateau(LRScheduler):
         eps: the smallest change worth making.
 
     Raises:
-        TypeError: `optimizer` is none.
+        TypeError: `optimizer` is none, or an option is no number where there should be one.
         ValueError: an option makes no sense.
 
     Source: torch.optim.lr_scheduler.ReduceLROnPlateau.
@@ -56,21 +58,33 @@ class ReduceLROnPlateau(LRScheduler):
         eps: float = 1e-8,
     ) -> None:
         self.optimizer = checked(self, optimizer)
-        check(self, "from 0 to below 1", 0 <= factor < 1, factor=factor)
         check(self, '"min" or "max"', mode in ("min", "max"), mode=mode)
         check(self, '"rel" or "abs"', threshold_mode in ("rel", "abs"), threshold_mode=threshold_mode)
-        self.default_min_lr = None if isinstance(min_lr, (list, tuple)) else min_lr
-        self.min_lrs = per_group(self, "min_lr", min_lr, optimizer)
-        self.mode, self.factor, self.patience, self.cooldown, self.eps = mode, factor, patience, cooldown, eps
-        self.threshold, self.threshold_mode = threshold, threshold_mode
+        self.min_lrs = [number(self, min_lr=lr) for lr in per_group(self, "min_lr", min_lr, optimizer)]
+        self.default_min_lr = None if isinstance(min_lr, (list, tuple)) else self.min_lrs[0]
+        self.mode, self.threshold_mode = mode, threshold_mode
+        self.factor = number(self, "from 0 to below 1", lambda value: 0 <= value < 1, factor=factor)
+        self.patience, self.cooldown = not_negative(self, patience=patience), not_negative(self, cooldown=cooldown)
+        self.threshold, self.eps = number(self, threshold=threshold), number(self, eps=eps)
         # mode_worse, the worst there is, is nowhere read; a state of PyTorch's has it.
         self.mode_worse = self.best = math.inf if mode == "min" else -math.inf
-        self.cooldown_counter = self.num_bad_epochs = self.last_epoch = 0
+        self.cooldown_counter: float = 0
+        self.num_bad_epochs = self.last_epoch = 0
         self._last_lr = [group["lr"] for group in optimizer.param_groups]
 
     def step(self, metrics: Any) -> None:  # type: ignore[override]
-        """Take note of the measure, a number; of a Tensor it is read, which waits for the device."""
-        value = float(metrics)
+        """Take note of the measure, a number; of a Tensor it is read, which waits for the device.
+
+        Raises:
+            TypeError: it is none.
+        """
+        try:
+            value = float(metrics)
+        except (TypeError, ValueError) as error:
+            came = describe(metrics) if isinstance(metrics, Tensor) else type(metrics).__name__
+            raise TypeError(
+                f"ReduceLROnPlateau: expected a measure to step by, one number such as the loss, got {came}"
+            ) from error
         rates = [group["lr"] for group in self.optimizer.param_groups]
         if len(rates) != len(self.min_lrs) and self.default_min_lr is not None:
             self.min_lrs = [self.default_min_lr] * len(rates)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from ..optimizer import Optimizer
-from .schedule import LRScheduler, check
+from .schedule import LRScheduler, not_negative, number
 
 
 class ConstantLR(LRScheduler):
@@ -20,6 +20,7 @@ class ConstantLR(LRScheduler):
         last_epoch: the step to go on after.
 
     Raises:
+        TypeError: an option is no number.
         ValueError: factor is not above 0 and at most 1, or total_iters is negative.
 
     Source: torch.optim.lr_scheduler.ConstantLR.
@@ -38,9 +39,8 @@ class ConstantLR(LRScheduler):
     def __init__(
         self, optimizer: Optimizer, factor: float = 1.0 / 3, total_iters: int = 5, last_epoch: int = -1
     ) -> None:
-        check(self, "above 0 and at most 1", 0 < factor <= 1, factor=factor)
-        check(self, "0 or more", total_iters >= 0, total_iters=total_iters)
-        self.factor, self.total_iters = factor, total_iters
+        self.factor = number(self, "above 0 and at most 1", lambda value: 0 < value <= 1, factor=factor)
+        self.total_iters = not_negative(self, total_iters=total_iters)
         super().__init__(optimizer, last_epoch)
 
     def _lr(self, t: int, lr: float, base_lr: float, initial: bool) -> float:
@@ -62,6 +62,7 @@ class LinearLR(LRScheduler):
         last_epoch: the step to go on after.
 
     Raises:
+        TypeError: an option is no number.
         ValueError: a factor is out of its range, or total_iters is negative.
 
     Source: torch.optim.lr_scheduler.LinearLR.
@@ -83,10 +84,11 @@ class LinearLR(LRScheduler):
         total_iters: int = 5,
         last_epoch: int = -1,
     ) -> None:
-        check(self, "above 0 and at most 1", 0 < start_factor <= 1, start_factor=start_factor)
-        check(self, "from 0 to 1", 0 <= end_factor <= 1, end_factor=end_factor)
-        check(self, "0 or more", total_iters >= 0, total_iters=total_iters)
-        self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
+        self.start_factor = number(
+            self, "above 0 and at most 1", lambda value: 0 < value <= 1, start_factor=start_factor
+        )
+        self.end_factor = number(self, "from 0 to 1", lambda value: 0 <= value <= 1, end_factor=end_factor)
+        self.total_iters = not_negative(self, total_iters=total_iters)
         super().__init__(optimizer, last_epoch)
 
     def _lr(self, t: int, lr: float, base_lr: float, initial: bool) -> float:
@@ -95,7 +97,8 @@ class LinearLR(LRScheduler):
         if initial or t > self.total_iters:
             return lr
         rise = self.end_factor - self.start_factor
-        return lr * (1.0 + rise / (self.total_iters * self.start_factor + (t - 1) * rise))
+        factor = 1.0 + rise / (self.total_iters * self.start_factor + (t - 1) * rise)
+        return lr * max(factor, 0.0)  # on the way to 0, rounding may lead below
 
 
 class PolynomialLR(LRScheduler):
@@ -110,6 +113,7 @@ class PolynomialLR(LRScheduler):
         last_epoch: the step to go on after.
 
     Raises:
+        TypeError: total_iters or power is no number.
         ValueError: total_iters or power is negative.
 
     Source: torch.optim.lr_scheduler.PolynomialLR.
@@ -124,9 +128,7 @@ class PolynomialLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, total_iters: int = 5, power: float = 1.0, last_epoch: int = -1) -> None:
-        check(self, "0 or more", total_iters >= 0, total_iters=total_iters)
-        check(self, "0 or more", power >= 0, power=power)
-        self.total_iters, self.power = total_iters, power
+        self.total_iters, self.power = not_negative(self, total_iters=total_iters), not_negative(self, power=power)
         super().__init__(optimizer, last_epoch)
 
     def _lr(self, t: int, lr: float, base_lr: float, initial: bool) -> float:
@@ -148,7 +150,8 @@ class CosineAnnealingLR(LRScheduler):
         last_epoch: the step to go on after.
 
     Raises:
-        ValueError: T_max is below 1.
+        TypeError: T_max or eta_min is no number.
+        ValueError: T_max is below 1, or eta_min is negative.
 
     Source: torch.optim.lr_scheduler.CosineAnnealingLR; Loshchilov and Hutter 2017.
 
@@ -162,8 +165,8 @@ class CosineAnnealingLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:  # noqa: N803
-        check(self, "at least 1", T_max >= 1, T_max=T_max)
-        self.T_max, self.eta_min = T_max, eta_min
+        self.T_max = number(self, "at least 1", lambda value: value >= 1, T_max=T_max)
+        self.eta_min = not_negative(self, eta_min=eta_min)
         super().__init__(optimizer, last_epoch)
 
     def _lr(self, t: int, lr: float, base_lr: float, initial: bool) -> float:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from ...backend import python_scalar
 from ..optimizer import Optimizer
 
 OF_PYTORCH = {"_step_count", "_is_initial", "_get_lr_called_within_step"}  # in a state of PyTorch's; not needed here
@@ -27,7 +29,8 @@ class LRScheduler:
         base_lrs: the rate of each group at the start, which the group keeps as "initial_lr".
 
     Raises:
-        TypeError: `optimizer` is none.
+        TypeError: `optimizer` is none, or an option is no number.
+        ValueError: an option makes no sense.
         KeyError: `last_epoch` is given, but a group has no "initial_lr".
 
     >>> import minigrad as mg
@@ -44,6 +47,7 @@ class LRScheduler:
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
         self.optimizer = checked(self, optimizer)
+        check(self, "an integer from -1", isinstance(last_epoch, int) and last_epoch >= -1, last_epoch=last_epoch)
         for i, group in enumerate(optimizer.param_groups):
             if last_epoch != -1 and "initial_lr" not in group:
                 raise KeyError(
@@ -166,8 +170,38 @@ def check(schedule: object, expected: str, fits: bool, **given: Any) -> None:
         raise ValueError(f"{type(schedule).__name__}: expected {name} to be {expected}, got {value!r}")
 
 
-def check_count(schedule: object, **given: Any) -> None:
-    """Raise ValueError if an option is no positive whole number."""
-    (value,) = given.values()
+def number(
+    schedule: object,
+    expected: str = "a number",
+    fits: Callable[[float], bool] = lambda value: not math.isnan(value),
+    **given: Any,
+) -> float:
+    """An option that is a number, as Python's; TypeError if it is none, ValueError if not what is expected of it."""
+    ((name, value),) = given.items()
+    value = python_scalar(value)
+    if not isinstance(value, (int, float)):
+        raise TypeError(f"{type(schedule).__name__}: expected {name} to be a number, got {type(value).__name__}")
+    check(schedule, expected, fits(value), **{name: value})
+    return value
+
+
+def not_negative(schedule: object, **given: Any) -> float:
+    """As `number`, of 0 or more."""
+    return number(schedule, "0 or more", lambda value: value >= 0, **given)
+
+
+def count(schedule: object, **given: Any) -> int:
+    """An option that is a positive whole number, as Python's; ValueError if it is none."""
+    ((name, value),) = given.items()
+    value = python_scalar(value)
     fits = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-    check(schedule, "a positive integer", fits, **given)
+    check(schedule, "a positive integer", fits, **{name: value})
+    return int(value)
+
+
+def steps_listed(schedule: object, milestones: Any) -> list[float]:
+    """Milestones as a list; TypeError if they are none, ValueError if one is before the first step."""
+    if not isinstance(milestones, Iterable):
+        came = type(milestones).__name__
+        raise TypeError(f"{type(schedule).__name__}: expected milestones to be a list of steps, got {came}")
+    return [not_negative(schedule, **{f"milestones[{i}]": step}) for i, step in enumerate(milestones)]

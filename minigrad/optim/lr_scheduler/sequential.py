@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 from ..optimizer import Optimizer
 from .plateau import ReduceLROnPlateau
-from .schedule import LRScheduler, checked
+from .schedule import LRScheduler, checked, steps_listed
 
 
 class SequentialLR(LRScheduler):
@@ -24,7 +24,7 @@ class SequentialLR(LRScheduler):
         last_epoch: the step to go on after.
 
     Raises:
-        TypeError: what is listed are no schedules.
+        TypeError: what is listed are no schedules, or there is no list.
         ValueError: the milestones do not rise or are not one fewer than the schedules, or a schedule is of another
             optimizer, or one that needs a measure, or itself a SequentialLR.
 
@@ -52,7 +52,9 @@ class SequentialLR(LRScheduler):
         last_epoch: int = -1,
     ) -> None:
         self.optimizer = checked(self, optimizer)
-        self._schedulers, self._milestones = list(schedulers), list(milestones)
+        if not isinstance(schedulers, Iterable):
+            raise TypeError(f"SequentialLR: expected schedulers to be a list, got {type(schedulers).__name__}")
+        self._schedulers, self._milestones = list(schedulers), steps_listed(self, milestones)
         for i, schedule in enumerate(self._schedulers):
             kind = type(schedule).__name__
             if not isinstance(schedule, LRScheduler):
