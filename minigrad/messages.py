@@ -16,6 +16,25 @@ def describe(x: Any) -> str:
     return repr(x) if data is None else f"{tuple(data.shape)} {data.dtype} on {namespace_of(data).device}"
 
 
+def type_name(x: Any) -> str:
+    """What something is, in an error message: its class, with the package of one that another package defines.
+
+    >>> type_name([1]), type_name(range)
+    ('list', 'type')
+    """
+    kind = type(x)
+    package = kind.__module__.partition(".")[0]
+    ours = package in ("builtins", "__main__", "numpy", __name__.partition(".")[0])
+    return kind.__name__ if ours else f"{package}.{kind.__name__}"
+
+
+def how_to_make(x: Any) -> str:
+    """How to make a Tensor of what is none, in an error message."""
+    if hasattr(x, "__dlpack__"):  # of PyTorch, JAX, ...
+        return "write minigrad.from_dlpack(x), which shares its memory"
+    return "make one with minigrad.tensor(...)"
+
+
 def mixed_devices(primitive: Primitive[Any], inputs: Sequence[Any]) -> RuntimeError:
     named = (
         f"{name} {describe(x)}"

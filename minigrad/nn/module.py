@@ -438,7 +438,8 @@ class Module:
 
         Raises:
             KeyError: names are missing, or unknown to this module (if strict).
-            TypeError: a value is no Tensor or array.
+            TypeError: a value is no Tensor or array, or is floating-point where integers or booleans are, or
+                the like. Other sizes of the same kind, such as float64 for float32, are converted.
             ValueError: a shape is another one, or tied tensors are to have different values.
                 Nothing is changed if anything is wrong.
 

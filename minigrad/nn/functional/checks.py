@@ -7,7 +7,7 @@ from typing import Any
 
 from ...backend import is_array, is_floating, namespace_of
 from ...graph import Tensor
-from ...messages import describe
+from ...messages import describe, how_to_make, type_name
 
 # Tensors ------------------------------------------------------------------------------------------
 
@@ -18,9 +18,12 @@ def as_tensor(x: Any, caller: str) -> Tensor:
         return x
     if is_array(x):
         return Tensor(x.copy())
-    raise TypeError(
-        f"{caller}: expected a Tensor or an array, got {type(x).__name__}; make one with minigrad.tensor(...)"
-    )
+    cure = how_to_make(x)
+    if hasattr(x, "batch_sizes"):
+        cure = f"write dataclasses.replace(p, data=...), with {caller} of p.data, or give p.data itself"
+    elif isinstance(x, tuple) and x and isinstance(x[0], Tensor):
+        cure = "an RNN, LSTM or GRU gives (output, state): pass on the output, y[0]"
+    raise TypeError(f"{caller}: expected a Tensor or an array, got {type_name(x)}; {cure}")
 
 
 def check_floating(caller: str, name: str, x: Tensor) -> None:
