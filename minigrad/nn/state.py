@@ -9,7 +9,6 @@ from ..backend import cpu, is_array, namespace_of
 from ..graph import Tensor, mark_written
 from ..messages import how_to_make, type_name
 
-
 _KINDS = {"f": "floating-point", "i": "integer", "u": "integer", "b": "boolean"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -82,9 +83,34 @@ def check_sizes(caller: str, **sizes: Any) -> None:
             raise ValueError(f"{caller}: expected {name} to be a positive integer, got {size!r}")
 
 
+def check_flags(caller: str, **flags: Any) -> None:
+    """Raise unless each is True or False: of anything else, such as "False", one would guess what is meant."""
+    for name, flag in flags.items():
+        if not isinstance(flag, bool):
+            raise TypeError(f"{caller}: expected {name} to be True or False, got {flag!r:.40}")
+
+
+def check_numbers(caller: str, **values: Any) -> None:
+    """Raise unless each is a real number."""
+    for name, value in values.items():
+        if not is_number(value):
+            raise TypeError(f"{caller}: expected {name} to be a number, got {value!r:.40}")
+
+
+def check_integers(caller: str, **values: Any) -> None:
+    """Raise unless each is an integer."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not hasattr(value, "__index__"):
+            raise TypeError(f"{caller}: expected {name} to be an integer, got {value!r:.40}")
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
 def check_probability(caller: str, p: float) -> None:
     """Raise unless p is a probability."""
-    if isinstance(p, bool) or not isinstance(p, (int, float)):
+    if not is_number(p):
         raise TypeError(f"{caller}: expected a probability from 0 to 1, got {p!r}")
     if not 0.0 <= p <= 1.0:
         raise ValueError(f"{caller}: expected a probability from 0 to 1, got {p}")
