@@ -5,6 +5,7 @@ What it computes is in operators.py, what it becomes in conversion.py. Importing
 
 from __future__ import annotations
 
+import dataclasses
 import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -306,7 +307,8 @@ def detach(state: Any) -> Any:
     This is what truncates backpropagation through time.
 
     Args:
-        state: a Tensor, None, or tuples, lists and dicts of them, which come back in the same form.
+        state: a Tensor, None, tuples, lists and dicts of them, or a dataclass with Tensors, such as a
+            PackedSequence; they come back in the same form.
 
     Raises:
         TypeError: something else is in there.
@@ -320,7 +322,10 @@ def detach(state: Any) -> Any:
 
 
 def map_tensors(function: Callable[[Tensor], Tensor], value: Any, caller: str) -> Any:
-    """The same tuples, lists and dicts, with each Tensor in them replaced by what the function makes of it."""
+    """The same tuples, lists, dicts and dataclasses, with what the function makes of each Tensor in its place.
+
+    Of a dataclass, such as a PackedSequence, the fields that are Tensors; the others stay.
+    """
     if type(value) is Tensor:
         return function(value)
     if value is None:
@@ -330,7 +335,10 @@ def map_tensors(function: Callable[[Tensor], Tensor], value: Any, caller: str) -
     if isinstance(value, (tuple, list)):
         parts = [map_tensors(function, part, caller) for part in value]
         return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-    raise TypeError(f"{caller}: expected Tensors in tuples, lists or dicts, got {type(value).__name__}")
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        own = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return dataclasses.replace(value, **{name: function(x) for name, x in own.items() if type(x) is Tensor})
+    raise TypeError(f"{caller}: expected Tensors in tuples, lists, dicts or dataclasses, got {type(value).__name__}")
 
 
 def _check_in_graph(x: Tensor, caller: str) -> None:

@@ -164,6 +164,48 @@ def test_state_dicts_share_memory_and_loading_copies():
     assert model.weight.tolist() == [[1.0, 1.0], [1.0, 1.0]]
 
 
+def test_layers_exchange_what_they_hold(device):
+    """Every value is taken before the first is written, though they are one memory."""
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    saved = model.state_dict()
+    first, second = saved["0.weight"].tolist(), saved["1.weight"].tolist()
+    model.load_state_dict(saved | {"0.weight": saved["1.weight"], "1.weight": saved["0.weight"]})
+    assert (model[0].weight.tolist(), model[1].weight.tolist()) == (second, first)
+    model.load_state_dict({"0.weight": model[0].weight.T}, strict=False)  # onto itself, turned
+    assert model[0].weight.tolist() == [list(row) for row in zip(*second, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("buffer", "value", "message"),
+    [
+        ([1, 2], [2.7, np.nan], "own is float64, expected int64"),
+        ([True, False], [2, 3], "own is int64, expected bool"),
+        ([1.0, 2.0], [True, False], "own is bool, expected float32"),
+    ],
+)
+def test_a_buffer_takes_its_own_kind_of_numbers(buffer, value, message):
+    module = nn.Module()
+    module.register_buffer("own", mg.tensor(buffer))
+    with pytest.raises(
+        TypeError, match=rf"dtypes in this state dict do not fit Module: {message}\. Nothing is rounded"
+    ):
+        module.load_state_dict({"own": np.array(value)})
+    assert module.own.tolist() == buffer
+
+
+def test_pytorch_tensors_are_named_as_what_they_are():
+    torch = pytest.importorskip("torch")
+    cure = r"torch.Tensor; write minigrad.from_dlpack\(x\)"
+    theirs = torch.nn.Linear(2, 2).state_dict()
+    model = nn.Linear(2, 2)
+    with pytest.raises(TypeError, match=rf"weight is a {cure}"):
+        model.load_state_dict(theirs)
+    with pytest.raises(TypeError, match=rf"linear: expected a Tensor or an array, got {cure}"):
+        model(torch.ones(2))
+    model.load_state_dict({name: mg.from_dlpack(x) for name, x in theirs.items()})  # the cure cures
+    assert model.weight.tolist() == theirs["weight"].tolist()
+
+
 WRONG = {
     "a shape": ({"weight": np.zeros((2, 2)), "bias": np.zeros(3)}, ValueError, "bias is \\(3,\\), expected \\(2,\\)"),
     "a name": ({"weight": np.zeros((2, 2)), "bais": np.zeros(2)}, KeyError, "missing: bias; unknown: bais"),

@@ -38,6 +38,32 @@ def padded(sequences: list[np.ndarray], value: float = np.nan) -> np.ndarray:
     return whole
 
 
+# The packed batch as a value -----------------------------------------------------------------------
+
+
+def test_detach_and_checkpoint_take_a_packed_sequence(device: str) -> None:
+    linear = nn.Linear(2, 3)
+    packed = rnn.pack_sequence([mg.ones((2, 2)), mg.ones((3, 2))], enforce_sorted=False)
+
+    def over(x: Any) -> Any:
+        return dataclasses.replace(packed, data=linear(x))
+
+    computed = over(packed.data)
+    cut, state = mg.detach((computed, None))
+    assert computed.data.requires_grad and not cut.data.requires_grad and state is None
+    assert cut.data.tolist() == computed.data.tolist() and cut.unsorted_indices == computed.unsorted_indices
+    mg.checkpoint(over, packed.data).data.sum().backward()
+    assert linear.bias.grad is not None and linear.bias.grad.tolist() == [5.0, 5.0, 5.0]
+
+
+def test_backward_hooks_see_a_packed_output(device: str) -> None:
+    lstm, seen = nn.LSTM(2, 3), []
+    lstm.register_full_backward_hook(lambda module, grad_input, grad_output: seen.append(grad_output))
+    output, _ = lstm(rnn.pack_sequence([mg.ones((2, 2)), mg.ones((1, 2))]))
+    output.data.sum().backward()
+    assert seen[0][0].tolist() == [[1.0] * 3] * 3 and seen[0][1].tolist() == [[[0.0] * 3] * 2]
+
+
 # Packing and padding ------------------------------------------------------------------------------
 
 

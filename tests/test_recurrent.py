@@ -381,9 +381,9 @@ def ones(*shape: int, **options: Any) -> mg.Tensor:
 
 
 MISTAKES = {
-    "no input to a layer": (lambda: nn.LSTM(3, 2)(), TypeError, r"LSTM.forward\(\) missing .* 'x'"),
-    "no input to a cell": (lambda: nn.GRUCell(3, 2)(), TypeError, r"GRUCell.forward\(\) missing .* 'x'"),
-    "no input to a step": (lambda: nn.RNN(3, 2).step(), TypeError, r"RNN.step\(\) missing .* 'x'"),
+    "no input to a layer": (lambda: nn.LSTM(3, 2)(), TypeError, r"LSTM.forward\(\) missing .* 'input'"),
+    "no input to a cell": (lambda: nn.GRUCell(3, 2)(), TypeError, r"GRUCell.forward\(\) missing .* 'input'"),
+    "no input to a step": (lambda: nn.RNN(3, 2).step(), TypeError, r"RNN.step\(\) missing .* 'input'"),
     "no sizes": (lambda: nn.GRU(), TypeError, r"GRU.__init__\(\) missing"),
     "a list": (lambda: nn.GRU(3, 2)([[1.0, 2.0, 3.0]]), TypeError, r"GRU: expected a Tensor or an array, got list"),
     "features not last": (
@@ -465,7 +465,7 @@ MISTAKES = {
     "a sequence to a step": (
         lambda: nn.GRU(3, 2).step(ones(4, 5, 3)),
         ValueError,
-        r"GRU: expected an input \(N, D\) or \(D,\), one time step, with D = 3",
+        r"GRU: expected an input \(N, D\) or \(D,\) with D = 3, got \(4, 5, 3\) .*; a whole sequence goes to",
     ),
     "a step in both directions": (
         lambda: nn.LSTM(3, 2, bidirectional=True).step(ones(3)),

@@ -12,7 +12,7 @@ from ..creation import ones
 from ..graph import Tensor
 from ..messages import describe
 from . import functional as F
-from .functional.checks import as_tensor, check_probability
+from .functional.checks import as_tensor, check_flags, check_probability
 from .module import Module
 from .utils.packed import PackedSequence, row_numbers
 
@@ -47,6 +47,7 @@ class LockedDropout(Module):
 
     def __init__(self, p: float = 0.5, batch_first: bool = False) -> None:
         check_probability("LockedDropout", p)
+        check_flags("LockedDropout", batch_first=batch_first)
         self.p, self.batch_first = p, batch_first
 
     def forward(self, x: Any) -> Any:

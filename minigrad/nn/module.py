@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Self, TypeVar
 
-from ..backend import as_dtype, is_floating, namespace
+from ..backend import as_dtype, float16, float32, float64, is_floating, namespace
 from ..conversion import is_device
 from ..graph import RemovableHandle, Tensor
+from ..messages import type_name
 from . import hooks, state
 from .hooks import Hook, call_with_hooks
 from .parameter import is_parameter
@@ -113,6 +114,28 @@ class Module:
             )
         vars(self).setdefault("_persistent", {})[name] = persistent
         vars(self)[name] = tensor
+
+    def register_parameter(self, name: str, param: Tensor | None) -> None:
+        """`self.<name> = param`, for a name that is computed.
+
+        Raises:
+            TypeError: it is not a Parameter or None.
+            KeyError: the name is taken, or has a dot.
+
+        >>> import minigrad as mg
+        >>> from minigrad import nn
+        >>> module = nn.Module()
+        >>> module.register_parameter("scale", nn.Parameter(mg.ones(2)))
+        >>> list(module.state_dict())
+        ['scale']
+        """
+        self._check_name(name, self._own_parameters())
+        if param is not None and not is_parameter(param):
+            raise TypeError(
+                f"register_parameter: expected a Parameter or None as {name!r}, got {type_name(param)}; write "
+                "nn.Parameter(...)"
+            )
+        setattr(self, name, param)
 
     def add_module(self, name: str, module: Module | None) -> None:
         """`self.<name> = module`, for a name that is computed.
@@ -301,6 +324,40 @@ class Module:
             raise AttributeError(f"{type(self).__name__} has no module {target!r}; it has {known or 'none'}")
         return named[target]
 
+    def get_parameter(self, target: str) -> Tensor:
+        """The parameter with a dotted name, such as "encoder.0.weight".
+
+        Raises:
+            AttributeError: there is none.
+
+        >>> from minigrad import nn
+        >>> nn.Sequential(nn.Linear(2, 3)).get_parameter("0.weight").shape
+        (3, 2)
+        """
+        return self._get(target, Module._own_parameters, "parameter")
+
+    def get_buffer(self, target: str) -> Tensor:
+        """The buffer with a dotted name.
+
+        Raises:
+            AttributeError: there is none.
+
+        >>> import minigrad as mg
+        >>> from minigrad import nn
+        >>> nn.CrossEntropyLoss(weight=mg.ones(3)).get_buffer("weight").shape
+        (3,)
+        """
+        return self._get(target, Module._own_buffers, "buffer")
+
+    def _get(self, target: str, own: Callable[[Module], Mapping[str, Tensor]], kind: str) -> Tensor:
+        path, _, name = target.rpartition(".")
+        module = self.get_submodule(path)
+        found = own(module)
+        if name not in found:
+            known = ", ".join(map(repr, found)) or "none"
+            raise AttributeError(f"{type(module).__name__} has no {kind} {name!r}; it has {known}")
+        return found[name]
+
     # What is done to all --------------------------------------------------------------------------
 
     def apply(self, fn: Callable[[Module], Any]) -> Self:
@@ -406,6 +463,26 @@ class Module:
             x.grad = grad
         return self
 
+    def float(self) -> Self:
+        """`to(minigrad.float32)`"""
+        return self.to(float32)
+
+    def double(self) -> Self:
+        """`to(minigrad.float64)`"""
+        return self.to(float64)
+
+    def half(self) -> Self:
+        """`to(minigrad.float16)`"""
+        return self.to(float16)
+
+    def cpu(self) -> Self:
+        """`to("cpu")`"""
+        return self.to("cpu")
+
+    def cuda(self) -> Self:
+        """`to("cuda")`"""
+        return self.to("cuda")
+
     # Saving and loading ---------------------------------------------------------------------------
 
     def _saved(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
@@ -438,7 +515,8 @@ class Module:
 
         Raises:
             KeyError: names are missing, or unknown to this module (if strict).
-            TypeError: a value is no Tensor or array.
+            TypeError: a value is no Tensor or array, or is floating-point where integers or booleans are, or
+                the like. Other sizes of the same kind, such as float64 for float32, are converted.
             ValueError: a shape is another one, or tied tensors are to have different values.
                 Nothing is changed if anything is wrong.
 

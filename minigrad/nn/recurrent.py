@@ -89,13 +89,13 @@ class RNN(RNNBase, Layers):
             dtype=dtype,
         )
 
-    def forward(self, x: Any, state: Any = None) -> tuple[Any, Tensor]:
+    def forward(self, input: Any, hx: Any = None) -> tuple[Any, Tensor]:
         """Run the whole sequence: (output, h).
 
         Args:
-            x: (T, N, D); (N, T, D) if batch_first; (T, D) for a single sequence; or a PackedSequence, whose
+            input: x, (T, N, D); (N, T, D) if batch_first; (T, D) for a single sequence; or a PackedSequence, whose
                 padding is never computed.
-            state: h (K, N, H) as an earlier call returned it, or None for zeros or for what was learned;
+            hx: the state h (K, N, H) as an earlier call returned it, or None for zeros or for what was learned;
                 (K, H) for a single sequence.
 
         Returns:
@@ -107,16 +107,16 @@ class RNN(RNNBase, Layers):
             ValueError: a shape is wrong, or the sequence has no steps.
             TypeError: a dtype is wrong, or the state has the wrong form.
         """
-        return self._over_sequence(x, state)
+        return self._over_sequence(input, hx)
 
-    def step(self, x: Any, state: Any = None) -> tuple[Tensor, Tensor]:
+    def step(self, input: Any, hx: Any = None) -> tuple[Tensor, Tensor]:
         """One time step through all layers: (y, h), as `forward` gives on a sequence of one step.
 
         What sampling uses. While training each call draws its dropout masks anew, so call it in evaluation.
 
         Args:
-            x: (N, D), or (D,) for a single sequence.
-            state: as for `forward`.
+            input: x, (N, D), or (D,) for a single sequence.
+            hx: as for `forward`.
 
         Raises:
             ValueError: the layer is bidirectional, or a shape is wrong.
@@ -128,7 +128,7 @@ class RNN(RNNBase, Layers):
         >>> nn.RNN(3, 5).step(mg.zeros(3), state)[0].shape    # and go on from there
         (5,)
         """
-        return self._one_step(x, state)
+        return self._one_step(input, hx)
 
 
 class LSTM(LSTMBase, Layers):
@@ -202,12 +202,12 @@ class LSTM(LSTMBase, Layers):
             dtype=dtype,
         )
 
-    def forward(self, x: Any, state: Any = None) -> tuple[Any, tuple[Tensor, Tensor]]:
+    def forward(self, input: Any, hx: Any = None) -> tuple[Any, tuple[Tensor, Tensor]]:
         """Run the whole sequence: (output, (h, c)).
 
         Args:
-            x: as for RNN.
-            state: (h, c) as an earlier call returned it, (K, N, H) each, or None for zeros or for what was
+            input: as for RNN.
+            hx: the state (h, c) as an earlier call returned it, (K, N, H) each, or None for zeros or for what was
                 learned; (K, H) for a single sequence. A projected h has P in the place of H.
 
         Returns:
@@ -217,9 +217,9 @@ class LSTM(LSTMBase, Layers):
             ValueError: a shape is wrong, or the sequence has no steps.
             TypeError: a dtype is wrong, or the state has the wrong form.
         """
-        return self._over_sequence(x, state)
+        return self._over_sequence(input, hx)
 
-    def step(self, x: Any, state: Any = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def step(self, input: Any, hx: Any = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """One time step through all layers: (y, (h, c)), as `forward` gives on a sequence of one step; see RNN.step.
 
         >>> import minigrad as mg
@@ -228,7 +228,7 @@ class LSTM(LSTMBase, Layers):
         >>> y.shape, h.shape
         ((4, 5), (1, 4, 5))
         """
-        return self._one_step(x, state)
+        return self._one_step(input, hx)
 
 
 class GRU(GRUBase, Layers):
@@ -297,11 +297,11 @@ class GRU(GRUBase, Layers):
             dtype=dtype,
         )
 
-    def forward(self, x: Any, state: Any = None) -> tuple[Any, Tensor]:
+    def forward(self, input: Any, hx: Any = None) -> tuple[Any, Tensor]:
         """Run the whole sequence: (output, h). Arguments, results and errors are those of RNN.forward."""
-        return self._over_sequence(x, state)
+        return self._over_sequence(input, hx)
 
-    def step(self, x: Any, state: Any = None) -> tuple[Tensor, Tensor]:
+    def step(self, input: Any, hx: Any = None) -> tuple[Tensor, Tensor]:
         """One time step through all layers: (y, h), as `forward` gives on a sequence of one step; see RNN.step.
 
         >>> import minigrad as mg
@@ -309,4 +309,4 @@ class GRU(GRUBase, Layers):
         >>> nn.GRU(3, 5).step(mg.zeros((4, 3)))[0].shape
         (4, 5)
         """
-        return self._one_step(x, state)
+        return self._one_step(input, hx)

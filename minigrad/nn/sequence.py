@@ -19,9 +19,8 @@ from ..graph import Tensor
 from ..ops.reduction import broadcast_to
 from ..ops.shape import concatenate, split, stack, unstack
 from . import functional as F
-from .functional.checks import check_probability, check_sizes
+from .functional.checks import check_flags, check_probability, check_sizes
 from .locked import locked_mask
-from .parameter import zero_parameter
 from .utils.packed import PackedSequence, row_numbers
 from .weights import RecurrentBase, Shape
 
@@ -70,21 +69,26 @@ class Layers(RecurrentBase):
         check_sizes(name, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
         check_probability(f"{name}, dropout", dropout)
         check_probability(f"{name}, recurrent_dropout", recurrent_dropout)
+        check_flags(
+            name,
+            bias=bias,
+            batch_first=batch_first,
+            bidirectional=bidirectional,
+            learn_initial_state=learn_initial_state,
+            locked_dropout=locked_dropout,
+        )
         self._check_projection(proj_size, hidden_size)
         if dropout and num_layers == 1:
             warnings.warn(f"{name}: dropout acts between layers, and there is only one", stacklevel=3)
+        if locked_dropout and not dropout:
+            warnings.warn(f"{name}: locked_dropout says how dropout acts, and dropout is 0", stacklevel=3)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.dropout = bias, batch_first, dropout
         self.bidirectional, self.proj_size = bidirectional, proj_size
         self.learn_initial_state, self.locked_dropout = learn_initial_state, locked_dropout
         self.recurrent_dropout = recurrent_dropout
         self._set_recurrent_init(recurrent_init)
-        width = self.h_size * (2 if bidirectional else 1)
-        for k, suffix in enumerate(self._suffixes()):
-            self._make_weights(suffix, width if k >= len(self._directions) else input_size, bias, device, dtype)
-        if learn_initial_state:
-            for part, shape in zip(("h_0", "c_0"), self._state_shapes(len(self._suffixes()), 1), strict=False):
-                setattr(self, part, zero_parameter(*shape, dtype=dtype, device=device))
+        self._make_weights(device, dtype)
 
     def _check_projection(self, proj_size: int, hidden_size: int) -> None:
         name = type(self).__name__
@@ -102,6 +106,18 @@ class Layers(RecurrentBase):
     def _suffixes(self) -> list[str]:
         """_l0, _l0_reverse, _l1, ...: what the names of the parameters end with; the order of the states, too."""
         return [f"_l{layer}{direction}" for layer in range(self.num_layers) for direction in self._directions]
+
+    def _input_sizes(self) -> dict[str, int]:
+        width = self.h_size * len(self._directions)
+        first = len(self._directions)  # how many see the input itself
+        return {suffix: self.input_size if k < first else width for k, suffix in enumerate(self._suffixes())}
+
+    def _learned_state_shapes(self) -> dict[str, Shape]:
+        shapes = self._state_shapes(len(self._suffixes()), 1) if self.learn_initial_state else []
+        return dict(zip(("h_0", "c_0"), shapes, strict=False))
+
+    def flatten_parameters(self) -> None:
+        """Does nothing: every weight is in one piece already. It is here for programs written for PyTorch."""
 
     # A whole sequence -----------------------------------------------------------------------------
 
@@ -201,7 +217,7 @@ class Layers(RecurrentBase):
                 f"{type(self).__name__}.step: expected a layer of one direction; a bidirectional one has to see the "
                 "end of the sequence first, so call it on the whole sequence"
             )
-        x = self._check_input(x, self.input_size, (1, 2), "(N, D) or (D,), one time step,")
+        x = self._check_input(x, self.input_size, (1, 2), "(N, D) or (D,)")
         batched = x.ndim == 2
         if not batched:
             x = x.reshape(1, x.shape[0])
@@ -228,7 +244,7 @@ class Layers(RecurrentBase):
         count = len(self._suffixes())
         shapes = self._state_shapes(count, rows)
         if state is None and self.learn_initial_state:
-            learned = [vars(self)[part] for part in ("h_0", "c_0")[: len(shapes)]]
+            learned = [vars(self)[part] for part in self._learned_state_shapes()]
             return [broadcast_to(part, shape=shape) for part, shape in zip(learned, shapes, strict=True)]
         if state is None:
             return self._zero_state(shapes, x)
@@ -242,6 +258,14 @@ class Layers(RecurrentBase):
                     f"; it fits an input with the first two axes exchanged: this layer takes {form}, "
                     f"one with batch_first={not self.batch_first} the other order"
                 )
+            other = (*found[:-2], rows, *found[-1:])  # with as many sequences as the input has
+            if batched and len(found) == 3 and found[1] != rows and other in shapes:
+                return (
+                    f"; it is of {found[1]} sequences, and the input has {rows}: as many are needed from one chunk to "
+                    "the next, so leave out a last batch that is smaller, or start it with no state"
+                )
+            if batched and len(found) == 3 and (count, *found[1:]) in shapes:
+                return f"; this layer has {count} first states, one for each layer and direction"
             return ""
 
         if batched:

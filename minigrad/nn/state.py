@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 
 from ..backend import cpu, is_array, namespace_of
 from ..graph import Tensor, mark_written
+from ..messages import how_to_make, type_name
+
+_KINDS = {"f": "floating-point", "i": "integer", "u": "integer", "b": "boolean"}
 
 
 class LoadResult(NamedTuple):
@@ -40,6 +43,13 @@ def load(owner: str, own: Mapping[str, Tensor], state_dict: Mapping[str, Any], s
              if x.shape != own[name].shape]  # fmt: skip
     if wrong:
         raise ValueError(f"shapes in this state dict do not fit {owner}: {'; '.join(wrong)}")
+    wrong = [f"{name} is {x.dtype}, expected {own[name].dtype}" for name, x in values.items()
+             if _KINDS[x.dtype.kind] != _KINDS[own[name].dtype.kind]]  # fmt: skip
+    if wrong:
+        raise TypeError(
+            f"dtypes in this state dict do not fit {owner}: {'; '.join(wrong)}. Nothing is rounded by itself: convert "
+            "with .astype(...)"
+        )
     for names in places.values():
         given = [name for name in names if name in values]
         for name in given[1:]:
@@ -48,17 +58,20 @@ def load(owner: str, own: Mapping[str, Tensor], state_dict: Mapping[str, Any], s
                     f"{given[0]} and {name} are one tied tensor in this {owner}, but the state dict has different "
                     "values for them. Load it into a model that does not tie them, or take one of the two out of it"
                 )
-    for name, value in values.items():
-        own[name].data[...] = value.to(own[name].device).data
+    # Copies, all of them before the first is written: a value may be the memory of another tensor of this module.
+    arrays = {name: value.to(own[name].device).data.astype(own[name].dtype) for name, value in values.items()}
+    for name, array in arrays.items():
+        own[name].data[...] = array
         mark_written(own[name])
     return LoadResult(missing, unexpected)
 
 
 def _value(name: str, value: Any) -> Tensor:
     if not isinstance(value, Tensor) and not is_array(value):
-        raise TypeError(f"a state dict holds Tensors or arrays, but {name} is a {type(value).__name__}")
+        cure = f"; {how_to_make(value)}" if hasattr(value, "__dlpack__") else ""
+        raise TypeError(f"a state dict holds Tensors or arrays, but {name} is a {type_name(value)}{cure}")
     x = value.detach() if isinstance(value, Tensor) else Tensor(value)
-    if x.dtype.kind not in "fiub":
+    if x.dtype.kind not in _KINDS:
         raise TypeError(f"a state dict holds numbers, but {name} has dtype {x.dtype}")
     return x
 

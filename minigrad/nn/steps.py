@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..graph import Tensor
-from .functional.checks import check_sizes
-from .weights import GRUBase, LSTMBase, RecurrentBase, RNNBase
+from .functional.checks import check_flags, check_sizes
+from .weights import GRUBase, LSTMBase, RecurrentBase, RNNBase, Shape
 
 
 class Step(RecurrentBase):
@@ -25,19 +25,24 @@ class Step(RecurrentBase):
         dtype: Any,
     ) -> None:
         check_sizes(type(self).__name__, input_size=input_size, hidden_size=hidden_size)
+        check_flags(type(self).__name__, bias=bias)
         self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
         self._set_recurrent_init(recurrent_init)
-        self._make_weights("", input_size, bias, device, dtype)
+        self._make_weights(device, dtype)
 
     def _advance(self, x: Any, state: Any) -> Any:
         x = self._check_input(x, self.input_size, (1, 2), "(N, D) or (D,)")
         shapes = self._state_shapes(*x.shape[:-1])
-        parts = self._zero_state(shapes, x) if state is None else self._check_state(state, shapes, x, _hint)
+
+        def hint(found: Shape) -> str:
+            if len(found) == 3:
+                return "; a cell has no axis for layers: squeeze it away"
+            if len(found) == 2 == x.ndim and found[1:] == shapes[0][1:]:
+                return f"; it is of {found[0]} sequences, and the input has {x.shape[0]}"
+            return ""
+
+        parts = self._zero_state(shapes, x) if state is None else self._check_state(state, shapes, x, hint)
         return self.cell()(self._input_share(x, ""), self._joined(parts), self._recurrent("", None))
-
-
-def _hint(shape: tuple[int, ...]) -> str:
-    return "; a cell has no axis for layers: squeeze it away" if len(shape) == 3 else ""
 
 
 class RNNCell(RNNBase, Step):
@@ -74,9 +79,9 @@ class RNNCell(RNNBase, Step):
         self._set_nonlinearity(nonlinearity)
         super().__init__(input_size, hidden_size, bias, recurrent_init, device, dtype)
 
-    def forward(self, x: Any, state: Any = None) -> Tensor:
-        """x (N, D) or (D,), state h as an earlier call returned it or None for zeros -> h (N, H) or (H,)."""
-        h: Tensor = self._advance(x, state)
+    def forward(self, input: Any, hx: Any = None) -> Tensor:
+        """input x (N, D) or (D,), state hx = h as an earlier call returned it or None for zeros -> h (N, H) or (H,)."""
+        h: Tensor = self._advance(input, hx)
         return h
 
 
@@ -115,9 +120,9 @@ class LSTMCell(LSTMBase, Step):
         self.forget_bias = forget_bias
         super().__init__(input_size, hidden_size, bias, recurrent_init, device, dtype)
 
-    def forward(self, x: Any, state: Any = None) -> tuple[Tensor, Tensor]:
-        """x (N, D) or (D,), state (h, c) as an earlier call returned it or None for zeros -> (h, c)."""
-        h, c = self._advance(x, state)
+    def forward(self, input: Any, hx: Any = None) -> tuple[Tensor, Tensor]:
+        """input x (N, D) or (D,), state hx = (h, c) as an earlier call returned it or None for zeros -> (h, c)."""
+        h, c = self._advance(input, hx)
         return h, c
 
 
@@ -153,7 +158,7 @@ class GRUCell(GRUBase, Step):
         self.reset_after = reset_after
         super().__init__(input_size, hidden_size, bias, recurrent_init, device, dtype)
 
-    def forward(self, x: Any, state: Any = None) -> Tensor:
-        """x (N, D) or (D,), state h as an earlier call returned it or None for zeros -> h (N, H) or (H,)."""
-        h: Tensor = self._advance(x, state)
+    def forward(self, input: Any, hx: Any = None) -> Tensor:
+        """input x (N, D) or (D,), state hx = h as an earlier call returned it or None for zeros -> h (N, H) or (H,)."""
+        h: Tensor = self._advance(input, hx)
         return h

@@ -18,8 +18,8 @@ from ..ops.shape import split
 from . import functional as F
 from . import init
 from .cells import dropped
-from .parameter import zero_parameter
 from .recurrent import LSTM
+from .weights import Shape
 
 # Normalised ---------------------------------------------------------------------------------------
 
@@ -77,13 +77,18 @@ class LayerNormLSTM(LSTM):
     def cell(self) -> Callable[[Tensor, Any, Any], Any]:
         return lstm_normalized
 
-    def _make_weights(self, suffix: str, input_size: int, bias: bool, device: str | None, dtype: Any) -> None:
-        super()._make_weights(suffix, input_size, bias, device, dtype)
-        sizes = {"gain_ih": 4 * self.hidden_size, "gain_hh": 4 * self.hidden_size, "gain_c": self.hidden_size}
-        for name, size in sizes.items():
-            setattr(self, name + suffix, init.ones_(zero_parameter(size, dtype=dtype, device=device)))
-        if bias:
-            setattr(self, "bias_c" + suffix, zero_parameter(self.hidden_size, dtype=dtype, device=device))
+    def _weight_shapes(self, input_size: int) -> dict[str, Shape]:
+        H = self.hidden_size
+        gains: dict[str, Shape] = {"gain_ih": (4 * H,), "gain_hh": (4 * H,), "gain_c": (H,)}
+        return super()._weight_shapes(input_size) | gains | ({"bias_c": (H,)} if self.bias else {})
+
+    def _fill(self, name: str, weight: Tensor) -> None:
+        if name.startswith("gain"):
+            init.ones_(weight)
+        elif name == "bias_c":
+            init.zeros_(weight)
+        else:
+            super()._fill(name, weight)
 
     def _input_share(self, x: Tensor, suffix: str) -> Tensor:
         own, bias = vars(self), self._input_bias(suffix)
@@ -145,9 +150,8 @@ class PeepholeLSTM(LSTM):
     def cell(self) -> Callable[[Tensor, Any, Any], Any]:
         return lstm_peephole
 
-    def _make_weights(self, suffix: str, input_size: int, bias: bool, device: str | None, dtype: Any) -> None:
-        super()._make_weights(suffix, input_size, bias, device, dtype)
-        self._make_uniform("weight_ch" + suffix, (3 * self.hidden_size,), device, dtype)
+    def _weight_shapes(self, input_size: int) -> dict[str, Shape]:
+        return super()._weight_shapes(input_size) | {"weight_ch": (3 * self.hidden_size,)}
 
     def _recurrent(self, suffix: str, mask: Tensor | None) -> Peepholes:
         own = vars(self)

@@ -12,11 +12,11 @@ from typing import Any
 from ..backend import is_array
 from ..creation import zeros
 from ..graph import Tensor
-from ..messages import describe
+from ..messages import describe, type_name
 from . import functional as F
 from . import init
 from .cells import Recurrent, gru, gru_reset_before, lstm, lstm_projected, rnn_relu, rnn_tanh
-from .functional.checks import as_tensor, check_alike
+from .functional.checks import as_tensor, check_alike, check_flags, check_numbers
 from .locked import locked_mask
 from .module import Module
 from .parameter import zero_parameter
@@ -30,10 +30,20 @@ class RecurrentBase(Module):
 
     gates: int
     has_memory = False  # whether the state is a pair (h, c)
+    input_size: int
     hidden_size: int
+    bias: bool
     proj_size: int = 0
     recurrent_dropout: float = 0.0
     recurrent_init: str | None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in FIXED and vars(self).get(name, value) != value:
+            was = vars(self)[name]
+            raise AttributeError(
+                f"{type(self).__name__}.{name} is fixed when the layer is made, here to {was!r}; make another layer"
+            )
+        super().__setattr__(name, value)
 
     @property
     def adds_biases(self) -> bool:
@@ -57,23 +67,53 @@ class RecurrentBase(Module):
             )
         self.recurrent_init = recurrent_init
 
-    def _make_weights(self, suffix: str, input_size: int, bias: bool, device: str | None, dtype: Any) -> None:
-        """W_ih (GH, D), W_hh (GH, H), b_ih (GH,), b_hh (GH,), W_hr (P, H): uniform in ±1/√H, as in PyTorch."""
+    def _input_sizes(self) -> dict[str, int]:
+        """What the names of the weights end with, for each layer and direction, and the size of its input."""
+        return {"": self.input_size}
+
+    def _weight_shapes(self, input_size: int) -> dict[str, Shape]:
+        """The weights of one layer in one direction."""
         rows = self.gates * self.hidden_size
         shapes: dict[str, Shape] = {"weight_ih": (rows, input_size), "weight_hh": (rows, self.h_size)}
-        if bias:
+        if self.bias:
             shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
         if self.proj_size:
             shapes |= {"weight_hr": (self.proj_size, self.hidden_size)}
-        for name, shape in shapes.items():
-            self._make_uniform(name + suffix, shape, device, dtype)
+        return shapes
+
+    def _learned_state_shapes(self) -> dict[str, Shape]:
+        return {}
+
+    def _make_weights(self, device: str | None, dtype: Any) -> None:
+        self._shapes = {
+            name + suffix: shape
+            for suffix, input_size in self._input_sizes().items()
+            for name, shape in self._weight_shapes(input_size).items()
+        } | self._learned_state_shapes()
+        for name, shape in self._shapes.items():
+            setattr(self, name, zero_parameter(*shape, dtype=dtype, device=device))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the first values of all parameters again, as the options say."""
+        for suffix, input_size in self._input_sizes().items():
+            for name in self._weight_shapes(input_size):
+                if (weight := getattr(self, name + suffix)) is not None:
+                    self._fill(name, weight)
+            self._fill_gates(suffix)
+        for name in self._learned_state_shapes():
+            init.zeros_(getattr(self, name))
+
+    def _fill(self, name: str, weight: Tensor) -> None:
+        """Uniform in ±1/√H, as in PyTorch."""
+        bound = 1.0 / math.sqrt(self.hidden_size)
+        init.uniform_(weight, -bound, bound)
+
+    def _fill_gates(self, suffix: str) -> None:
+        """What is not the same for all rows of a weight."""
         if self.recurrent_init == "orthogonal":
             for gate in range(self.gates):
                 init.orthogonal_(self._gate("weight_hh" + suffix, gate))
-
-    def _make_uniform(self, name: str, shape: Shape, device: str | None, dtype: Any) -> None:
-        bound = 1.0 / math.sqrt(self.hidden_size)
-        setattr(self, name, init.uniform_(zero_parameter(*shape, dtype=dtype, device=device), -bound, bound))
 
     def _gate(self, name: str, gate: int) -> Tensor:
         """The rows of one gate, sharing the parameter's memory."""
@@ -81,10 +121,11 @@ class RecurrentBase(Module):
         return parameter.detach()[gate * self.hidden_size : (gate + 1) * self.hidden_size]
 
     def _input_bias(self, suffix: str) -> Tensor | None:
-        """b: b_ih, and b_hh with it where that is the same."""
+        """b: b_ih, and b_hh with it where that is the same. Either may be None."""
         own = vars(self)
         b_ih: Tensor | None = own.get("bias_ih" + suffix)
-        return b_ih + own["bias_hh" + suffix] if b_ih is not None and self.adds_biases else b_ih
+        b_hh: Tensor | None = own.get("bias_hh" + suffix) if self.adds_biases else None
+        return b_ih + b_hh if b_ih is not None and b_hh is not None else b_hh if b_ih is None else b_ih
 
     def _input_share(self, x: Tensor, suffix: str) -> Tensor:
         """W_ih x + b, for any number of time steps at once.          x (..., D) -> (..., GH)"""
@@ -111,13 +152,32 @@ class RecurrentBase(Module):
             raise TypeError(f"{name}: expected one time step {form}, got a PackedSequence, which is for whole layers")
         x = as_tensor(data, name)
         if x.ndim not in ndims or x.shape[-1] != input_size:
-            cure = ""
+            cure = "; a whole sequence goes to a whole layer, rnn(x)" if x.ndim == 3 else ""
             if x.ndim in ndims and input_size in x.shape[:-1]:
                 cure = f"; axis {x.shape.index(input_size)} has that size: move it last with .transpose(...)"
             raise ValueError(f"{name}: expected an input {form} with D = {input_size}, got {describe(x)}{cure}")
-        weight: Tensor = next(value for key, value in vars(self).items() if key.startswith("weight_ih"))
-        check_alike(name, "the input", x, "the weights", weight)
+        self._check_weights(x)
         return x
+
+    def _check_weights(self, x: Tensor) -> None:
+        """Raise unless the parameters are what they were made as, in shape, and of x in dtype and device.
+
+        One of another size could broadcast, and compute something else.
+        """
+        name, own = type(self).__name__, vars(self)
+        for key, shape in self._shapes.items():
+            weight = own.get(key)
+            if weight is None and key.startswith("bias"):
+                continue
+            if type(weight) is not Tensor or weight._data.shape != shape:
+                came = describe(weight) if type(weight) is Tensor else type_name(weight)
+                raise ValueError(
+                    f"{name}: expected a Parameter {key} of shape {shape}, got {came}; a layer of other sizes has to "
+                    "be made anew"
+                )
+            if key.startswith("weight_ih"):
+                check_alike(name, "the input", x, "the weights", weight)
+            check_alike(name, key, weight, "the input", x)
 
     def _state_shapes(self, *leading: int) -> list[Shape]:
         """The shapes of the parts of the state."""
@@ -182,6 +242,9 @@ USUAL = {
     "recurrent_dropout": 0.0,
 }
 
+# Those that the shapes of the parameters follow from.
+FIXED = {"input_size", "hidden_size", "num_layers", "bias", "bidirectional", "proj_size", "learn_initial_state"}
+
 
 class RNNBase(RecurrentBase):
     gates = 1
@@ -204,10 +267,15 @@ class LSTMBase(RecurrentBase):
     def cell(self) -> Callable[[Tensor, Any, Any], Any]:
         return lstm_projected if self.proj_size else lstm
 
-    def _make_weights(self, suffix: str, input_size: int, bias: bool, device: str | None, dtype: Any) -> None:
-        if self.forget_bias is not None and not bias:
-            raise ValueError(f"{type(self).__name__}: forget_bias={self.forget_bias} needs bias=True")
-        super()._make_weights(suffix, input_size, bias, device, dtype)
+    def _make_weights(self, device: str | None, dtype: Any) -> None:
+        if self.forget_bias is not None:
+            check_numbers(type(self).__name__, forget_bias=self.forget_bias)
+            if not self.bias:
+                raise ValueError(f"{type(self).__name__}: forget_bias={self.forget_bias} needs bias=True")
+        super()._make_weights(device, dtype)
+
+    def _fill_gates(self, suffix: str) -> None:
+        super()._fill_gates(suffix)
         if self.forget_bias is not None:  # b_ih + b_hh of the forget gate is then exactly this
             init.constant_(self._gate("bias_ih" + suffix, 1), self.forget_bias)
             init.constant_(self._gate("bias_hh" + suffix, 1), 0.0)
@@ -216,6 +284,10 @@ class LSTMBase(RecurrentBase):
 class GRUBase(RecurrentBase):
     gates = 3
     reset_after: bool
+
+    def _make_weights(self, device: str | None, dtype: Any) -> None:
+        check_flags(type(self).__name__, reset_after=self.reset_after)
+        super()._make_weights(device, dtype)
 
     @property
     def adds_biases(self) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
 from ...backend import is_array, is_floating, namespace_of
 from ...graph import Tensor
-from ...messages import describe
+from ...messages import describe, how_to_make, type_name
 
 # Tensors ------------------------------------------------------------------------------------------
 
@@ -18,9 +19,12 @@ def as_tensor(x: Any, caller: str) -> Tensor:
         return x
     if is_array(x):
         return Tensor(x.copy())
-    raise TypeError(
-        f"{caller}: expected a Tensor or an array, got {type(x).__name__}; make one with minigrad.tensor(...)"
-    )
+    cure = how_to_make(x)
+    if hasattr(x, "batch_sizes"):
+        cure = f"write dataclasses.replace(p, data=...), with {caller} of p.data, or give p.data itself"
+    elif isinstance(x, tuple) and x and isinstance(x[0], Tensor):
+        cure = "an RNN, LSTM or GRU gives (output, state): pass on the output, y[0]"
+    raise TypeError(f"{caller}: expected a Tensor or an array, got {type_name(x)}; {cure}")
 
 
 def check_floating(caller: str, name: str, x: Tensor) -> None:
@@ -79,9 +83,34 @@ def check_sizes(caller: str, **sizes: Any) -> None:
             raise ValueError(f"{caller}: expected {name} to be a positive integer, got {size!r}")
 
 
+def check_flags(caller: str, **flags: Any) -> None:
+    """Raise unless each is True or False: of anything else, such as "False", one would guess what is meant."""
+    for name, flag in flags.items():
+        if not isinstance(flag, bool):
+            raise TypeError(f"{caller}: expected {name} to be True or False, got {flag!r:.40}")
+
+
+def check_numbers(caller: str, **values: Any) -> None:
+    """Raise unless each is a real number."""
+    for name, value in values.items():
+        if not is_number(value):
+            raise TypeError(f"{caller}: expected {name} to be a number, got {value!r:.40}")
+
+
+def check_integers(caller: str, **values: Any) -> None:
+    """Raise unless each is an integer."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not hasattr(value, "__index__"):
+            raise TypeError(f"{caller}: expected {name} to be an integer, got {value!r:.40}")
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
 def check_probability(caller: str, p: float) -> None:
     """Raise unless p is a probability."""
-    if isinstance(p, bool) or not isinstance(p, (int, float)):
+    if not is_number(p):
         raise TypeError(f"{caller}: expected a probability from 0 to 1, got {p!r}")
     if not 0.0 <= p <= 1.0:
         raise ValueError(f"{caller}: expected a probability from 0 to 1, got {p}")
