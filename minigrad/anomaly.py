@@ -12,6 +12,7 @@ import linecache
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from types import FrameType
 from typing import Any, NamedTuple
 
 from . import tape
@@ -128,7 +129,7 @@ class Origin(NamedTuple):
 
 def _origin() -> Origin:
     lines: list[Line] = []
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         module = frame.f_globals.get("__name__", "")
         room = module.split(".")
@@ -138,7 +139,7 @@ def _origin() -> Origin:
             lines.append(Line(code.co_filename, frame.f_lineno, code.co_name, frame.f_lasti))
         if outside:
             break
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return Origin(tuple(reversed(lines)), _here.step)
 
 

@@ -66,7 +66,8 @@ class enable_grad(_Recording):  # noqa: N801
 def is_grad_enabled() -> bool:
     """Whether operations are being recorded in this thread.
 
-    >>> is_grad_enabled()
+    >>> import minigrad as mg
+    >>> mg.is_grad_enabled()
     True
     """
     return mode.recording

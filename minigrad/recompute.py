@@ -8,9 +8,8 @@ from typing import Any
 from .backend import Replays, generator_replays, replaying
 from .graph import Node, Tensor, tick
 from .mode import enable_grad, mode
-from .ops.primitive import NOTHING, Primitive
 from .sweep import sweep
-from .tape import attach
+from .tape import attach, by_hand
 from .tensor import map_tensors
 
 
@@ -145,14 +144,4 @@ def _again(xp: Any, gs: list[Any], ys: Any, xs: Any, *, segment: _Segment) -> li
     return [g for _, g, _ in found] + [None] * (len(xs) - len(found))
 
 
-def _checkpoint(xp: Any, xs: Any, *, segment: _Segment) -> Any:
-    """ys = fn(*args), of which only the arguments are kept"""
-    raise NotImplementedError("a segment is run by `checkpoint`, and stands on the tape as one node")
-
-
-# Not in the registry: its parameter is a piece of program, which no formula can name.
-checkpointed: Primitive[Any] = Primitive(
-    _checkpoint, "shape", saves=NOTHING, domain=(-1.0, 1.0), explain_shapes=None, variadic=True, multiple=True
-)
-checkpointed.name = "checkpoint"
-checkpointed.derivatives(_again)
+checkpointed = by_hand("checkpoint", _again)

@@ -5,7 +5,7 @@ Applying a primitive to a Tensor that needs a gradient makes a Node for the outp
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from .backend import (
@@ -22,7 +22,7 @@ from .backend import (
 from .graph import Edge, Node, Storage, Tensor, storage_of, tick
 from .messages import explained, how_to_make, mixed_devices, type_name
 from .mode import mode
-from .ops.primitive import Primitive, Result
+from .ops.primitive import NOTHING, Primitive, Result
 
 
 class Watcher(Protocol):
@@ -104,8 +104,9 @@ def apply(primitive: Primitive[Result], inputs: Sequence[Any], parameters: dict[
         _record(primitive, parameters, xp, inputs, arrays, outputs)
     if watcher is not None:
         watcher.forward(primitive, inputs, parameters, xp, outputs)
-    result: Any = outputs if primitive.multiple else outputs[0]
-    return result  # type: ignore[no-any-return] # which of the two it is, the primitive knows
+    found: Any = outputs if primitive.multiple else outputs[0]
+    result: Result = found  # which of the two it is, the primitive knows
+    return result
 
 
 def _record(
@@ -147,6 +148,23 @@ def _record(
     node.notes = None
     for slot, y in enumerate(outputs):
         y._source = (node, slot)
+
+
+def by_hand(name: str, derivative: Callable[..., list[Any]]) -> Primitive[Any]:
+    """A primitive for `attach`: of several inputs and outputs, and never applied.
+
+    It is not in the registry, because its parameters are pieces of program, which no formula can name.
+    """
+
+    def value(xp: Any, xs: Any, **parameters: Any) -> Any:
+        raise NotImplementedError(f"{name} stands on the tape as a node of its own, and is not applied")
+
+    primitive: Primitive[Any] = Primitive(
+        value, "shape", saves=NOTHING, domain=(-1.0, 1.0), explain_shapes=None, variadic=True, multiple=True
+    )
+    primitive.name = name
+    primitive.derivatives(derivative)
+    return primitive
 
 
 def attach(

@@ -50,6 +50,15 @@ def test_a_tensors_methods_explain_themselves() -> None:
         assert name.startswith("_") or name == "is_parameter" or inspect.getdoc(getattr(mg.Tensor, name)), name
 
 
+@pytest.mark.parametrize("name", PUBLIC)
+def test_the_example_can_be_pasted(name: str) -> None:
+    """It runs where nothing has been imported or defined before."""
+    test = doctest.DocTestParser().get_doctest(inspect.getdoc(PUBLIC[name]) or "", {}, name, None, None)
+    report: list[str] = []
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert runner.run(test, out=report.append).failed == 0, "".join(report)
+
+
 def test_it_looks_at_something() -> None:
     assert {"minigrad.tanh", "minigrad.Tensor", "minigrad.no_grad", "minigrad.einsum"} <= set(PUBLIC)
     assert "minigrad.float32" not in PUBLIC

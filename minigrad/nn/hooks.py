@@ -9,8 +9,7 @@ from typing import Any
 from ..backend import namespace_of
 from ..graph import RemovableHandle, Tensor, storage_of
 from ..messages import describe
-from ..ops.primitive import NOTHING, Primitive
-from ..tape import attach
+from ..tape import attach, by_hand
 from ..tensor import map_tensors
 
 BEFORE, AFTER, BACKWARD = "before", "after", "backward"
@@ -65,17 +64,8 @@ def _pass_on(xp: Any, gs: list[Any], ys: Any, xs: Any, *, seen: Callable[[list[A
     return seen(gs)
 
 
-def _passage(xp: Any, xs: Any, *, seen: Any) -> Any:
-    """ys = xs, and whoever is concerned sees the gradients, all at once"""
-    raise NotImplementedError("a passage is put around a module's forward, and stands on the tape as a node")
-
-
-# Not in the registry: its parameter is a function, which no formula can name.
-passage: Primitive[Any] = Primitive(
-    _passage, "shape", saves=NOTHING, domain=(-1.0, 1.0), explain_shapes=None, variadic=True, multiple=True
-)
-passage.name = "full_backward_hook"  # what messages, and the outputs' repr, call it
-passage.derivatives(_pass_on)
+# ys = xs, and whoever is concerned sees the gradients, all at once.
+passage = by_hand("full_backward_hook", _pass_on)
 
 
 def _through(xs: Sequence[Any], seen: Callable[[list[Any]], list[Any]]) -> list[Any]:
