@@ -156,7 +156,7 @@ def by_hand(name: str, derivative: Callable[..., list[Any]]) -> Primitive[Any]:
     It is not in the registry, because its parameters are pieces of program, which no formula can name.
     """
 
-    def value(xp: Any, xs: Any, **parameters: Any) -> Any:
+    def value(xp: Any, xs: Any) -> Any:
         raise NotImplementedError(f"{name} stands on the tape as a node of its own, and is not applied")
 
     primitive: Primitive[Any] = Primitive(
