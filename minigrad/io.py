@@ -69,10 +69,10 @@ def _host_copy(name: Any, value: Any) -> Any:
     if not isinstance(name, str):
         raise TypeError(f"save: expected names that are strings, got {name!r} ({type(name).__name__})")
     if not isinstance(value, Tensor) and not is_array(value):
-        raise TypeError(
-            f"save: expected a Tensor or an array as {name}, got {type(value).__name__}; make one with "
-            "minigrad.tensor(...), or put it into the metadata as a string"
-        )
+        cure = "make one with minigrad.tensor(...), or put it into the metadata as a string"
+        if isinstance(value, Mapping):
+            cure = "the docstring of Optimizer.state_dict shows how to save a model with its optimizer"
+        raise TypeError(f"save: expected a Tensor or an array as {name}, got {type(value).__name__}; {cure}")
     array = value.data if isinstance(value, Tensor) else value
     host = namespace_of(array).to_host(array)
     if host.dtype.kind not in "fiub" or host.dtype.itemsize > 8:

@@ -65,6 +65,7 @@ PLAN = [
     "nn.variants",
     "nn",
     "optim.options",
+    "optim.state",
     "optim.optimizer",
     "optim.sgd",
     "optim.adagrad",

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad import nn
+from minigrad import nn, optim
 
 from .golden import files
 from .helpers import host
@@ -139,6 +139,11 @@ UNSAVABLE = {
         lambda: ({"epoch": 3}, None),
         TypeError,
         r"as epoch, got int; make one with.*or put it into the metadata",
+    ),
+    "a dict in a dict": (
+        lambda: (optim.SGD([mg.ones(1, requires_grad=True)]).state_dict(), None),
+        TypeError,
+        r"as state, got dict; the docstring of Optimizer.state_dict shows how to save a model with its optimizer",
     ),
     "a number for a name": (
         lambda: ({3: mg.ones(1)}, None),

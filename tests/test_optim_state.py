@@ -200,6 +200,7 @@ def test_the_state_of_a_schedule_can_be_written_as_json(name: str) -> None:
     for spec in SCHEDULES[name].schedules:
         _, optimizer, _ = begin((SCHEDULES[name].optimizer, {}))
         schedule = make(optim, optimizer, spec)
+        optimizer.step()
         for t in range(5):
             advance(schedule, t)
         state = schedule.state_dict()
@@ -234,6 +235,7 @@ def test_functions_are_not_saved_but_the_state_of_other_callables_is() -> None:
 
     optimizer = begin(("SGD", {"lr": 1.0}))[1]
     schedule = optim.lr_scheduler.LambdaLR(optimizer, [Warm(), lambda t: 1.0])
+    optimizer.step()
     schedule.step()
     state = schedule.state_dict()
     assert state["lr_lambdas"] == [{"calls": 2}, None]

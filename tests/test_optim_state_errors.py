@@ -83,6 +83,7 @@ MISTAKES = {
         r"Adam: exp_avg of parameter 0: expected a Tensor, a NumPy array or a number, got builtins.list",
     ),
     "half a step": (lambda: state_with(step=1.5), ValueError, r"parameter 0: expected a count of steps, got 1.5"),
+    "an infinite step": (lambda: state_with(step=np.inf), ValueError, r"expected a count of steps, got inf"),
     "a negative step": (lambda: state_with(step=-1), ValueError, r"expected a count of steps, got -1"),
     "steps": (lambda: state_with(step=mg.ones(2)), ValueError, r"step of parameter 0: expected shape \(\), got \(2,\)"),
     "an unknown option": (
@@ -182,6 +183,7 @@ SCHEDULE_MISTAKES = {
 def test_a_schedule_s_state_that_does_not_fit_changes_nothing(name: str) -> None:
     wrong, kind, message = SCHEDULE_MISTAKES[name]
     schedule = scheduler("SequentialLR", schedulers=[STEP, STEP], milestones=[5])
+    schedule.optimizer.step()
     schedule.step()
     before = schedule.state_dict()
     with pytest.raises(kind, match=message):

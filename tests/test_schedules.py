@@ -32,8 +32,10 @@ from .strict import strict
 
 
 def sgd(*rates: float, **options: Any) -> optim.SGD:
-    """An optimizer with a group for each rate."""
-    return optim.SGD([{"params": [mg.ones(1, requires_grad=True)], "lr": lr} for lr in rates or (1.0,)], **options)
+    """An optimizer with a group for each rate, that has stepped."""
+    optimizer = optim.SGD([{"params": [mg.ones(1, requires_grad=True)], "lr": lr} for lr in rates or (1.0,)], **options)
+    optimizer.step()
+    return optimizer
 
 
 def rates(optimizer: Any) -> list[float]:
@@ -176,6 +178,7 @@ def test_plateau_takes_a_further_group_along() -> None:
 def test_one_cycle_stops_when_it_is_over() -> None:
     optimizer = optim.Adam([mg.ones(1, requires_grad=True)])
     schedule = OneCycleLR(optimizer, 1.0, total_steps=3)
+    optimizer.step()
     for _ in range(3):
         schedule.step()
     before = (schedule.state_dict(), dict(optimizer.param_groups[0]))
@@ -214,6 +217,56 @@ def test_numbers_stay_python_s() -> None:
     schedule = LambdaLR(optimizer, lambda t: np.cos(t / 10))
     schedule.step()
     assert type(optimizer.param_groups[0]["lr"]) is float
+
+
+# The order of steps -------------------------------------------------------------------------------
+
+ORDERED: dict[str, Any] = {
+    "step": lambda o: StepLR(o, 3),
+    "one-cycle": lambda o: OneCycleLR(o, 1.0, 9, cycle_momentum=False),
+    "sequential": lambda o: SequentialLR(o, [LinearLR(o), StepLR(o, 3)], [1]),
+}
+
+
+@pytest.mark.parametrize("name", ORDERED)
+def test_a_schedule_that_goes_first_is_warned_of_once(name: str) -> None:
+    optimizer = optim.SGD([mg.ones(1, requires_grad=True)])
+    schedule = ORDERED[name](optimizer)
+    kind = type(schedule).__name__
+    with pytest.warns(UserWarning, match=rf"^{kind}: step\(\) was called before optimizer.step\(\), so no") as found:
+        first_rates(schedule, 4)
+    assert [warning.filename for warning in found] == [__file__]
+
+
+@pytest.mark.parametrize("name", ORDERED)
+def test_a_schedule_that_follows_a_step_is_not_warned_of(name: str) -> None:
+    """Warnings are errors here: nor after loading what was saved between the two steps, nor without our own step."""
+
+    def fresh() -> tuple[Any, Any]:
+        optimizer = optim.SGD([mg.ones(1, requires_grad=True)])
+        return optimizer, ORDERED[name](optimizer)
+
+    optimizer, schedule = fresh()
+    optimizer.step()
+    saved = [part.state_dict() for part in (optimizer, schedule)]
+    schedule.step()
+    for i in range(2):
+        again = fresh()
+        again[i].load_state_dict(saved[i])
+        again[1].step()
+
+    class Lazy(optim.SGD):
+        def step(self, closure: Any = None) -> None:
+            pass
+
+    ORDERED[name](Lazy([mg.ones(1, requires_grad=True)])).step()
+
+
+def test_restarts_and_plateaus_may_go_first() -> None:
+    """As in PyTorch: they are stepped with an epoch or a measure, and may come anywhere."""
+    optimizer = optim.SGD([mg.ones(1, requires_grad=True)])
+    CosineAnnealingWarmRestarts(optimizer, 3).step()
+    ReduceLROnPlateau(optimizer).step(1.0)
 
 
 # What is refused ----------------------------------------------------------------------------------

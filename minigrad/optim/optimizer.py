@@ -7,12 +7,11 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Self
 
-from ..backend import Array, ArrayNamespace, cpu, is_array, namespace_of, python_scalar
-from ..creation import tensor
+from ..backend import Array, ArrayNamespace, is_array, namespace_of
 from ..graph import Tensor, mark_written
-from ..messages import describe
 from ..mode import enable_grad
 from .options import OF_PYTORCH, SCHEDULED, check_name, check_number, did_you_mean, plain
+from .state import check_fit, laid_out, loaded
 
 
 class Optimizer:
@@ -63,6 +62,7 @@ class Optimizer:
         self._check(self.defaults)
         self.param_groups: list[dict[str, Any]] = []
         self.state: dict[Tensor, dict[str, Any]] = {}
+        self._has_stepped = False  # here, or before the state was saved
         for group in given if isinstance(given[0], dict) else [{"params": given}]:
             self.add_param_group(group)
 
@@ -185,37 +185,14 @@ class Optimizer:
             self._check(group)
         steps = [(p, p.grad, group) for group in self.param_groups for p in group["params"] if p.grad is not None]
         for p, gradient, _ in steps:
-            self._check_fit(p, gradient)
+            check_fit(type(self).__name__, p, gradient, self.state.get(p, {}), self.always + self.sometimes)
         for p, gradient, group in steps:
             xp = namespace_of(p.data)
             state = self.state.setdefault(p, {})
             self._update(xp, p.data, _direction(xp, p.data, gradient.data, group), state, group)
             mark_written(p)
+        self._has_stepped = True
         return loss
-
-    def _check_fit(self, p: Tensor, gradient: Tensor) -> None:
-        """Raise if p cannot be changed, or its data was replaced by some that fit neither gradient nor state."""
-        name, x, g = type(self).__name__, p.data, gradient.data
-        if namespace_of(x) is cpu and not x.flags.writeable:  # CuPy's arrays all are
-            raise RuntimeError(f"{name}: the data of a parameter, {describe(p)}, are read-only; assign p.data a copy")
-        if (type(g), g.dtype, g.shape) != (type(x), x.dtype, x.shape):
-            raise RuntimeError(
-                f"{name}: a parameter is {describe(p)}, but its gradient is {describe(gradient)}; it was changed after "
-                "backward. Write optimizer.zero_grad(), and compute the loss and its gradient anew"
-            )
-        for key, value in self.state.get(p, {}).items():
-            if not is_array(value):
-                continue
-            if type(value) is not type(x) or value.dtype != x.dtype:
-                cure = "it was moved or converted after a step. To bring its state along, write "
-                cure += "optimizer.load_state_dict(optimizer.state_dict())"
-            elif value.shape != x.shape and key in self.always + self.sometimes:
-                cure = "its data were replaced after a step. To begin its state anew, write del optimizer.state[p]"
-            else:
-                continue
-            raise RuntimeError(
-                f"{name}: a parameter is {describe(p)}, but its {key} is {describe(Tensor(value))}; {cure}"
-            )
 
     def _update(self, xp: ArrayNamespace, p: Array, g: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
         """Change p and the state in place; g, which may be somebody else's, is only read.
@@ -233,6 +210,46 @@ class Optimizer:
             {"state": {number: {name: Tensor or number}}, "param_groups": [{option: value, "params": numbers}]}, the
             layout and names of `torch.optim`. The Tensors are detached and share the memory: copy what is kept
             while training goes on.
+
+        A file takes names with Tensors, and strings: this is how model, optimizer and schedule go into one, and how
+        training goes on from it.
+
+        >>> import json, tempfile
+        >>> import minigrad as mg
+        >>> def begin():
+        ...     model = mg.nn.Linear(2, 1)
+        ...     optimizer = mg.optim.Adam(model.parameters(), lr=0.1)
+        ...     return model, optimizer, mg.optim.lr_scheduler.StepLR(optimizer, step_size=10)
+        >>> def save(path, model, optimizer, schedule):
+        ...     saved = optimizer.state_dict()
+        ...     tensors = {f"model.{name}": x for name, x in model.state_dict().items()}
+        ...     for i, state in saved["state"].items():
+        ...         tensors |= {f"optimizer.{i}.{key}": mg.tensor(x) for key, x in state.items()}
+        ...     texts = {"param_groups": saved["param_groups"], "schedule": schedule.state_dict()}
+        ...     mg.io.save(path, tensors, {name: json.dumps(x) for name, x in texts.items()})
+        >>> def load(path, model, optimizer, schedule):
+        ...     weights, states = {}, {}
+        ...     for name, x in mg.io.load(path).items():
+        ...         what, _, rest = name.partition(".")
+        ...         if what == "model":
+        ...             weights[rest] = x
+        ...         else:
+        ...             i, key = rest.split(".")
+        ...             states.setdefault(int(i), {})[key] = x
+        ...     texts = {name: json.loads(text) for name, text in mg.io.load_metadata(path).items()}
+        ...     model.load_state_dict(weights)
+        ...     optimizer.load_state_dict({"state": states, "param_groups": texts["param_groups"]})
+        ...     schedule.load_state_dict(texts["schedule"])
+        >>> model, optimizer, schedule = begin()
+        >>> model(mg.ones((1, 2))).sum().backward()
+        >>> optimizer.step()
+        >>> schedule.step()
+        >>> again = begin()
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save(f"{folder}/checkpoint.safetensors", model, optimizer, schedule)
+        ...     load(f"{folder}/checkpoint.safetensors", *again)
+        >>> again[1].state[again[0].weight]["step"], again[2].last_epoch
+        (1, 1)
         """
         numbers = {p: i for i, p in enumerate(self._all())}
         return {
@@ -265,17 +282,7 @@ class Optimizer:
         (0.5, 0.9)
         """
         name = type(self).__name__
-        if not isinstance(state_dict, Mapping) or not state_dict.keys() >= {"state", "param_groups"}:
-            raise TypeError(f'{name}: expected a state dict with "state" and "param_groups", as state_dict() gives it')
-        saved, states = state_dict["param_groups"], state_dict["state"]
-        if not isinstance(saved, (list, tuple)) or not all(
-            isinstance(group, Mapping) and isinstance(group.get("params"), (list, tuple)) for group in saved
-        ):
-            raise TypeError(
-                f'{name}: expected "param_groups" to be a list of dicts, each with "params", a list of numbers'
-            )
-        if not isinstance(states, Mapping) or not all(isinstance(values, Mapping) for values in states.values()):
-            raise TypeError(f'{name}: expected "state" to be a dict with a dict for each number of a parameter')
+        saved, states = laid_out(name, state_dict)
         sizes, expected = (
             [len(group["params"]) for group in saved],
             [len(group["params"]) for group in self.param_groups],
@@ -283,47 +290,20 @@ class Optimizer:
         if sizes != expected:
             raise ValueError(f"{name}: expected a state of groups of {expected} parameters, got one of {sizes}")
         groups = []
-        for own, loaded in zip(self.param_groups, saved, strict=True):
-            options = {key: value for key, value in loaded.items() if key != "params" and key not in OF_PYTORCH}
+        for own, group in zip(self.param_groups, saved, strict=True):
+            options = {key: value for key, value in group.items() if key != "params" and key not in OF_PYTORCH}
             groups.append(own | plain(copy.deepcopy(options)))
             self._check(groups[-1])
         owners = dict(zip((number for group in saved for number in group["params"]), self._all(), strict=True))
         unknown = states.keys() - owners.keys()
         if unknown:
             raise ValueError(f"{name}: this state dict has a state of {sorted(unknown, key=str)}, which no group lists")
-        state = {owners[i]: self._loaded(i, owners[i], values) for i, values in states.items()}
+        state = {
+            owners[i]: loaded(name, i, owners[i], values, self.always, self.sometimes) for i, values in states.items()
+        }
         for own, group in zip(self.param_groups, groups, strict=True):
             own.update(group)
-        self.state = state
-
-    def _loaded(self, number: Any, p: Tensor, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The state of one parameter, checked and copied."""
-        values = {name: value for name, value in values.items() if value is not None}
-        known = {*self.always, *self.sometimes}
-        missing = set(self.always) - values.keys() if values else set()
-        if missing or not values.keys() <= known:
-            raise ValueError(
-                f"{type(self).__name__}: the state of parameter {number} holds {', '.join(values)}, but expected "
-                f"{' and '.join(self.always) or 'nothing'} always, {', '.join(self.sometimes) or 'nothing'} besides; "
-                "it is of another optimizer"
-            )
-        state: dict[str, Any] = {}
-        for name, value in values.items():
-            where = f"{type(self).__name__}: {name} of parameter {number}"
-            if not (isinstance(value, Tensor) or is_array(value) or isinstance(python_scalar(value), (int, float))):
-                came = f"{type(value).__module__}.{type(value).__name__}"
-                raise TypeError(f"{where}: expected a Tensor, a NumPy array or a number, got {came}; convert it first")
-            shape = tuple(getattr(value, "shape", ()))
-            if shape != (() if name == "step" else p.shape):
-                raise ValueError(f"{where}: expected shape {() if name == 'step' else p.shape}, got {shape}")
-            if name == "step":
-                count = tensor(value).item()
-                if not (count >= 0 and count == int(count)):
-                    raise ValueError(f"{where}: expected a count of steps, got {count}")
-                state[name] = int(count)
-            else:
-                state[name] = tensor(value, dtype=p.dtype, device=p.device).data
-        return state
+        self.state, self._has_stepped = state, True
 
     # Printing -------------------------------------------------------------------------------------
 

@@ -34,9 +34,11 @@ class CosineAnnealingWarmRestarts(LRScheduler):
     >>> from minigrad import optim
     >>> optimizer = optim.SGD([mg.ones(1, requires_grad=True)], lr=1.0)
     >>> schedule = optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, T_0=2)
+    >>> optimizer.step()
     >>> schedule.step()
     >>> round(schedule.get_last_lr()[0], 6)
     0.5
+    >>> optimizer.step()
     >>> schedule.step()
     >>> schedule.get_last_lr()
     [1.0]
@@ -76,12 +78,15 @@ class CosineAnnealingWarmRestarts(LRScheduler):
             TypeError: the epoch is no number.
             ValueError: it is negative.
         """
-        if epoch is None:  # a fraction stays
-            self.T_cur += 1
-            self._pass_restarts()
-            super()._go_to(self.last_epoch + 1)
+        if epoch is None:
+            self._advance()
         else:
             self._go_to(not_negative(self, epoch=epoch))
+
+    def _advance(self) -> None:
+        self.T_cur += 1  # a fraction stays
+        self._pass_restarts()
+        super()._go_to(self.last_epoch + 1)
 
 
 class OneCycleLR(LRScheduler):
@@ -119,6 +124,7 @@ class OneCycleLR(LRScheduler):
     >>> optimizer = optim.Adam([mg.ones(1, requires_grad=True)])
     >>> schedule = optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=10, pct_start=0.5)
     >>> for _ in range(4):
+    ...     optimizer.step()
     ...     schedule.step()
     >>> schedule.get_last_lr(), optimizer.param_groups[0]["betas"]
     ([1.0], (0.85, 0.999))

@@ -34,6 +34,7 @@ class LambdaLR(LRScheduler):
     >>> from minigrad import optim
     >>> optimizer = optim.SGD([mg.ones(1, requires_grad=True)], lr=1.0)
     >>> schedule = optim.lr_scheduler.LambdaLR(optimizer, lambda t: 1 / (1 + t))
+    >>> optimizer.step()
     >>> schedule.step()
     >>> schedule.get_last_lr()
     [0.5]
@@ -93,6 +94,7 @@ class StepLR(LRScheduler):
     >>> optimizer = optim.SGD([mg.ones(1, requires_grad=True)], lr=1.0)
     >>> schedule = optim.lr_scheduler.StepLR(optimizer, step_size=2, gamma=0.5)
     >>> for _ in range(4):
+    ...     optimizer.step()
     ...     schedule.step()
     >>> schedule.get_last_lr()
     [0.25]
@@ -128,6 +130,7 @@ class MultiStepLR(LRScheduler):
     >>> optimizer = optim.SGD([mg.ones(1, requires_grad=True)], lr=1.0)
     >>> schedule = optim.lr_scheduler.MultiStepLR(optimizer, milestones=[1, 3], gamma=0.5)
     >>> for _ in range(3):
+    ...     optimizer.step()
     ...     schedule.step()
     >>> schedule.get_last_lr()
     [0.25]
@@ -167,6 +170,7 @@ class ExponentialLR(LRScheduler):
     >>> from minigrad import optim
     >>> optimizer = optim.SGD([mg.ones(1, requires_grad=True)], lr=1.0)
     >>> schedule = optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.5)
+    >>> optimizer.step()
     >>> schedule.step()
     >>> schedule.get_last_lr()
     [0.5]

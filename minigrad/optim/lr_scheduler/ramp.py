@@ -31,6 +31,7 @@ class ConstantLR(LRScheduler):
     >>> schedule = optim.lr_scheduler.ConstantLR(optimizer, factor=0.5, total_iters=1)
     >>> schedule.get_last_lr()
     [0.5]
+    >>> optimizer.step()
     >>> schedule.step()
     >>> schedule.get_last_lr()
     [1.0]
@@ -71,6 +72,7 @@ class LinearLR(LRScheduler):
     >>> from minigrad import optim
     >>> optimizer = optim.SGD([mg.ones(1, requires_grad=True)], lr=1.0)
     >>> schedule = optim.lr_scheduler.LinearLR(optimizer, start_factor=0.5, total_iters=2)
+    >>> optimizer.step()
     >>> schedule.step()
     >>> schedule.get_last_lr()
     [0.75]
@@ -122,6 +124,7 @@ class PolynomialLR(LRScheduler):
     >>> from minigrad import optim
     >>> optimizer = optim.SGD([mg.ones(1, requires_grad=True)], lr=1.0)
     >>> schedule = optim.lr_scheduler.PolynomialLR(optimizer, total_iters=2, power=2.0)
+    >>> optimizer.step()
     >>> schedule.step()
     >>> schedule.get_last_lr()
     [0.25]
@@ -159,6 +162,7 @@ class CosineAnnealingLR(LRScheduler):
     >>> from minigrad import optim
     >>> optimizer = optim.SGD([mg.ones(1, requires_grad=True)], lr=1.0)
     >>> schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=2)
+    >>> optimizer.step()
     >>> schedule.step()
     >>> round(schedule.get_last_lr()[0], 6)
     0.5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -37,9 +38,11 @@ class LRScheduler:
     >>> from minigrad import optim
     >>> optimizer = optim.SGD([mg.ones(1, requires_grad=True)], lr=1.0)
     >>> schedule = optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.5)
+    >>> optimizer.step()
     >>> schedule.step()
     >>> again = optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.5)
     >>> again.load_state_dict(schedule.state_dict())
+    >>> optimizer.step()
     >>> again.step()
     >>> again.get_last_lr()
     [0.25]
@@ -88,8 +91,25 @@ class LRScheduler:
         self._go_to(0, initial=True)
 
     def step(self) -> None:
-        """Go on to the next learning rate; call it after `optimizer.step()`."""
+        """Go on to the next learning rate; call it after `optimizer.step()`.
+
+        Warns:
+            UserWarning: the optimizer has not stepped yet, so the first rate is used by no step.
+        """
+        self._warn_of_order()
+        self._advance()
+
+    def _advance(self) -> None:
         self._go_to(self.last_epoch + 1)
+
+    def _warn_of_order(self) -> None:
+        step = getattr(self.optimizer.step, "__func__", None)
+        if self.last_epoch == 0 and not self.optimizer._has_stepped and step is Optimizer.step:  # which says so
+            warnings.warn(
+                f"{type(self).__name__}: step() was called before optimizer.step(), so no step uses the first "
+                "learning rate; call optimizer.step() first",
+                stacklevel=3,
+            )
 
     def get_last_lr(self) -> list[float]:
         """The learning rate of each group as this schedule last set it."""
@@ -120,6 +140,7 @@ class LRScheduler:
         """
         self._check_state(state_dict)
         self._take({name: copy.deepcopy(state_dict[name]) for name in self._state()})
+        self.optimizer._has_stepped = True
         for group, scheduled in zip(self.optimizer.param_groups, state_dict.get("param_groups", ()), strict=False):
             group.update(scheduled)
 

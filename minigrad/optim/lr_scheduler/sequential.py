@@ -38,6 +38,7 @@ class SequentialLR(LRScheduler):
     >>> schedule = optim.lr_scheduler.SequentialLR(optimizer, [warmup, decay], milestones=[2])
     >>> rates = schedule.get_last_lr()
     >>> for _ in range(4):
+    ...     optimizer.step()
     ...     schedule.step()
     ...     rates += schedule.get_last_lr()
     >>> rates
@@ -80,13 +81,18 @@ class SequentialLR(LRScheduler):
         self._last_lr = first.get_last_lr()
 
     def step(self) -> None:
-        """Go on to the next learning rate; call it after `optimizer.step()`."""
+        """Go on to the next learning rate; call it after `optimizer.step()`.
+
+        Warns:
+            UserWarning: as `LRScheduler.step`.
+        """
+        self._warn_of_order()
         t = self.last_epoch + 1
         i = bisect_right(self._milestones, t)
         if i > 0 and self._milestones[i - 1] == t:
             self._schedulers[i]._restart()
         else:
-            self._schedulers[i].step()
+            self._schedulers[i]._advance()
         self.last_epoch = t
         self._last_lr = self._schedulers[i].get_last_lr()
 
