@@ -91,7 +91,11 @@ MISTAKES = {
         ValueError,
         r"Adam: there is no option momentum; a group has params, lr, betas, eps, weight_decay, amsgrad",
     ),
-    "a senseless option": (lambda: with_option("lr", -1.0), ValueError, r"Adam: expected lr to be 0 or more, got -1.0"),
+    "a senseless option": (
+        lambda: with_option("eps", -1.0),
+        ValueError,
+        r"Adam: expected eps to be 0 or more, got -1.0",
+    ),
     "senseless betas": (lambda: with_option("betas", (0.9, 2.0)), ValueError, r"Adam: expected betas to be a pair"),
     "a state of nobody": (
         lambda: {**state_with(), "state": {**state_with()["state"], 7: {}}},

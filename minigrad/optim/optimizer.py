@@ -59,7 +59,7 @@ class Optimizer:
         if not given:
             raise ValueError(f"{type(self).__name__}: expected at least one parameter, got none")
         self.defaults = plain(defaults)
-        self._check(self.defaults)
+        self._check_first(self.defaults)
         self.param_groups: list[dict[str, Any]] = []
         self.state: dict[Tensor, dict[str, Any]] = {}
         self._has_stepped = False  # here, or before the state was saved
@@ -97,7 +97,7 @@ class Optimizer:
         params = param_group["params"]
         group = self.defaults | plain(param_group)
         group["params"] = [params] if isinstance(params, Tensor) else self._listed(params)
-        self._check(group)
+        self._check_first(group)
         seen = {id(p) for other in self.param_groups for p in other["params"]}
         for p in group["params"]:
             if not isinstance(p, Tensor):
@@ -130,6 +130,12 @@ class Optimizer:
                     check_number(caller, name, value)
             elif name != "params":
                 check_name(caller, name, self.defaults)
+
+    def _check_first(self, group: dict[str, Any]) -> None:
+        """What is asked of a group when it is made: besides, that its learning rate is 0 or more."""
+        self._check(group)
+        if group["lr"] < 0:
+            raise ValueError(f"{type(self).__name__}: expected lr to be 0 or more, got {group['lr']}")
 
     def _all(self) -> list[Tensor]:
         return [p for group in self.param_groups for p in group["params"]]

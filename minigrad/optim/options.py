@@ -35,10 +35,13 @@ def did_you_mean(name: str, known: tuple[str, ...]) -> str:
 
 
 def check_number(caller: str, name: str, value: Any) -> None:
-    """Raise if an option is no number; all but the dampening are 0 or more."""
+    """Raise if an option is no number; most are 0 or more.
+
+    The dampening need not be, nor a learning rate in use: schedules that act together may take it past 0.
+    """
     if not isinstance(value, (int, float)):
         raise TypeError(f"{caller}: expected {name} to be a number, got {type(value).__name__}")
-    if not value >= 0 and name != "dampening":
+    if not (value >= 0 or (name in ("dampening", "lr") and value < 0)):
         raise ValueError(f"{caller}: expected {name} to be 0 or more, got {value}")
 
 
