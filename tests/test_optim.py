@@ -309,7 +309,7 @@ def test_a_state_of_another_shape(make: Any, device: str) -> None:
 def test_options_that_were_changed_by_hand(device: str) -> None:
     p, q = with_gradient(1.0), with_gradient(1.0)
     wrong: list[tuple[str, Any, type[Exception], str]] = [
-        ("lr", math.nan, ValueError, "Adam: expected lr to be 0 or more, got nan"),
+        ("lr", float("nan"), ValueError, "Adam: expected lr to be 0 or more, got nan"),
         ("lr", "x", TypeError, "Adam: expected lr to be a number, got str"),
         ("lr", mg.ones(()), TypeError, "Adam: expected lr to be a number, got Tensor"),
         ("betas", 0.9, ValueError, "Adam: expected betas to be a pair of numbers from 0 to below 1, got 0.9"),
@@ -335,11 +335,15 @@ def test_schedules_may_cross_zero_as_in_pytorch() -> None:
         optim.lr_scheduler.CosineAnnealingLR(optimizer, 2, eta_min=0.05),
         optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.1),
     ]
-    for _ in range(6):
+    rates = []
+    for _ in range(20):
         optimizer.step()
         for schedule in schedules:
             schedule.step()
-    assert optimizer.param_groups[0]["lr"] < 0
+        rates.append(optimizer.param_groups[0]["lr"])
+        if rates[-1] < 0:
+            break
+    assert rates[-1] < 0
     optimizer.step()
     optimizer.load_state_dict(optimizer.state_dict())
 
