@@ -51,6 +51,11 @@ MISTAKES = {
         TypeError,
         r'"param_groups" to be a list of dicts, each with "params", a list of numbers',
     ),
+    "parameters for numbers": (
+        lambda: {**state_with(), "param_groups": [{"params": [mg.ones(1)]}]},
+        TypeError,
+        r'"param_groups" to be a list of dicts, each with "params", a list of numbers',
+    ),
     "another number of groups": (
         lambda: adam_of(2).state_dict(),
         ValueError,

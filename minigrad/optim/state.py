@@ -42,7 +42,10 @@ def laid_out(caller: str, state_dict: Any) -> tuple[Sequence[Mapping[str, Any]],
         raise TypeError(f'{caller}: expected a state dict with "state" and "param_groups", as state_dict() gives it')
     groups, states = state_dict["param_groups"], state_dict["state"]
     if not isinstance(groups, (list, tuple)) or not all(
-        isinstance(group, Mapping) and isinstance(group.get("params"), (list, tuple)) for group in groups
+        isinstance(group, Mapping)
+        and isinstance(group.get("params"), (list, tuple))
+        and all(isinstance(number, int) for number in group["params"])
+        for group in groups
     ):
         raise TypeError(
             f'{caller}: expected "param_groups" to be a list of dicts, each with "params", a list of numbers'
