@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 import minigrad as mg
@@ -112,9 +112,7 @@ drives = (
 @given(drives)
 def test_live_schedule(case: Drive) -> None:
     pytest.importorskip("torch")
-    expected = run_schedule(case)
-    assume(expected["rates"].min() > -1e-12)  # a step along such a rate is refused here
-    check_schedule(case, expected)
+    check_schedule(case, run_schedule(case))
 
 
 @given(closed, st.lists(st.none() | st.floats(0.0, 90.0) | st.integers(0, 90), min_size=1, max_size=30))
