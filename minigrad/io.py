@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from .backend import is_array, namespace_of
 from .creation import tensor
 from .graph import Tensor
+from .messages import how_to_make, type_name
 
 Path = str | os.PathLike[str]
 Found = TypeVar("Found")
@@ -50,8 +51,11 @@ def save(path: Path, state_dict: Mapping[str, Any], metadata: Mapping[str, str] 
     >>> {name: x.shape for name, x in found.items()}
     {'bias': (3,), 'weight': (3, 2)}
     """
+    if isinstance(path, Mapping):
+        raise TypeError("save: expected a path first and names with their Tensors second; write save(path, state_dict)")
+    _check_path("save", path)
     if not isinstance(state_dict, Mapping):
-        came = type(state_dict).__name__
+        came = type_name(state_dict)
         cure = "; write model.state_dict()" if hasattr(state_dict, "state_dict") else ""
         raise TypeError(f"save: expected names with their Tensors, got {came}{cure}")
     if "__metadata__" in state_dict:
@@ -69,10 +73,10 @@ def _host_copy(name: Any, value: Any) -> Any:
     if not isinstance(name, str):
         raise TypeError(f"save: expected names that are strings, got {name!r} ({type(name).__name__})")
     if not isinstance(value, Tensor) and not is_array(value):
-        cure = "make one with minigrad.tensor(...), or put it into the metadata as a string"
+        cure = f"{how_to_make(value)}, or put it into the metadata as a string"
         if isinstance(value, Mapping):
             cure = "the docstring of Optimizer.state_dict shows how to save a model with its optimizer"
-        raise TypeError(f"save: expected a Tensor or an array as {name}, got {type(value).__name__}; {cure}")
+        raise TypeError(f"save: expected a Tensor or an array as {name}, got {type_name(value)}; {cure}")
     array = value.data if isinstance(value, Tensor) else value
     host = namespace_of(array).to_host(array)
     if host.dtype.kind not in "fiub" or host.dtype.itemsize > 8:
@@ -102,7 +106,8 @@ def load(path: Path, device: str = "cpu") -> dict[str, Tensor]:
     Raises:
         ImportError: the package safetensors is missing.
         DeviceError: the device cannot be used.
-        FileNotFoundError: there is no such file.
+        FileNotFoundError, IsADirectoryError: there is no such file.
+        TypeError: the path is none.
         ValueError: it is not a safetensors file, or not a whole one, or NumPy lacks a dtype in it.
 
     >>> import tempfile
@@ -123,14 +128,14 @@ def load(path: Path, device: str = "cpu") -> dict[str, Tensor]:
                 )
         return {name: tensor(file.get_tensor(name), device=device) for name in names}
 
-    return _reading(path, read)
+    return _reading("load", path, read)
 
 
 def load_metadata(path: Path) -> dict[str, str]:
     """Read the metadata of a safetensors file, without its Tensors.
 
     Raises:
-        ImportError, FileNotFoundError, ValueError: as for `load`.
+        ImportError, FileNotFoundError, IsADirectoryError, TypeError, ValueError: as for `load`.
 
     >>> import tempfile
     >>> import minigrad as mg
@@ -139,14 +144,23 @@ def load_metadata(path: Path) -> dict[str, str]:
     ...     mg.io.load_metadata(f"{folder}/x.safetensors")
     {'epoch': '7'}
     """
-    return _reading(path, lambda file: dict(file.metadata() or {}))
+    return _reading("load_metadata", path, lambda file: dict(file.metadata() or {}))
 
 
-def _reading(path: Path, read: Callable[[Any], Found]) -> Found:
+def _check_path(caller: str, path: Any) -> None:
+    if not isinstance(path, (str, os.PathLike)):
+        cure = f"; write its name, {path.name!r}" if isinstance(getattr(path, "name", None), str) else ""
+        raise TypeError(f"{caller}: expected the path of a file, as a string or a Path, got {type_name(path)}{cure}")
+
+
+def _reading(caller: str, path: Path, read: Callable[[Any], Found]) -> Found:
     """What `read` makes of the open file."""
+    _check_path(caller, path)
     library = _safetensors()
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"{caller}: {os.fspath(path)} is a folder; name a file in it")
     if not os.path.isfile(path):
-        raise FileNotFoundError(f"there is no file {os.fspath(path)}")
+        raise FileNotFoundError(f"{caller}: there is no file {os.fspath(path)}")
     try:
         with library.safe_open(path, framework="numpy") as file:
             return read(file)

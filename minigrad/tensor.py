@@ -338,7 +338,7 @@ def map_tensors(function: Callable[[Tensor], Tensor], value: Any, caller: str) -
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         own = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         return dataclasses.replace(value, **{name: function(x) for name, x in own.items() if type(x) is Tensor})
-    raise TypeError(f"{caller}: expected Tensors in tuples, lists, dicts or dataclasses, got {type(value).__name__}")
+    raise TypeError(f"{caller}: expected Tensors in tuples, lists or dicts, got {type(value).__name__}")
 
 
 def _check_in_graph(x: Tensor, caller: str) -> None:

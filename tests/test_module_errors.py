@@ -191,9 +191,9 @@ LAYERS = {
         r"gelu: there is no approximate='erf'; pass a",
     ),
     "Hardtanh the wrong way round": (
-        lambda: nn.Hardtanh(1.0, -1.0)(ones(1)),
+        lambda: nn.Hardtanh(1.0, -1.0),
         ValueError,
-        r"hardtanh: expected min_val <= max_val, got 1.0 and -1.0",
+        r"Hardtanh: expected min_val <= max_val, got 1.0 and -1.0",
     ),
     "softplus with beta zero": (lambda: F.softplus(ones(1), 0), ValueError, r"softplus: expected beta other than 0"),
     "LayerNorm of another width": (

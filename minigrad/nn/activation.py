@@ -6,7 +6,7 @@ from typing import Any
 
 from ..graph import Tensor
 from . import functional as F
-from .functional.checks import check_approximate
+from .functional.checks import check_approximate, check_bounds, check_integers, check_numbers, check_softplus
 from .module import Module
 
 
@@ -29,6 +29,7 @@ class Tanh(Module):
     """
 
     def forward(self, x: Any) -> Tensor:
+        """y of the shape of x; see `nn.functional.tanh`."""
         return F.tanh(x)
 
 
@@ -42,6 +43,7 @@ class ReLU(Module):
     """
 
     def forward(self, x: Any) -> Tensor:
+        """y of the shape of x; see `nn.functional.relu`."""
         return F.relu(x)
 
 
@@ -55,6 +57,7 @@ class Sigmoid(Module):
     """
 
     def forward(self, x: Any) -> Tensor:
+        """y of the shape of x; see `nn.functional.sigmoid`."""
         return F.sigmoid(x)
 
 
@@ -70,9 +73,11 @@ class LeakyReLU(_Activation):
     _options = ("negative_slope",)
 
     def __init__(self, negative_slope: float = 0.01) -> None:
+        check_numbers("LeakyReLU", negative_slope=negative_slope)
         self.negative_slope = negative_slope
 
     def forward(self, x: Any) -> Tensor:
+        """y of the shape of x; see `nn.functional.leaky_relu`."""
         return F.leaky_relu(x, self.negative_slope)
 
 
@@ -88,9 +93,11 @@ class ELU(_Activation):
     _options = ("alpha",)
 
     def __init__(self, alpha: float = 1.0) -> None:
+        check_numbers("ELU", alpha=alpha)
         self.alpha = alpha
 
     def forward(self, x: Any) -> Tensor:
+        """y of the shape of x; see `nn.functional.elu`."""
         return F.elu(x, self.alpha)
 
 
@@ -104,6 +111,7 @@ class SiLU(Module):
     """
 
     def forward(self, x: Any) -> Tensor:
+        """y of the shape of x; see `nn.functional.silu`."""
         return F.silu(x)
 
 
@@ -126,6 +134,7 @@ class GELU(_Activation):
         self.approximate = approximate
 
     def forward(self, x: Any) -> Tensor:
+        """y of the shape of x; see `nn.functional.gelu`."""
         return F.gelu(x, self.approximate)
 
 
@@ -141,9 +150,11 @@ class Softplus(_Activation):
     _options = ("beta", "threshold")
 
     def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
+        check_softplus("Softplus", beta, threshold)
         self.beta, self.threshold = beta, threshold
 
     def forward(self, x: Any) -> Tensor:
+        """y of the shape of x; see `nn.functional.softplus`."""
         return F.softplus(x, self.beta, self.threshold)
 
 
@@ -157,6 +168,7 @@ class Softsign(Module):
     """
 
     def forward(self, x: Any) -> Tensor:
+        """y of the shape of x; see `nn.functional.softsign`."""
         return F.softsign(x)
 
 
@@ -170,6 +182,7 @@ class LogSigmoid(Module):
     """
 
     def forward(self, x: Any) -> Tensor:
+        """y of the shape of x; see `nn.functional.logsigmoid`."""
         return F.logsigmoid(x)
 
 
@@ -185,9 +198,11 @@ class Hardtanh(_Activation):
     _options = ("min_val", "max_val")
 
     def __init__(self, min_val: float = -1.0, max_val: float = 1.0) -> None:
+        check_bounds("Hardtanh", min_val, max_val)
         self.min_val, self.max_val = min_val, max_val
 
     def forward(self, x: Any) -> Tensor:
+        """y of the shape of x; see `nn.functional.hardtanh`."""
         return F.hardtanh(x, self.min_val, self.max_val)
 
 
@@ -203,9 +218,11 @@ class Softmax(_Activation):
     _options = ("dim",)
 
     def __init__(self, dim: int = -1) -> None:
+        check_integers("Softmax", dim=dim)
         self.dim = dim
 
     def forward(self, x: Any) -> Tensor:
+        """y of the shape of x; see `nn.functional.softmax`."""
         return F.softmax(x, self.dim)
 
 
@@ -221,7 +238,9 @@ class LogSoftmax(_Activation):
     _options = ("dim",)
 
     def __init__(self, dim: int = -1) -> None:
+        check_integers("LogSoftmax", dim=dim)
         self.dim = dim
 
     def forward(self, x: Any) -> Tensor:
+        """y of the shape of x; see `nn.functional.log_softmax`."""
         return F.log_softmax(x, self.dim)

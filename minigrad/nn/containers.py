@@ -117,6 +117,7 @@ class Sequential(ModuleList):
             super().__init__(modules)
 
     def forward(self, x: Any) -> Any:
+        """What the last module gives, of what the one before it gave, and so on."""
         for module in self:
             x = module(x)
         return x
@@ -160,6 +161,12 @@ class ModuleDict(Module):
     def update(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]]) -> None:
         """Add modules, from a mapping or from pairs (name, module); those whose names are there are replaced."""
         pairs = list(modules.items() if isinstance(modules, (Mapping, ModuleDict)) else modules)
+        for pair in pairs:
+            if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+                raise TypeError(
+                    f"{type(self).__name__}: expected modules by name, as a mapping or as pairs (name, module), got "
+                    f"{type(pair).__name__} among them; write ModuleDict({{name: module}}), or use ModuleList"
+                )
         for name, module in pairs:
             self._check_name(name, self.keys())
             check_module(self, module)

@@ -1,7 +1,7 @@
 """Filling parameters with their first values, in place, as in `torch.nn.init`.
 
 Numbers are drawn by the generator of the CPU and then moved, so that the same seed gives the same
-model on every device.
+model on every device. Each function raises TypeError for what is no floating-point Tensor.
 """
 
 from __future__ import annotations
@@ -10,11 +10,18 @@ import math
 
 from ..backend import as_dtype, cpu, float64, is_floating, namespace_of
 from ..graph import Tensor, mark_written
+from ..messages import type_name
+
+
+def _check(caller: str, x: object) -> None:
+    """Raise unless x can be filled."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{caller}: expected a Tensor to fill, got {type_name(x)}")
+    if not is_floating(x.dtype):
+        raise TypeError(f"{caller}: expected a floating-point tensor to fill, got {x.dtype}")
 
 
 def _fill(x: Tensor, values: object) -> Tensor:
-    if not is_floating(x.dtype):
-        raise TypeError(f"expected a floating-point tensor to fill, got {x.dtype}")
     host = cpu.broadcast_to(cpu.asarray(values, dtype=x.dtype), x.shape)
     x.data[...] = namespace_of(x.data).from_host(host)
     mark_written(x)
@@ -29,6 +36,7 @@ def constant_(x: Tensor, value: float) -> Tensor:
     >>> nn.init.constant_(mg.zeros(2), 0.5).tolist()
     [0.5, 0.5]
     """
+    _check("constant_", x)
     return _fill(x, value)
 
 
@@ -40,6 +48,7 @@ def zeros_(x: Tensor) -> Tensor:
     >>> nn.init.zeros_(mg.ones(2)).tolist()
     [0.0, 0.0]
     """
+    _check("zeros_", x)
     return _fill(x, 0.0)
 
 
@@ -51,35 +60,49 @@ def ones_(x: Tensor) -> Tensor:
     >>> nn.init.ones_(mg.zeros(2)).tolist()
     [1.0, 1.0]
     """
+    _check("ones_", x)
     return _fill(x, 1.0)
 
 
 def uniform_(x: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
     """x ~ U(low, high).
 
+    Raises:
+        ValueError: low is above high.
+
     >>> import minigrad as mg
     >>> from minigrad import nn
     >>> nn.init.uniform_(mg.zeros((2, 3)), -0.1, 0.1).shape
     (2, 3)
     """
+    _check("uniform_", x)
+    if not low <= high:
+        raise ValueError(f"uniform_: expected low <= high, got {low} and {high}")
     return _fill(x, cpu.generator.uniform(low, high, x.shape))
 
 
 def normal_(x: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
     """x ~ N(mean, std²).
 
+    Raises:
+        ValueError: std is negative.
+
     >>> import minigrad as mg
     >>> from minigrad import nn
     >>> nn.init.normal_(mg.zeros((2, 3)), std=0.02).shape
     (2, 3)
     """
+    _check("normal_", x)
+    if not std >= 0.0:
+        raise ValueError(f"normal_: expected std of at least 0, got {std}")
     return _fill(x, cpu.generator.normal(mean, std, x.shape))
 
 
-def _fans(x: Tensor) -> tuple[int, int]:
+def _fans(caller: str, x: Tensor) -> tuple[int, int]:
+    _check(caller, x)
     if x.ndim < 2:
         raise ValueError(
-            f"expected a weight of at least 2 axes (out, in), for its fan-in and fan-out, got shape {x.shape}"
+            f"{caller}: expected a weight of at least 2 axes (out, in), for its fan-in and fan-out, got shape {x.shape}"
         )
     rest = math.prod(x.shape[2:])
     return x.shape[1] * rest, x.shape[0] * rest
@@ -93,7 +116,7 @@ def xavier_uniform_(x: Tensor, gain: float = 1.0) -> Tensor:
     >>> nn.init.xavier_uniform_(mg.zeros((2, 3))).shape
     (2, 3)
     """
-    bound = gain * math.sqrt(6.0 / sum(_fans(x)))
+    bound = gain * math.sqrt(6.0 / sum(_fans("xavier_uniform_", x)))
     return uniform_(x, -bound, bound)
 
 
@@ -105,7 +128,7 @@ def xavier_normal_(x: Tensor, gain: float = 1.0) -> Tensor:
     >>> nn.init.xavier_normal_(mg.zeros((2, 3))).shape
     (2, 3)
     """
-    return normal_(x, 0.0, gain * math.sqrt(2.0 / sum(_fans(x))))
+    return normal_(x, 0.0, gain * math.sqrt(2.0 / sum(_fans("xavier_normal_", x))))
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
@@ -132,11 +155,11 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     return gains[nonlinearity]
 
 
-def _kaiming_std(x: Tensor, a: float, mode: str, nonlinearity: str) -> float:
+def _kaiming_std(caller: str, x: Tensor, a: float, mode: str, nonlinearity: str) -> float:
     """√(gain² / fan)"""
     if mode not in ("fan_in", "fan_out"):
-        raise ValueError(f'kaiming: expected mode "fan_in" or "fan_out", got {mode!r}')
-    return calculate_gain(nonlinearity, a) / math.sqrt(_fans(x)[mode == "fan_out"])
+        raise ValueError(f'{caller}: expected mode "fan_in" or "fan_out", got {mode!r}')
+    return calculate_gain(nonlinearity, a) / math.sqrt(_fans(caller, x)[mode == "fan_out"])
 
 
 def kaiming_uniform_(x: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
@@ -155,7 +178,7 @@ def kaiming_uniform_(x: Tensor, a: float = 0.0, mode: str = "fan_in", nonlineari
     >>> nn.init.kaiming_uniform_(mg.zeros((2, 3))).shape
     (2, 3)
     """
-    bound = math.sqrt(3.0) * _kaiming_std(x, a, mode, nonlinearity)
+    bound = math.sqrt(3.0) * _kaiming_std("kaiming_uniform_", x, a, mode, nonlinearity)
     return uniform_(x, -bound, bound)
 
 
@@ -167,7 +190,7 @@ def kaiming_normal_(x: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearit
     >>> nn.init.kaiming_normal_(mg.zeros((2, 3))).shape
     (2, 3)
     """
-    return normal_(x, 0.0, _kaiming_std(x, a, mode, nonlinearity))
+    return normal_(x, 0.0, _kaiming_std("kaiming_normal_", x, a, mode, nonlinearity))
 
 
 def orthogonal_(x: Tensor, gain: float = 1.0) -> Tensor:
@@ -179,6 +202,7 @@ def orthogonal_(x: Tensor, gain: float = 1.0) -> Tensor:
     >>> bool((abs(w @ w.T - mg.eye(3)) < 1e-5).numpy().all())
     True
     """
+    _check("orthogonal_", x)
     if x.ndim < 2:
         raise ValueError(f"orthogonal_: expected a weight of at least 2 axes, got shape {x.shape}")
     rows, columns = x.shape[0], math.prod(x.shape[1:])

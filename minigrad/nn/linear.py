@@ -15,7 +15,9 @@ from .functional.checks import (
     as_shape,
     as_tensor,
     check_dim,
+    check_flags,
     check_floating,
+    check_numbers,
     check_probability,
     check_sizes,
 )
@@ -45,16 +47,21 @@ class Linear(Module):
         self, in_features: int, out_features: int, bias: bool = True, device: str | None = None, dtype: Any = None
     ) -> None:
         check_sizes("Linear", in_features=in_features, out_features=out_features)
+        check_flags("Linear", bias=bias)
         self.in_features, self.out_features = in_features, out_features
-        bound = 1.0 / math.sqrt(in_features)
-        self.weight = init.uniform_(
-            zero_parameter(out_features, in_features, dtype=dtype, device=device), -bound, bound
-        )
-        self.bias = (
-            init.uniform_(zero_parameter(out_features, dtype=dtype, device=device), -bound, bound) if bias else None
-        )
+        self.weight = zero_parameter(out_features, in_features, dtype=dtype, device=device)
+        self.bias = zero_parameter(out_features, dtype=dtype, device=device) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the first values again."""
+        bound = 1.0 / math.sqrt(self.in_features)
+        init.uniform_(self.weight, -bound, bound)
+        if self.bias is not None:
+            init.uniform_(self.bias, -bound, bound)
 
     def forward(self, x: Any) -> Tensor:
+        """x (..., in_features) -> y (..., out_features)."""
         return F.linear(x, self.weight, self.bias)
 
     def extra_repr(self) -> str:
@@ -94,9 +101,13 @@ class Embedding(Module):
         check_sizes("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         weight = zero_parameter(num_embeddings, embedding_dim, dtype=dtype, device=device)
         self._set(weight, padding_idx)
-        init.normal_(weight)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the first values again; the row padding_idx is zero."""
+        init.normal_(self.weight)
         if self.padding_idx is not None:
-            init.zeros_(weight.detach()[self.padding_idx])
+            init.zeros_(self.weight.detach()[self.padding_idx])
 
     def _set(self, weight: Tensor, padding_idx: int | None) -> None:
         self.num_embeddings, self.embedding_dim = weight.shape
@@ -134,6 +145,7 @@ class Embedding(Module):
         return embedding
 
     def forward(self, ids: Any) -> Tensor:
+        """ids (...) -> rows (..., embedding_dim)."""
         return F.embedding(ids, self.weight, self.padding_idx)
 
     def extra_repr(self) -> str:
@@ -173,11 +185,22 @@ class LayerNorm(Module):
         dtype: Any = None,
     ) -> None:
         self.normalized_shape = shape = as_shape("LayerNorm", normalized_shape)
+        check_numbers("LayerNorm", eps=eps)
+        check_flags("LayerNorm", elementwise_affine=elementwise_affine, bias=bias)
         self.eps, self.elementwise_affine = eps, elementwise_affine
-        self.weight = init.ones_(zero_parameter(*shape, dtype=dtype, device=device)) if elementwise_affine else None
+        self.weight = zero_parameter(*shape, dtype=dtype, device=device) if elementwise_affine else None
         self.bias = zero_parameter(*shape, dtype=dtype, device=device) if elementwise_affine and bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Give w and b their first values again, 1 and 0."""
+        if self.weight is not None:
+            init.ones_(self.weight)
+        if self.bias is not None:
+            init.zeros_(self.bias)
 
     def forward(self, x: Any) -> Tensor:
+        """x (..., *normalized_shape) -> y of the shape of x."""
         return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
@@ -205,6 +228,7 @@ class Dropout(Module):
         self.p = p
 
     def forward(self, x: Any) -> Tensor:
+        """y of the shape of x; x itself in evaluation."""
         return F.dropout(x, self.p, self.training)
 
     def extra_repr(self) -> str:
@@ -224,6 +248,7 @@ class Identity(Module):
         pass
 
     def forward(self, x: Any) -> Any:
+        """x itself."""
         return x
 
 
@@ -243,6 +268,7 @@ class Flatten(Module):
         self.start_dim, self.end_dim = start_dim, end_dim
 
     def forward(self, data: Any) -> Tensor:
+        """x (N, d₁, d₂, ...) -> y (N, d₁ d₂ ...), or between the axes that were named."""
         x = as_tensor(data, "Flatten")
         check_dim("Flatten", x, self.start_dim)
         check_dim("Flatten", x, self.end_dim)

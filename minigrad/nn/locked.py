@@ -51,6 +51,7 @@ class LockedDropout(Module):
         self.p, self.batch_first = p, batch_first
 
     def forward(self, x: Any) -> Any:
+        """y of the shape of x, packed if x is; x itself in evaluation."""
         if isinstance(x, PackedSequence):
             return dataclasses.replace(x, data=self._packed(x.data, x.batch_sizes))
         x = as_tensor(x, "LockedDropout")

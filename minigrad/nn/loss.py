@@ -6,15 +6,21 @@ from typing import Any
 
 from ..graph import Tensor
 from . import functional as F
-from .functional.checks import as_tensor, check_probability, check_reduction
+from .functional.checks import as_tensor, check_integers, check_numbers, check_probability, check_reduction
 from .module import Module
 
 
 class _Loss(Module):
     """A loss and its reduction; tensors among its options are buffers, so `to` moves them and `state_dict` has them."""
 
-    def __init__(self, *, reduction: str = "mean") -> None:
-        check_reduction(type(self).__name__, reduction)
+    def __init__(self, *misplaced: Any, reduction: str = "mean") -> None:
+        name = type(self).__name__
+        if misplaced:
+            raise TypeError(
+                f"{name}: expected options by name, such as reduction=, got {len(misplaced)} without; predictions and "
+                f"targets are for the call: write nn.{name}()(predictions, targets)"
+            )
+        check_reduction(name, reduction)
         self.reduction = reduction
 
     def _keep(self, name: str, value: Any) -> None:
@@ -39,17 +45,19 @@ class CrossEntropyLoss(_Loss):
     def __init__(
         self,
         weight: Any = None,
-        *,
+        *misplaced: Any,
         ignore_index: int = -100,
         reduction: str = "mean",
         label_smoothing: float = 0.0,
     ) -> None:
-        super().__init__(reduction=reduction)
+        super().__init__(*misplaced, reduction=reduction)
         check_probability("CrossEntropyLoss, label_smoothing", label_smoothing)
         self._keep("weight", weight)
+        check_integers("CrossEntropyLoss", ignore_index=ignore_index)
         self.ignore_index, self.label_smoothing = ignore_index, label_smoothing
 
     def forward(self, logits: Any, targets: Any) -> Tensor:
+        """The loss of logits (N, V) and targets (N,); see `nn.functional.cross_entropy`."""
         return F.cross_entropy(
             logits,
             targets,
@@ -71,12 +79,14 @@ class NLLLoss(_Loss):
 
     weight: Tensor | None
 
-    def __init__(self, weight: Any = None, *, ignore_index: int = -100, reduction: str = "mean") -> None:
-        super().__init__(reduction=reduction)
+    def __init__(self, weight: Any = None, *misplaced: Any, ignore_index: int = -100, reduction: str = "mean") -> None:
+        super().__init__(*misplaced, reduction=reduction)
         self._keep("weight", weight)
+        check_integers("NLLLoss", ignore_index=ignore_index)
         self.ignore_index = ignore_index
 
     def forward(self, log_probabilities: Any, targets: Any) -> Tensor:
+        """The loss of log p (N, V) and targets (N,); see `nn.functional.nll_loss`."""
         return F.nll_loss(
             log_probabilities, targets, self.weight, ignore_index=self.ignore_index, reduction=self.reduction
         )
@@ -92,6 +102,7 @@ class MSELoss(_Loss):
     """
 
     def forward(self, predictions: Any, targets: Any) -> Tensor:
+        """The loss of predictions and targets of one shape; see `nn.functional.mse_loss`."""
         return F.mse_loss(predictions, targets, reduction=self.reduction)
 
 
@@ -105,6 +116,7 @@ class L1Loss(_Loss):
     """
 
     def forward(self, predictions: Any, targets: Any) -> Tensor:
+        """The loss of predictions and targets of one shape; see `nn.functional.l1_loss`."""
         return F.l1_loss(predictions, targets, reduction=self.reduction)
 
 
@@ -117,11 +129,13 @@ class SmoothL1Loss(_Loss):
     [0.5, 2.5]
     """
 
-    def __init__(self, *, reduction: str = "mean", beta: float = 1.0) -> None:
-        super().__init__(reduction=reduction)
+    def __init__(self, *misplaced: Any, reduction: str = "mean", beta: float = 1.0) -> None:
+        super().__init__(*misplaced, reduction=reduction)
+        check_numbers("SmoothL1Loss", beta=beta)
         self.beta = beta
 
     def forward(self, predictions: Any, targets: Any) -> Tensor:
+        """The loss of predictions and targets of one shape; see `nn.functional.smooth_l1_loss`."""
         return F.smooth_l1_loss(predictions, targets, reduction=self.reduction, beta=self.beta)
 
 
@@ -134,11 +148,13 @@ class HuberLoss(_Loss):
     [0.5, 4.0]
     """
 
-    def __init__(self, *, reduction: str = "mean", delta: float = 1.0) -> None:
-        super().__init__(reduction=reduction)
+    def __init__(self, *misplaced: Any, reduction: str = "mean", delta: float = 1.0) -> None:
+        super().__init__(*misplaced, reduction=reduction)
+        check_numbers("HuberLoss", delta=delta)
         self.delta = delta
 
     def forward(self, predictions: Any, targets: Any) -> Tensor:
+        """The loss of predictions and targets of one shape; see `nn.functional.huber_loss`."""
         return F.huber_loss(predictions, targets, reduction=self.reduction, delta=self.delta)
 
 
@@ -154,12 +170,13 @@ class BCEWithLogitsLoss(_Loss):
     weight: Tensor | None
     pos_weight: Tensor | None
 
-    def __init__(self, weight: Any = None, *, reduction: str = "mean", pos_weight: Any = None) -> None:
-        super().__init__(reduction=reduction)
+    def __init__(self, weight: Any = None, *misplaced: Any, reduction: str = "mean", pos_weight: Any = None) -> None:
+        super().__init__(*misplaced, reduction=reduction)
         self._keep("weight", weight)
         self._keep("pos_weight", pos_weight)
 
     def forward(self, logits: Any, targets: Any) -> Tensor:
+        """The loss of logits and targets of one shape; see `nn.functional.binary_cross_entropy_with_logits`."""
         return F.binary_cross_entropy_with_logits(
             logits, targets, self.weight, reduction=self.reduction, pos_weight=self.pos_weight
         )

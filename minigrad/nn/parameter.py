@@ -16,14 +16,17 @@ def Parameter(data: Any, requires_grad: bool = True) -> Tensor:  # noqa: N802 - 
         requires_grad: False for a parameter that is saved with the others but not learned.
 
     Raises:
-        TypeError: the data are integers, and a gradient is wanted.
+        TypeError: the data are no numbers, or they are integers and a gradient is wanted.
 
     >>> from minigrad import nn
     >>> weight = nn.Parameter([0.5, -0.5])
     >>> weight.is_parameter, weight.requires_grad
     (True, True)
     """
-    parameter = data.detach() if isinstance(data, Tensor) else tensor(data)
+    try:
+        parameter = data.detach() if isinstance(data, Tensor) else tensor(data)
+    except TypeError as error:
+        raise TypeError(f"Parameter: {error}") from None
     parameter.requires_grad = requires_grad
     parameter.is_parameter = True
     return parameter

@@ -23,7 +23,8 @@ class RNN(RNNBase, Layers):
 
     Args:
         input_size, hidden_size, num_layers: D, H, L.
-        nonlinearity: "tanh" or "relu".
+        nonlinearity: "tanh" or "relu". Both have the same parameters, so a state dict does not say which one it
+            is of, and loads into either.
         bias: whether there are biases.
         batch_first: whether x and the output are (N, T, ...); the state never is.
         dropout: probability of dropping what goes from one layer to the next, while training.
@@ -247,7 +248,8 @@ class GRU(GRUBase, Layers):
         input_size, hidden_size, num_layers: D, H, L.
         bias, batch_first, dropout, bidirectional, proj_size: as for RNN.
         reset_after: True: the reset gate acts on W_hn h + b_hn, after the product (cuDNN, PyTorch);
-            False: on h, before it (Cho et al. 2014).
+            False: on h, before it (Cho et al. 2014). Both have the same parameters, so a state dict does not say
+            which one it is of, and loads into either.
         recurrent_init, learn_initial_state, locked_dropout, recurrent_dropout: as for RNN.
 
     Raises:

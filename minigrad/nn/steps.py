@@ -53,7 +53,7 @@ class RNNCell(RNNBase, Step):
     Args:
         input_size, hidden_size: D, H.
         bias: whether there are biases.
-        nonlinearity: "tanh" or "relu".
+        nonlinearity: "tanh" or "relu"; a state dict does not say which.
         recurrent_init: "orthogonal" makes W_hh orthogonal at first; None is PyTorch's.
 
     Raises:
@@ -133,7 +133,7 @@ class GRUCell(GRUBase, Step):
 
     Args:
         input_size, hidden_size, bias, recurrent_init: as for LSTMCell.
-        reset_after: as for GRU.
+        reset_after: as for GRU; a state dict does not say which.
 
     Raises:
         ValueError: a size or an option is not one of these.

@@ -8,7 +8,7 @@ from ...graph import Tensor
 from ...ops.elementwise import absolute, clip, exp, expm1, sigmoid, tanh, where
 from ...ops.elementwise import softplus as log1p_exp
 from ...ops.reduction import logsumexp
-from .checks import as_tensor, check_approximate, check_dim
+from .checks import as_tensor, check_approximate, check_bounds, check_dim, check_numbers, check_softplus
 
 
 def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
@@ -22,6 +22,7 @@ def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
     [-1.0, 3.0]
     """
     x = as_tensor(x, "leaky_relu")
+    check_numbers("leaky_relu", negative_slope=negative_slope)
     return where(x > 0, x, negative_slope * x)
 
 
@@ -36,6 +37,7 @@ def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
     [-1.0, 3.0]
     """
     x = as_tensor(x, "elu")
+    check_numbers("elu", alpha=alpha)
     return where(x > 0, x, alpha * expm1(clip(x, max=0.0)))  # clipped, or the branch not taken overflows
 
 
@@ -83,8 +85,7 @@ def softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     [0.6931471824645996, 100.0]
     """
     x = as_tensor(x, "softplus")
-    if beta == 0:
-        raise ValueError("softplus: expected beta other than 0, by which it divides")
+    check_softplus("softplus", beta, threshold)
     return where(x * beta > threshold, x, log1p_exp(x * beta) / beta)
 
 
@@ -122,8 +123,7 @@ def hardtanh(x: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     >>> F.hardtanh(mg.tensor([-5.0, 0.5, 5.0])).tolist()
     [-1.0, 0.5, 1.0]
     """
-    if min_val > max_val:
-        raise ValueError(f"hardtanh: expected min_val <= max_val, got {min_val} and {max_val}")
+    check_bounds("hardtanh", min_val, max_val)
     x = as_tensor(x, "hardtanh")
     return where(x <= min_val, min_val, where(x >= max_val, max_val, x))
 

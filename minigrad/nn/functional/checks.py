@@ -70,7 +70,13 @@ def check_ids(caller: str, ids: Tensor, count: int, name: str = "ids") -> None:
     if namespace_of(ids.data).checks_indices and ids.size:
         low, high = int(ids.data.min()), int(ids.data.max())
         if low < 0 or high >= count:
-            raise IndexError(f"{caller}: expected {name} from 0 to {count - 1}, got {name} from {low} to {high}")
+            flat = ids.data.ravel()
+            place = int(((flat < 0) | (flat >= count)).argmax())
+            expected = f"{name} from 0 to {count - 1}" if count else "at least one class"
+            raise IndexError(
+                f"{caller}: expected {expected}, got {name} from {low} to {high}; the first outside is {flat[place]}, "
+                f"number {place} of {flat.size}"
+            )
 
 
 # Options ------------------------------------------------------------------------------------------
@@ -133,6 +139,20 @@ def check_approximate(caller: str, approximate: str) -> None:
         raise ValueError(f'{caller}: {words}pass approximate="tanh", which differs by less than 0.0005 everywhere')
 
 
+def check_softplus(caller: str, beta: float, threshold: float) -> None:
+    """Raise unless softplus has such options."""
+    check_numbers(caller, beta=beta, threshold=threshold)
+    if beta == 0:
+        raise ValueError(f"{caller}: expected beta other than 0, by which it divides")
+
+
+def check_bounds(caller: str, min_val: float, max_val: float) -> None:
+    """Raise unless there is something between the bounds."""
+    check_numbers(caller, min_val=min_val, max_val=max_val)
+    if min_val > max_val:
+        raise ValueError(f"{caller}: expected min_val <= max_val, got {min_val} and {max_val}")
+
+
 def as_padding_index(caller: str, padding_idx: Any, count: int) -> int:
     """A row of a table of `count` rows, counted from the front; ValueError if there is no such row."""
     if isinstance(padding_idx, bool) or not isinstance(padding_idx, int) or not -count <= padding_idx < count:
@@ -142,7 +162,7 @@ def as_padding_index(caller: str, padding_idx: Any, count: int) -> int:
 
 def as_shape(caller: str, normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
     """The shape to normalize over as a tuple; ValueError if it is none."""
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    shape = tuple(normalized_shape) if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
     if not shape or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in shape):
         raise ValueError(f"{caller}: expected normalized_shape of positive integers, got {normalized_shape!r}")
     return shape

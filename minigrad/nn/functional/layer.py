@@ -10,15 +10,26 @@ from ...graph import Tensor
 from ...indexing import take
 from ...messages import describe
 from ...ops.elementwise import sqrt, where
-from .checks import as_padding_index, as_shape, as_tensor, check_alike, check_ids, check_probability
+from .checks import (
+    as_padding_index,
+    as_shape,
+    as_tensor,
+    check_alike,
+    check_flags,
+    check_ids,
+    check_integers,
+    check_numbers,
+    check_probability,
+    check_sizes,
+)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """y = x Wᵀ + b          x (..., in), W (out, in), b (out,), y (..., out)
 
     Raises:
-        ValueError: the last axis of x is not `in` long.
-        TypeError: x and W have different dtypes.
+        ValueError: the last axis of x is not `in` long, W has not two axes, or b is not `out` long.
+        TypeError: x, W or b is no Tensor or array, or their dtypes differ.
 
     >>> import minigrad as mg
     >>> from minigrad.nn import functional as F
@@ -27,10 +38,18 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """
     x, weight = as_tensor(x, "linear"), as_tensor(weight, "linear, weight")
     check_alike("linear", "x", x, "the weight", weight)
+    if weight.ndim != 2:
+        raise ValueError(f"linear: expected a weight (out, in), got {describe(weight)}")
     if x.ndim == 0 or x.shape[-1] != weight.shape[-1]:
         raise ValueError(f"linear: expected x (..., {weight.shape[-1]}), got {describe(x)}")
     y = x @ weight.T
-    return y if bias is None else y + bias
+    if bias is None:
+        return y
+    bias = as_tensor(bias, "linear, bias")
+    check_alike("linear", "bias", bias, "x", x)
+    if bias.shape != weight.shape[:1]:  # one of another shape could broadcast
+        raise ValueError(f"linear: expected a bias {weight.shape[:1]}, got {describe(bias)}")
+    return y + bias
 
 
 def embedding(ids: Any, weight: Tensor, padding_idx: int | None = None) -> Tensor:
@@ -42,14 +61,16 @@ def embedding(ids: Any, weight: Tensor, padding_idx: int | None = None) -> Tenso
     Raises:
         IndexError: an id is negative or not below V (checked on the CPU; a GPU wraps silently).
         TypeError: the ids are not integers.
-        ValueError: there is no row padding_idx.
+        ValueError: there is no row padding_idx, or W has not two axes.
 
     >>> import minigrad as mg
     >>> from minigrad.nn import functional as F
     >>> F.embedding(mg.tensor([1, 0]), mg.tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
     [[3.0, 4.0], [1.0, 2.0]]
     """
-    ids = as_tensor(ids, "embedding")
+    ids, weight = as_tensor(ids, "embedding"), as_tensor(weight, "embedding, weight")
+    if weight.ndim != 2:
+        raise ValueError(f"embedding: expected a weight (V, D), got {describe(weight)}")
     check_ids("embedding", ids, weight.shape[0])
     rows = take(weight, ids, axis=0)
     if padding_idx is None:
@@ -63,13 +84,16 @@ def one_hot(ids: Any, num_classes: int, *, dtype: Any = None) -> Tensor:
 
     Raises:
         IndexError: an id is negative or not below num_classes (checked on the CPU).
-        TypeError: the ids are not integers.
+        TypeError: the ids are not integers, or num_classes is none.
+        ValueError: num_classes is not positive.
 
     >>> import minigrad as mg
     >>> from minigrad.nn import functional as F
     >>> F.one_hot(mg.tensor([2, 0]), 3).tolist()
     [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
     """
+    check_integers("one_hot", num_classes=num_classes)
+    check_sizes("one_hot", num_classes=num_classes)
     ids = as_tensor(ids, "one_hot")
     check_ids("one_hot", ids, num_classes)
     xp = namespace_of(ids.data)
@@ -100,6 +124,7 @@ def layer_norm(
     [[-1.0, 1.0]]
     """
     x, shape = as_tensor(x, "layer_norm"), as_shape("layer_norm", normalized_shape)
+    check_numbers("layer_norm", eps=eps)
     if x.shape[-len(shape) :] != shape:
         raise ValueError(f"layer_norm: expected x (..., {', '.join(map(str, shape))}), got {describe(x)}")
     for name, given in (("weight", weight), ("bias", bias)):
@@ -130,6 +155,7 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     """
     x = as_tensor(x, "dropout")
     check_probability("dropout", p)
+    check_flags("dropout", training=training)
     if not training or p == 0.0:
         return x
     if p == 1.0:

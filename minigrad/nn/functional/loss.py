@@ -20,6 +20,8 @@ from .checks import (
     check_alike,
     check_floating,
     check_ids,
+    check_integers,
+    check_numbers,
     check_one_device,
     check_probability,
     check_reduction,
@@ -66,6 +68,7 @@ def _classes_last(scores: Tensor) -> Tensor:
 def _labelled(
     caller: str, name: str, scores: Tensor, targets: Tensor, weight: Tensor | None, ignore_index: int
 ) -> _Labelled:
+    check_integers(caller, ignore_index=ignore_index)
     check_one_device(caller, "targets", targets, name, scores)
     came = f"{name} {describe(scores)} and targets {describe(targets)}"
     scores = _classes_last(scores)
@@ -132,7 +135,8 @@ def cross_entropy(
 
     Raises:
         ValueError: shapes do not fit, or the reduction is unknown.
-        TypeError: the logits, or targets that are probabilities, are not floating-point.
+        TypeError: the logits, or targets that are probabilities, are not floating-point; or ignore_index is no
+            integer.
         IndexError: a target is out of range (checked on the CPU).
 
     Source: label smoothing: Szegedy et al. 2015.
@@ -181,6 +185,7 @@ def _of_probabilities(
             "each class"
         )
     check_alike(caller, "targets", targets, "logits", logits)
+    check_integers(caller, ignore_index=ignore_index)
     if ignore_index >= 0:
         raise ValueError(
             f"{caller}: ignore_index={ignore_index} names a class, but these targets, of the shape of the logits, are "
@@ -275,6 +280,7 @@ def smooth_l1_loss(predictions: Any, targets: Any, *, reduction: str = "mean", b
     [0.5, 2.5]
     """
     check_reduction("smooth_l1_loss", reduction)
+    check_numbers("smooth_l1_loss", beta=beta)
     if beta < 0:
         raise ValueError(f"smooth_l1_loss: expected beta of at least 0, got {beta}")
     x, y = _alike("smooth_l1_loss", "predictions", predictions, targets)
@@ -292,6 +298,7 @@ def huber_loss(predictions: Any, targets: Any, *, reduction: str = "mean", delta
     [0.5, 4.0]
     """
     check_reduction("huber_loss", reduction)
+    check_numbers("huber_loss", delta=delta)
     if delta <= 0:
         raise ValueError(f"huber_loss: expected a positive delta, got {delta}")
     x, y = _alike("huber_loss", "predictions", predictions, targets)

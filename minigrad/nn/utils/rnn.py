@@ -5,17 +5,18 @@ T: time steps of the longest   N: batch   *: whatever axes follow
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
-from ...backend import Array, cpu, is_array
+from ...backend import Array, cpu, is_array, is_floating
 from ...creation import full, tensor
 from ...graph import Tensor
 from ...indexing import take
-from ...messages import describe
+from ...messages import describe, type_name
 from ...ops.shape import concatenate
-from ..functional.checks import as_tensor
+from ..functional.checks import as_tensor, check_flags, is_number
 from .packed import PackedSequence, integers
 
 __all__ = [
@@ -55,6 +56,7 @@ def pack_padded_sequence(
     ([1, 4, 2, 3], (2, 1, 1))
     """
     what = "pack_padded_sequence"
+    check_flags(what, batch_first=batch_first, enforce_sorted=enforce_sorted)
     x = as_tensor(input, what)
     if x.ndim < 2:
         raise ValueError(f"{what}: expected an input {_form(batch_first)}, got {describe(x)}")
@@ -128,7 +130,7 @@ def pad_packed_sequence(
         (padded, lengths): (T, N, *), or (N, T, *) if batch_first; and (N,) integers, on the CPU.
 
     Raises:
-        ValueError: total_length is below the longest sequence's.
+        ValueError: total_length is below the longest sequence's, or padding_value is none of the data's dtype.
 
     >>> import minigrad as mg
     >>> from minigrad.nn.utils import rnn
@@ -138,8 +140,8 @@ def pad_packed_sequence(
     ([[1, 2, 3], [4, 0, 0]], [3, 1])
     """
     what = "pad_packed_sequence"
-    if not isinstance(sequence, PackedSequence):
-        raise TypeError(f"{what}: expected a PackedSequence, got {type(sequence).__name__}")
+    check_flags(what, batch_first=batch_first)
+    _check_packed(sequence, what)
     sizes = cpu.asarray(sequence.batch_sizes)
     steps = len(sizes) if total_length is None else total_length
     if not hasattr(steps, "__index__") or steps < len(sizes):
@@ -151,7 +153,8 @@ def pad_packed_sequence(
     table = cpu.full((steps, batch), len(sequence.data))  # the row of each step and sequence
     table[: len(sizes)][cpu.arange(batch) < sizes[:, None]] = cpu.arange(len(sequence.data))
     lengths = (cpu.asarray(columns) < sizes[:, None]).sum(axis=0)
-    return _laid_out(sequence.data, table[:, list(columns)], batch_first, padding_value), tensor(lengths, device="cpu")
+    padded = _laid_out(sequence.data, table[:, list(columns)], batch_first, padding_value, what)
+    return padded, tensor(lengths, device="cpu")
 
 
 def pad_sequence(
@@ -164,7 +167,8 @@ def pad_sequence(
         padding_side: "right": after its end; "left": before its start.
 
     Raises:
-        ValueError: there is none, their other axes differ, or padding_side is another word.
+        ValueError: there is none, their other axes differ, padding_side is another word, or padding_value is
+            none of their dtype.
 
     >>> import minigrad as mg
     >>> from minigrad.nn.utils import rnn
@@ -173,12 +177,13 @@ def pad_sequence(
     """
     if padding_side not in ("left", "right"):
         raise ValueError(f'pad_sequence: expected padding_side "left" or "right", got {padding_side!r}')
+    check_flags("pad_sequence", batch_first=batch_first)
     data, starts, counts = _end_to_end(sequences, "pad_sequence", empty=True)
     table = cpu.full((max(counts), len(counts)), len(data))
     for k, (start, count) in enumerate(zip(starts, counts, strict=True)):
         first = max(counts) - count if padding_side == "left" else 0
         table[first : first + count, k] = cpu.arange(start, start + count)
-    return _laid_out(data, table, batch_first, padding_value)
+    return _laid_out(data, table, batch_first, padding_value, "pad_sequence")
 
 
 def unpad_sequence(padded_sequences: Any, lengths: Any, batch_first: bool = False) -> list[Tensor]:
@@ -196,6 +201,7 @@ def unpad_sequence(padded_sequences: Any, lengths: Any, batch_first: bool = Fals
     >>> [x.tolist() for x in rnn.unpad_sequence(mg.tensor([[1, 2, 3], [4, 0, 0]]), [3, 1], batch_first=True)]
     [[1, 2, 3], [4]]
     """
+    check_flags("unpad_sequence", batch_first=batch_first)
     x = as_tensor(padded_sequences, "unpad_sequence")
     counts = _lengths(lengths, "unpad_sequence")
     if x.ndim < 2 or len(counts) != x.shape[not batch_first] or max(counts) > x.shape[bool(batch_first)]:
@@ -215,14 +221,29 @@ def unpack_sequence(packed_sequences: PackedSequence) -> list[Tensor]:
     >>> [x.tolist() for x in rnn.unpack_sequence(rnn.pack_sequence([mg.tensor([1, 2, 3]), mg.tensor([4])]))]
     [[1, 2, 3], [4]]
     """
+    _check_packed(packed_sequences, "unpack_sequence")
     padded, lengths = pad_packed_sequence(packed_sequences, batch_first=True)
     return unpad_sequence(padded, lengths, batch_first=True)
 
 
-def _laid_out(data: Tensor, table: Array, batch_first: bool, padding_value: float) -> Tensor:
+def _laid_out(data: Tensor, table: Array, batch_first: bool, padding_value: float, what: str) -> Tensor:
     """The rows of `data` by number; a number past the last one is padding.          table (T, N)"""
+    _check_padding(padding_value, data.dtype, what)
     padding = full((1, *data.shape[1:]), padding_value, dtype=data.dtype, device=data.device)
     return take(concatenate([data, padding]), (table.T if batch_first else table).tolist(), axis=0)
+
+
+def _check_padding(value: Any, dtype: Any, what: str) -> None:
+    """Raise unless the dtype can hold the value."""
+    if not is_number(value) and not isinstance(value, bool):
+        raise TypeError(f"{what}: expected padding_value to be a number, got {value!r:.40}")
+    if is_floating(dtype):
+        fits = not math.isfinite(value) or abs(value) <= float(cpu.module.finfo(dtype).max)
+    else:
+        low, high = (0, 1) if dtype.kind == "b" else (cpu.module.iinfo(dtype).min, cpu.module.iinfo(dtype).max)
+        fits = low <= value <= high and value % 1 == 0
+    if not fits:
+        raise ValueError(f"{what}: expected a padding_value that {dtype} can hold, as the sequences are, got {value!r}")
 
 
 # What comes in ------------------------------------------------------------------------------------
@@ -249,6 +270,14 @@ def _end_to_end(sequences: Sequence[Any], what: str, empty: bool = False) -> tup
     counts = [len(x) for x in tensors]
     starts = list(accumulate(counts[:-1], initial=0))
     return concatenate(tensors), starts, counts
+
+
+def _check_packed(sequence: Any, what: str) -> None:
+    if not isinstance(sequence, PackedSequence):
+        raise TypeError(
+            f"{what}: expected a PackedSequence, got {type_name(sequence)}; pack_padded_sequence and "
+            "pack_sequence make one"
+        )
 
 
 def _lengths(lengths: Any, what: str) -> list[int]:
