@@ -29,9 +29,13 @@ def type_name(x: Any) -> str:
 
 
 def how_to_make(x: Any) -> str:
-    """How to make a Tensor of what is none, in an error message."""
+    """What to do about something that should have been a Tensor, in an error message."""
     if hasattr(x, "__dlpack__"):  # of PyTorch, JAX, ...
         return "write minigrad.from_dlpack(x), which shares its memory"
+    if hasattr(x, "batch_sizes"):
+        return "of a packed batch p give p.data, and pack what comes back: dataclasses.replace(p, data=...)"
+    if isinstance(x, tuple) and x and hasattr(x[0], "_data"):
+        return "an RNN, LSTM or GRU gives (output, state): pass on the output, y[0]"
     return "make one with minigrad.tensor(...)"
 
 

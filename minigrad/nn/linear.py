@@ -8,12 +8,12 @@ from typing import Any, Self
 
 from ..graph import Tensor
 from ..messages import describe
+from ..tape import as_tensor
 from . import functional as F
 from . import init
 from .functional.checks import (
     as_padding_index,
     as_shape,
-    as_tensor,
     check_dim,
     check_flags,
     check_floating,

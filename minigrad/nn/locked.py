@@ -11,8 +11,9 @@ from typing import Any
 from ..creation import ones
 from ..graph import Tensor
 from ..messages import describe
+from ..tape import as_tensor
 from . import functional as F
-from .functional.checks import as_tensor, check_flags, check_probability
+from .functional.checks import check_flags, check_probability
 from .module import Module
 from .utils.packed import PackedSequence, row_numbers
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..graph import Tensor
+from ..tape import as_tensor
 from . import functional as F
-from .functional.checks import as_tensor, check_integers, check_numbers, check_probability, check_reduction
+from .functional.checks import check_integers, check_numbers, check_probability, check_reduction
 from .module import Module
 
 

@@ -13,10 +13,11 @@ from ..backend import is_array
 from ..creation import zeros
 from ..graph import Tensor
 from ..messages import describe, type_name
+from ..tape import as_tensor
 from . import functional as F
 from . import init
 from .cells import Recurrent, gru, gru_reset_before, lstm, lstm_projected, rnn_relu, rnn_tanh
-from .functional.checks import as_tensor, check_alike, check_flags, check_numbers
+from .functional.checks import check_alike, check_flags, check_numbers
 from .locked import locked_mask
 from .module import Module
 from .parameter import zero_parameter

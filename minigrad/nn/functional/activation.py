@@ -8,7 +8,8 @@ from ...graph import Tensor
 from ...ops.elementwise import absolute, clip, exp, expm1, sigmoid, tanh, where
 from ...ops.elementwise import softplus as log1p_exp
 from ...ops.reduction import logsumexp
-from .checks import as_tensor, check_approximate, check_bounds, check_dim, check_numbers, check_softplus
+from ...tape import as_tensor
+from .checks import check_approximate, check_bounds, check_dim, check_numbers, check_softplus
 
 
 def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:

@@ -6,25 +6,11 @@ import numbers
 from collections.abc import Sequence
 from typing import Any
 
-from ...backend import is_array, is_floating, namespace_of
+from ...backend import is_floating, namespace_of
 from ...graph import Tensor
-from ...messages import describe, how_to_make, type_name
+from ...messages import describe
 
 # Tensors ------------------------------------------------------------------------------------------
-
-
-def as_tensor(x: Any, caller: str) -> Tensor:
-    """Data as a Tensor: Tensors as they are, arrays copied; TypeError for anything else, lists included."""
-    if isinstance(x, Tensor):
-        return x
-    if is_array(x):
-        return Tensor(x.copy())
-    cure = how_to_make(x)
-    if hasattr(x, "batch_sizes"):
-        cure = f"write dataclasses.replace(p, data=...), with {caller} of p.data, or give p.data itself"
-    elif isinstance(x, tuple) and x and isinstance(x[0], Tensor):
-        cure = "an RNN, LSTM or GRU gives (output, state): pass on the output, y[0]"
-    raise TypeError(f"{caller}: expected a Tensor or an array, got {type_name(x)}; {cure}")
 
 
 def check_floating(caller: str, name: str, x: Tensor) -> None:

@@ -10,10 +10,10 @@ from ...graph import Tensor
 from ...indexing import take
 from ...messages import describe
 from ...ops.elementwise import sqrt, where
+from ...tape import as_tensor
 from .checks import (
     as_padding_index,
     as_shape,
-    as_tensor,
     check_alike,
     check_flags,
     check_ids,

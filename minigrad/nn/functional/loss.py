@@ -14,9 +14,9 @@ from ...messages import describe
 from ...ops.elementwise import absolute, clip, where
 from ...ops.elementwise import softplus as log1p_exp
 from ...ops.reduction import logsumexp
+from ...tape import as_tensor
 from .activation import log_softmax
 from .checks import (
-    as_tensor,
     check_alike,
     check_floating,
     check_ids,

@@ -16,7 +16,8 @@ from ...graph import Tensor
 from ...indexing import take
 from ...messages import describe, type_name
 from ...ops.shape import concatenate
-from ..functional.checks import as_tensor, check_flags, is_number
+from ...tape import as_tensor
+from ..functional.checks import check_flags, is_number
 from .packed import PackedSequence, integers
 
 __all__ = [
