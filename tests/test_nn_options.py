@@ -165,7 +165,7 @@ FIRST_VALUES = {
     "bounds the wrong way round": (
         lambda: init.uniform_(ones(2), 2, 1),
         ValueError,
-        r"uniform_: expected low <= high, got 2 and 1",
+        r"uniform_: expected a <= b, got 2 and 1",
     ),
     "a negative deviation": (lambda: init.normal_(ones(2), std=-1), ValueError, r"normal_: expected std of at least 0"),
     "fans of a vector": (

@@ -187,8 +187,7 @@ MISTAKES = {
     "a packed input to Linear": (
         lambda: nn.Linear(3, 2)(nn.utils.rnn.pack_sequence([ones(2, 3)])),
         TypeError,
-        r"linear: expected a Tensor or an array, got PackedSequence; give p.data.*dataclasses.replace\(p, data=...\), with "
-        r"linear of p.data",
+        r"linear: expected a Tensor or an array, got PackedSequence; .* give p.data.*dataclasses.replace",
     ),
     "packed ids": (
         lambda: nn.Embedding(3, 2)(nn.utils.rnn.pack_sequence([mg.tensor([1])])),

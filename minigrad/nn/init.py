@@ -28,8 +28,8 @@ def _fill(x: Tensor, values: object) -> Tensor:
     return x
 
 
-def constant_(x: Tensor, value: float) -> Tensor:
-    """x = value, everywhere.
+def constant_(x: Tensor, val: float) -> Tensor:
+    """x = val, everywhere.
 
     >>> import minigrad as mg
     >>> from minigrad import nn
@@ -37,7 +37,7 @@ def constant_(x: Tensor, value: float) -> Tensor:
     [0.5, 0.5]
     """
     _check("constant_", x)
-    return _fill(x, value)
+    return _fill(x, val)
 
 
 def zeros_(x: Tensor) -> Tensor:
@@ -64,11 +64,11 @@ def ones_(x: Tensor) -> Tensor:
     return _fill(x, 1.0)
 
 
-def uniform_(x: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
-    """x ~ U(low, high).
+def uniform_(x: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
+    """x ~ U(a, b).
 
     Raises:
-        ValueError: low is above high.
+        ValueError: a is above b.
 
     >>> import minigrad as mg
     >>> from minigrad import nn
@@ -76,9 +76,9 @@ def uniform_(x: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
     (2, 3)
     """
     _check("uniform_", x)
-    if not low <= high:
-        raise ValueError(f"uniform_: expected low <= high, got {low} and {high}")
-    return _fill(x, cpu.generator.uniform(low, high, x.shape))
+    if not a <= b:
+        raise ValueError(f"uniform_: expected a <= b, got {a} and {b}")
+    return _fill(x, cpu.generator.uniform(a, b, x.shape))
 
 
 def normal_(x: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
