@@ -127,13 +127,13 @@ class Node:
 
 # Time: nodes are numbered as they are made, and a write to memory takes a number of the same sequence,
 # so "has it been written to since it was saved?" is one comparison.
-_clock = itertools.count(1)
+clock = itertools.count(1)
 last_write = 0
 
 
 def tick() -> int:
     """The number of this moment: larger than that of everything made or written before."""
-    return next(_clock)
+    return next(clock)
 
 
 def mark_written(tensor: Tensor) -> None:

@@ -19,7 +19,7 @@ from .backend import (
     namespace_of,
     python_scalar,
 )
-from .graph import Edge, Node, Storage, Tensor, storage_of, tick
+from .graph import Edge, Node, Storage, Tensor, clock, storage_of
 from .messages import explained, how_to_make, mixed_devices, type_name
 from .mode import mode
 from .ops.primitive import NOTHING, Primitive, Result
@@ -86,18 +86,17 @@ def apply(primitive: Primitive[Result], inputs: Sequence[Any], parameters: dict[
     except (ValueError, IndexError, TypeError, AttributeError, NotImplementedError, ZeroDivisionError) as error:
         raise explained(primitive, inputs, parameters, error) from error
 
-    recorded = bool(needs_grad and mode.recording and primitive.vjps)
+    recorded = needs_grad and mode.recording
+    if recorded and not primitive.vjps:
+        recorded = False
+        if not primitive.is_declared:
+            _check_no_gradient_is_lost(primitive, y)
     outputs = []
     for a in y if primitive.multiple else (y,):
         if type(a) is not kind:
             a = as_array(xp, a, primitive.name)
         if recorded and a.dtype.kind != "f":
             recorded = False  # converted to integers: no gradient flows through
-        if needs_grad and not primitive.is_declared and mode.recording and a.dtype.kind == "f":
-            raise RuntimeError(
-                f"{primitive.name}: an input needs a gradient, but this primitive has no derivatives. Give them with "
-                f"{primitive.name}.derivatives(...), or None for each input if no gradient is to flow"
-            )
         fresh = a.base is None and a is not arrays[0]
         outputs.append(Tensor(a, recorded, None if fresh else _shared_storage(a, inputs)))
     if recorded:
@@ -133,7 +132,7 @@ def _record(
             storages.append(storage_of(x) if save else None)
 
     node = Node()
-    node.birth = tick()
+    node.birth = next(clock)
     node.primitive = primitive
     node.parameters = parameters
     node.xp = xp
@@ -181,7 +180,7 @@ def attach(
         unchanged: whether going backward needs the leaves as they are now.
     """
     node = Node()
-    node.birth = tick()
+    node.birth = next(clock)
     node.primitive = primitive
     node.parameters = parameters
     node.xp = namespace_of(outputs[0]._data)
@@ -217,13 +216,23 @@ def _shared_storage(a: Array, inputs: Sequence[Any]) -> Storage | None:
     return None
 
 
+def _check_no_gradient_is_lost(primitive: Primitive[Any], y: Any) -> None:
+    """Raise if a primitive gives numbers that have a derivative, and nobody has said which."""
+    for a in y if primitive.multiple else (y,):
+        if (a.dtype if hasattr(a, "dtype") else cpu.asarray(a).dtype).kind == "f":
+            raise RuntimeError(
+                f"{primitive.name}: an input needs a gradient, but this primitive has no derivatives. Give them with "
+                f"{primitive.name}.derivatives(...), or None for each input if no gradient is to flow"
+            )
+
+
 def as_array(xp: ArrayNamespace, y: Any, name: str) -> Array:
     """What a primitive gave as an array: NumPy turns 0-d results into scalars, and a Tensor always holds an array."""
+    if isinstance(y, (cpu.generic, bool, int, float)):
+        return xp.asarray(y)
     if is_array(y):
         return y
-    if not isinstance(python_scalar(y), (bool, int, float)):
-        raise TypeError(f"{name}: expected its value to give an array, got {type(y).__name__}; mend its formula")
-    return xp.asarray(y)
+    raise TypeError(f"{name}: expected its value to give an array, got {type(y).__name__}; mend its formula")
 
 
 def as_tensor(x: Any, caller: str) -> Tensor:
