@@ -34,10 +34,14 @@ class Methods(Conversions):
     Operators, methods and indexing follow NumPy; each gives a new Tensor.
 
     >>> import minigrad as mg
-    >>> x = mg.tensor([1.0, 2.0], requires_grad=True)
-    >>> (x * x).sum().backward()
+    >>> x = mg.tensor([[1.0, 2.0]], requires_grad=True)
+    >>> x.shape, x.ndim, x.size, x.dtype, x.device, x.is_leaf
+    ((1, 2), 2, 2, dtype('float32'), 'cpu', True)
+    >>> (x @ x.T).sum().backward()
     >>> x.grad
-    tensor([2., 4.], dtype=float32, device='cpu')
+    tensor([[2., 4.]], dtype=float32, device='cpu')
+    >>> x.data
+    array([[1., 2.]], dtype=float32)
     """
 
     if not TYPE_CHECKING:  # for a type checker, what is not there is not there

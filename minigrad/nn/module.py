@@ -289,7 +289,13 @@ class Module:
         return _once(self._named(Module._own_parameters, prefix, recurse), remove_duplicate)
 
     def parameters(self, recurse: bool = True) -> Iterator[Tensor]:
-        """Each parameter once."""
+        """Each parameter once, a shared one too.
+
+        >>> from minigrad import nn
+        >>> layer = nn.Linear(2, 3)
+        >>> sum(p.size for p in nn.Sequential(layer, layer).parameters())
+        9
+        """
         return (parameter for _, parameter in self.named_parameters(recurse=recurse))
 
     def named_buffers(
@@ -395,7 +401,12 @@ class Module:
         return self
 
     def eval(self) -> Self:
-        """Switch this module and all below to evaluation."""
+        """Switch this module and all below to evaluation.
+
+        >>> from minigrad import nn
+        >>> nn.Sequential(nn.Dropout(0.5)).eval()[0].training
+        False
+        """
         return self.train(False)
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
