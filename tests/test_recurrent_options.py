@@ -71,6 +71,9 @@ def test_first_values_as_the_options_say(device: str) -> None:
     assert host(lstm.bias_ih_l0 + lstm.bias_hh_l0)[4:8].tolist() == [1.0] * 4
     assert not host(lstm.h_0).any() and not host(lstm.c_0).any()
     assert np.abs(host(lstm.weight_hh_l0)).max() <= 0.5
+    lstm.bias_hh_l0 = None
+    lstm.reset_parameters()
+    assert host(lstm.bias_ih_l0)[4:8].tolist() == [1.0] * 4
 
 
 def test_pytorchs_names_of_arguments(device: str) -> None:
@@ -178,6 +181,11 @@ MISTAKES = {
         lambda: nn.GRUCell(2, 3)(ones(5, 2), ones(8, 3)),
         ValueError,
         r"GRUCell: .* of shape \(8, 3\); it is of 8 sequences, and the input has 5",
+    ),
+    "features of another size": (
+        lambda: nn.GRU(3, 2)(ones(4, 5, 7)),
+        ValueError,
+        r"GRU: expected an input \(T, N, D\) or \(T, D\) with D = 3, got \(4, 5, 7\) float32 on \w+(:\d)?$",
     ),
     "a whole output to the next layer": (
         lambda: nn.Sequential(nn.LSTM(3, 4), nn.Linear(4, 2))(ones(5, 2, 3)),

@@ -153,7 +153,7 @@ class RecurrentBase(Module):
             raise TypeError(f"{name}: expected one time step {form}, got a PackedSequence, which is for whole layers")
         x = as_tensor(data, name)
         if x.ndim not in ndims or x.shape[-1] != input_size:
-            cure = "; a whole sequence goes to a whole layer, rnn(x)" if x.ndim == 3 else ""
+            cure = "; a whole sequence goes to a whole layer, rnn(x)" if x.ndim == 3 and 3 not in ndims else ""
             if x.ndim in ndims and input_size in x.shape[:-1]:
                 cure = f"; axis {x.shape.index(input_size)} has that size: move it last with .transpose(...)"
             raise ValueError(f"{name}: expected an input {form} with D = {input_size}, got {describe(x)}{cure}")
@@ -277,9 +277,12 @@ class LSTMBase(RecurrentBase):
 
     def _fill_gates(self, suffix: str) -> None:
         super()._fill_gates(suffix)
-        if self.forget_bias is not None:  # b_ih + b_hh of the forget gate is then exactly this
-            init.constant_(self._gate("bias_ih" + suffix, 1), self.forget_bias)
-            init.constant_(self._gate("bias_hh" + suffix, 1), 0.0)
+        if self.forget_bias is None:
+            return
+        values = {"bias_ih": self.forget_bias, "bias_hh": 0.0}  # b_ih + b_hh of the forget gate is then exactly this
+        for name, value in values.items():
+            if getattr(self, name + suffix) is not None:
+                init.constant_(self._gate(name + suffix, 1), value)
 
 
 class GRUBase(RecurrentBase):
