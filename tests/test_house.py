@@ -80,6 +80,7 @@ PLAN = [
     "optim.lr_scheduler",
     "optim",
     "io",
+    "testing.numeric",
     "testing.gradcheck",
     "testing",
     "",

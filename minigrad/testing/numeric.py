@@ -1,0 +1,143 @@
+"""Moving the inputs of a function a little, and seeing by how much what it gives moves: what all checks share."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..backend import Array, cpu, float64, namespace_of
+from ..graph import Tensor
+from ..messages import type_name
+
+Function = Callable[..., Any]
+Inputs = Tensor | Sequence[Any] | Mapping[str, Any]
+Moves = dict[int, Array]  # a host array of the shape of the input, by the number of the input
+
+
+class GradcheckError(AssertionError):
+    """A derivative is not the one that numeric differences give.
+
+    Attributes:
+        input: the number of the input, or the name under which it was given; of the output, for `jvpcheck`.
+        index: the entry in it.
+        analytic, numeric: its derivative, as computed and as the differences give it.
+            All four are None where no single entry stands out, or there was nothing to compare.
+
+    >>> import minigrad as mg
+    >>> x = mg.tensor([0.5], dtype=mg.float64, requires_grad=True)
+    >>> try:
+    ...     mg.testing.gradcheck(lambda x: x * x.detach(), x)          # half of the derivative of x² is cut off
+    ... except mg.testing.GradcheckError as error:
+    ...     print(str(error).partition(":")[0])
+    the worst entry is input 0 of shape (1,) at index (0,)
+    """
+
+    def __init__(
+        self,
+        message: str,
+        input: int | str | None = None,
+        index: tuple[int, ...] | None = None,
+        analytic: float | None = None,
+        numeric: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.input = input
+        self.index = index
+        self.analytic = analytic
+        self.numeric = numeric
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """The step of a central difference, and how far a derivative may be from it: atol + rtol |numeric|."""
+
+    eps: float
+    atol: float
+    rtol: float
+
+    def check(self, caller: str) -> None:
+        if not 0 < self.eps < math.inf:
+            raise ValueError(f"{caller}: expected a step eps above 0, got {self.eps!r}")
+        if not (0 <= self.atol < math.inf and 0 <= self.rtol < 1):
+            raise ValueError(
+                f"{caller}: expected atol of at least 0 and rtol from 0 to below 1, got {self.atol!r} and {self.rtol!r}"
+            )
+
+    def allows(self, analytic: Array, numeric: Array) -> Any:
+        """Whether the two agree, entry by entry; NaN agrees with nothing."""
+        return abs(analytic - numeric) <= self.atol + self.rtol * abs(numeric)
+
+
+class Point:
+    """Where a function is examined: its inputs, what they are called, and which of them are checked."""
+
+    def __init__(self, inputs: Inputs, caller: str) -> None:
+        if isinstance(inputs, Tensor):
+            inputs = [inputs]
+        if not isinstance(inputs, (Mapping, Sequence)):
+            raise TypeError(f"{caller}: expected a Tensor, or a list or dict of inputs, got {type_name(inputs)}")
+        self.caller = caller
+        self.keys: list[int | str] = list(inputs) if isinstance(inputs, Mapping) else list(range(len(inputs)))
+        self.names = [f"input {key}" for key in self.keys]
+        self.inputs: list[Any] = list(inputs.values()) if isinstance(inputs, Mapping) else list(inputs)
+        self.active = [i for i, x in enumerate(self.inputs) if isinstance(x, Tensor) and x.requires_grad]
+        if not self.active:
+            raise TypeError(f"{caller}: expected at least one Tensor with requires_grad=True among the inputs")
+        if any(x.dtype != float64 for x in self.tensors):
+            raise TypeError(
+                f"{caller}: expected float64 inputs, numeric differences need the digits; use dtype=minigrad.float64"
+            )
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """The inputs that are checked."""
+        return [self.inputs[i] for i in self.active]
+
+    def extended(self, tensors: Sequence[Tensor], name: str) -> Point:
+        """This point with further inputs, each called `name` and its number."""
+        point = Point([*self.inputs, *tensors], self.caller)
+        point.keys = [*self.keys, *(f"{name} {k}" for k in range(len(tensors)))]
+        point.names = [*self.names, *(f"{name} {k}" for k in range(len(tensors)))]
+        return point
+
+    def direction(self, seed: int) -> Moves:
+        """A random move of every entry of every checked input, none near 0: of size ½ to 1½, of either sign."""
+        rng = cpu.random.default_rng(seed)
+        sizes = {i: self.inputs[i].shape for i in self.active}
+        return {i: cpu.asarray(rng.uniform(0.5, 1.5, n) * rng.choice([-1.0, 1.0], n)) for i, n in sizes.items()}
+
+    @contextlib.contextmanager
+    def moved(self, moves: Moves, step: float) -> Iterator[None]:
+        """The inputs elsewhere, for a while: the tensors themselves, so that a model's parameters can be moved too."""
+        unmoved = {i: self.inputs[i]._data for i in moves}
+        try:
+            for i, data in unmoved.items():
+                xp = namespace_of(data)
+                self.inputs[i]._data = xp.from_host(cpu.asarray(xp.to_host(data) + step * moves[i]))
+            yield
+        finally:
+            for i, data in unmoved.items():
+                self.inputs[i]._data = data
+
+    def around(self, f: Callable[[], Any], moves: Moves, eps: float) -> tuple[Any, Any]:
+        """What `f` gives a step `eps` ahead along a move, and a step back."""
+        with self.moved(moves, eps):
+            ahead = f()
+        with self.moved(moves, -eps):
+            return ahead, f()
+
+
+def outputs_of(ys: Any, caller: str) -> list[Tensor]:
+    """What a function gave, a Tensor or a list or tuple of them, as a list; some of it depends on the inputs."""
+    outputs = list(ys) if isinstance(ys, (list, tuple)) else [ys]
+    for y in outputs:
+        if not isinstance(y, Tensor):
+            raise TypeError(f"{caller}: expected a function that gives Tensors, got {type(y).__name__} from it")
+    if not any(y.requires_grad for y in outputs):
+        raise GradcheckError(
+            f"{caller}: the output of the function does not depend on any input that requires a gradient"
+        )
+    return outputs
