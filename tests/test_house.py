@@ -82,6 +82,7 @@ PLAN = [
     "io",
     "testing.numeric",
     "testing.gradcheck",
+    "testing.contract",
     "testing",
     "",
 ]

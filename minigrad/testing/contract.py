@@ -1,0 +1,408 @@
+"""What every primitive promises, clause by clause, and `check_primitive`, which holds one to all of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from ..backend import Array, cpu, default_device, float16, float32, float64, is_array, namespace, namespace_of
+from ..engine import grad
+from ..graph import Tensor
+from ..mode import no_grad
+from ..ops.primitive import Primitive
+from .gradcheck import gradcheck, gradgradcheck, jvpcheck
+
+
+class ContractError(AssertionError):
+    """A primitive breaks a promise that every primitive makes.
+
+    Attributes:
+        clause: which promise.
+
+    >>> import minigrad as mg
+    >>> try:
+    ...     mg.testing.check_primitive(mg.exp, [mg.ones(2).numpy()], reference=lambda x: 3 * x)
+    ... except mg.testing.ContractError as error:
+    ...     print(error.clause)
+    value
+    """
+
+    def __init__(self, clause: str, message: str) -> None:
+        super().__init__(message)
+        self.clause = clause
+
+
+def check_primitive(
+    primitive: Primitive[Any],
+    inputs: Sequence[Array],
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    reference: Callable[..., Any] | None = None,
+    device: str | None = None,
+) -> bool:
+    """Hold a primitive, at these inputs, to everything that a primitive promises.
+
+    The clauses: its *value* is that of the reference, and the same when computed again; the *shape* follows from its
+    kind; inputs and incoming gradients are not written to (*untouched*); gradients, gradients of gradients and `jvp`
+    agree with central differences (*vjp*, *double vjp*, *jvp*); derivatives computed on arrays equal those recorded on
+    the tape (*readings*); each input alone gets the gradient that it gets among others (*alone*); a gradient is its
+    receiver's own memory (*owned*); an output that is a view of an input is known to be one (*views*); the *dtype* is
+    kept; memory with other *strides* makes no difference; and for elementwise primitives *broadcasting*, Python
+    *numbers*, *zero size* and the error for *bad shapes*.
+
+    Args:
+        primitive: one of minigrad's or your own.
+        inputs: NumPy arrays inside its domain. Floating-point ones are taken as float64.
+        parameters: its keywords; NumPy arrays among them are moved to the device.
+        reference: the same function of NumPy arrays, written independently: `reference(*inputs, **parameters)`.
+        device: where to run; the default device if None.
+
+    Returns:
+        True.
+
+    Raises:
+        ContractError: a clause is broken; the message names it, with what was expected and what came.
+
+    >>> import minigrad as mg
+    >>> import numpy as np
+    >>> x, y = np.array([[0.5, -1.0]]), np.array([[2.0], [0.3]])
+    >>> mg.testing.check_primitive(mg.logaddexp, [x, y], reference=lambda x, y: np.log(np.exp(x) + np.exp(y)))
+    True
+    """
+    application = _Application(primitive, inputs, dict(parameters or {}), reference, device or default_device())
+    for clause, check in CLAUSES.items():
+        try:
+            check(application)
+        except Exception as error:  # whatever stops a clause breaks it
+            raise ContractError(clause, f"{primitive.name}, {clause}: {error}\nCame: {application}") from error
+    return True
+
+
+class _Application:
+    """A primitive, what it is applied to, and where."""
+
+    def __init__(
+        self,
+        primitive: Primitive[Any],
+        inputs: Sequence[Array],
+        parameters: dict[str, Any],
+        reference: Callable[..., Any] | None,
+        device: str,
+    ) -> None:
+        self.primitive = primitive
+        self.xp = namespace(device)
+        self.reference = reference
+        self.arrays = [a.astype(float64) if a.dtype.kind == "f" else a for a in map(cpu.asarray, inputs)]
+        self.host_parameters = parameters
+        self.parameters = {name: self._on_device(value) for name, value in parameters.items()}
+        self.is_differentiable = bool(primitive.vjps) and any(a.dtype.kind == "f" for a in self.arrays)
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(str(a.shape) for a in self.arrays)
+        parameters = "".join(f", {name}={value!r}" for name, value in self.host_parameters.items())
+        return f"{shapes}{parameters} on {self.xp.device}"
+
+    def _on_device(self, parameter: Any) -> Any:
+        if isinstance(parameter, (tuple, list)):
+            return type(parameter)(self._on_device(part) for part in parameter)
+        return self.xp.from_host(parameter) if is_array(parameter) else parameter
+
+    def __call__(self, *xs: Any) -> list[Tensor]:
+        """The outputs, for Tensors or numbers."""
+        ys = (
+            self.primitive(xs, **self.parameters) if self.primitive.variadic else self.primitive(*xs, **self.parameters)
+        )
+        return ys if self.primitive.multiple else [ys]
+
+    def tensors(self, arrays: Sequence[Array] | None = None, alone: int | None = None) -> list[Tensor]:
+        """Fresh inputs; the floating-point ones need a gradient, or one of them alone."""
+        arrays = self.arrays if arrays is None else arrays
+        return [
+            Tensor(self.xp.from_host(a.copy()), self.is_differentiable and a.dtype.kind == "f" and alone in (None, i))
+            for i, a in enumerate(arrays)
+        ]
+
+    def seeds(self, ys: list[Tensor]) -> list[Tensor]:
+        """An incoming gradient for each output, all entries different."""
+        return [
+            Tensor(namespace_of(y.data).from_host(cpu.linspace(0.5, 2.0 + k, y.size).reshape(y.shape).astype(y.dtype)))
+            for k, y in enumerate(ys)
+        ]
+
+    def gradients(self, xs: list[Tensor], *, create_graph: bool = False) -> list[Tensor | None]:
+        """Of the outputs, weighted by `seeds`, with respect to the inputs that need one."""
+        ys = self(*xs)
+        active = [x for x in xs if isinstance(x, Tensor) and x.requires_grad]
+        found: Sequence[Tensor | None] = [None] * len(active)
+        pairs = [(y, g) for y, g in zip(ys, self.seeds(ys), strict=True) if y.requires_grad]
+        if pairs:
+            found = grad(
+                [y for y, _ in pairs], active, [g for _, g in pairs], create_graph=create_graph, allow_unused=True
+            )
+        return list(found)
+
+    def host(self, x: Tensor) -> Array:
+        return namespace_of(x.data).to_host(x.data)
+
+
+# Comparing --------------------------------------------------------------------------------------------
+
+
+def _agree(found: Array, expected: Array, rtol: float, what: str) -> None:
+    """Raise unless two arrays have one shape and the same entries to `rtol`, of an entry or of 1."""
+    expected = cpu.asarray(expected)
+    if found.shape != expected.shape:
+        raise AssertionError(f"expected {what} of shape {expected.shape}, got {found.shape}")
+    # NaN equals NaN here, and an infinity itself.
+    near = cpu.isclose(found, expected, rtol=rtol, atol=rtol, equal_nan=True)
+    if not near.all():
+        at = tuple(int(n) for n in cpu.argwhere(~near)[0])
+        raise AssertionError(f"expected {what} to be {expected[at]!r} at index {at}, got {found[at]!r}")
+
+
+def _agree_all(a: _Application, found: Sequence[Any], expected: Sequence[Any], rtol: float, what: str) -> None:
+    for k, (x, y) in enumerate(zip(found, expected, strict=True)):
+        if (x is None) != (y is None):
+            raise AssertionError(f"expected {what} {k} in both cases or in neither")
+        if x is not None:
+            _agree(a.host(x), a.host(y), rtol, f"{what} {k}")
+
+
+# The clauses ------------------------------------------------------------------------------------------
+
+
+def _value(a: _Application) -> None:
+    ys, again = a(*a.tensors()), a(*a.tensors())
+    for k, (y, z) in enumerate(zip(ys, again, strict=True)):
+        device = a.host_parameters.get("device", a.xp.device)
+        if type(y) is not Tensor or y.device != device:
+            raise AssertionError(f"expected output {k} as a Tensor on {device}, got {y!r}")
+        if a.xp is cpu and a.host(y).tobytes() != a.host(z).tobytes():  # a GPU may add up in another order
+            raise AssertionError(f"expected output {k} to be the same bits when computed again")
+        if y.requires_grad != (a.is_differentiable and y.dtype.kind == "f"):
+            raise AssertionError(f"expected output {k} to need a gradient exactly if there are derivatives")
+    if a.reference is not None:
+        values = a.reference(*a.arrays, **a.host_parameters)
+        expected = values if isinstance(values, list) else [values]
+        if len(ys) != len(expected):
+            raise AssertionError(f"expected {len(expected)} outputs, got {len(ys)}")
+        for k, (y, value) in enumerate(zip(ys, expected, strict=True)):
+            _agree(a.host(y), value, 1e-11, f"output {k}")
+
+
+def _shape(a: _Application) -> None:
+    shapes = [x.shape for x in a.arrays]
+    if a.primitive.kind == "elementwise":
+        expected = cpu.broadcast_shapes(*shapes)
+    elif a.primitive.kind == "reduction" and {"axis", "keepdims"} <= set(a.primitive.parameters):
+        (shape,) = shapes
+        axis = a.host_parameters.get("axis")
+        axes = range(len(shape)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+        reduced = {n % len(shape) for n in axes}
+        sizes = [(1 if n in reduced else size, n in reduced) for n, size in enumerate(shape)]
+        expected = tuple(size for size, gone in sizes if not gone or a.host_parameters.get("keepdims", False))
+    else:
+        return  # what the reference has said
+    (y,) = a(*a.tensors())
+    if y.shape != expected:
+        raise AssertionError(f"expected an output of shape {expected}, got {y.shape}")
+
+
+def _compared_with_differences(check: Callable[..., bool]) -> Callable[[_Application], None]:
+    def clause(a: _Application) -> None:
+        if a.is_differentiable and a(*a.tensors()):
+            check(a, a.tensors())
+
+    return clause
+
+
+def _readings(a: _Application) -> None:
+    computed, recorded = a.gradients(a.tensors()), a.gradients(a.tensors(), create_graph=True)
+    _agree_all(a, recorded, computed, 1e-13, "the recorded gradient of input")
+
+
+def _alone(a: _Application) -> None:
+    whole = iter(a.gradients(a.tensors()))
+    for i, x in enumerate(a.tensors()):
+        if x.requires_grad:
+            _agree_all(a, a.gradients(a.tensors(alone=i)), [next(whole)], 1e-13, f"input {i}'s gradient, alone,")
+
+
+def _untouched(a: _Application) -> None:
+    xs = a.tensors()
+    seeds = a.seeds(a(*a.tensors()))
+    watched = {"input": xs, "incoming gradient": seeds}
+    contents = {name: [a.host(x).tobytes() for x in tensors] for name, tensors in watched.items()}
+    if a.xp is cpu:  # NumPy itself says who writes
+        for x in (*xs, *seeds):
+            x.data.flags.writeable = False
+    ys = a(*xs)
+    pairs = [(y, g) for y, g in zip(ys, seeds, strict=True) if y.requires_grad]
+    for create_graph in (False, True) if pairs else ():
+        outputs, incoming = (list(part) for part in zip(*pairs, strict=True))
+        active = [x for x in xs if x.requires_grad]
+        grad(outputs, active, incoming, retain_graph=True, create_graph=create_graph, allow_unused=True)
+    for name, tensors in watched.items():
+        for k, x in enumerate(tensors):
+            if a.host(x).tobytes() != contents[name][k]:
+                raise AssertionError(f"expected {name} {k} to be left as it is, but it was written to")
+
+
+def _owned(a: _Application) -> None:
+    xs = a.tensors()
+    ys = a(*xs)
+    seeds = a.seeds(ys)
+    pairs = [(y, g) for y, g in zip(ys, seeds, strict=True) if y.requires_grad]
+    if not pairs:
+        return
+    for y, g in pairs:
+        y.backward(g, retain_graph=True)
+    received = [x.grad for x in xs if x.grad is not None]
+    others = [*xs, *ys, *seeds]
+    contents = [a.host(x).tobytes() for x in (*others, *received)]
+    for k, g in enumerate(received):
+        g.data[...] = 7.0  # what is in .grad is the receiver's own to write to
+        contents[len(others) + k] = a.host(g).tobytes()
+        if [a.host(x).tobytes() for x in (*others, *received)] != contents:
+            raise AssertionError(f"expected gradient {k} to be in memory of its own, but writing to it wrote elsewhere")
+
+
+def _views(a: _Application) -> None:
+    """An output that shares memory with an input shares its version too, and no other does."""
+    for k in range(len(a(*a.tensors()))) if a.xp is cpu else ():
+        for i, array in enumerate(a.arrays):
+            xs = a.tensors()
+            y = a(*xs)[k]
+            if not (xs[i].requires_grad and y.requires_grad and array.size and y.size):
+                continue
+            saved = y.detach().requires_grad_()
+            loss = (saved * saved).sum()
+            with no_grad():
+                xs[i][...] = 1.0
+            try:
+                loss.backward()
+            except RuntimeError:
+                is_noticed = True
+            else:
+                is_noticed = False
+            if is_noticed != cpu.shares_memory(y.data, xs[i].data):
+                raise AssertionError(
+                    f"expected that a write to input {i} stops a backward pass that needs output {k} exactly if they "
+                    f"share memory; it was {'stopped' if is_noticed else 'not stopped'}"
+                )
+
+
+def _dtype(a: _Application) -> None:
+    if "dtype" in a.primitive.parameters:
+        return  # it is the primitive's business to change it
+    for dtype, rtol in ((float32, 1e-4), (float16, None)):
+        narrow = [x.astype(dtype) if x.dtype.kind == "f" else x for x in a.arrays]
+        wide = [x.astype(float64) if x.dtype.kind == "f" else x for x in narrow]
+        xs, doubles = a.tensors(narrow), a.tensors(wide)
+        for k, (y, z) in enumerate(zip(a(*xs), a(*doubles), strict=True)):
+            expected = dtype if z.dtype == float64 else z.dtype
+            if y.dtype != expected:
+                raise AssertionError(f"expected output {k} to be {cpu.dtype(expected)}, got {y.dtype}")
+            if rtol is not None:
+                _agree(a.host(y), a.host(z), rtol, f"output {k} in {y.dtype}")
+        for k, (g, h) in enumerate(zip(a.gradients(xs), a.gradients(doubles), strict=True)):
+            if g is not None and h is not None:
+                if g.dtype != dtype:
+                    raise AssertionError(f"expected gradient {k} to be {cpu.dtype(dtype)}, got {g.dtype}")
+                if rtol is not None:
+                    _agree(a.host(g), a.host(h), 10 * rtol, f"gradient {k} in {g.dtype}")
+
+
+def _disguises(array: Array, xp: Any) -> Iterator[Array]:
+    """The array again, with other strides: transposed, reversed, every second entry."""
+    yield xp.transpose(xp.from_host(array.T.copy()))
+    if array.ndim:
+        yield xp.from_host(array[::-1].copy())[::-1]
+        yield xp.from_host(cpu.repeat(array, 2, axis=-1))[..., ::2]
+
+
+def _strides(a: _Application) -> None:
+    plain = a.tensors()
+    values, slopes = a(*plain), a.gradients(plain)
+    for i, x in enumerate(plain):
+        for strided in _disguises(a.arrays[i], a.xp):
+            xs = [Tensor(strided, x.requires_grad) if j == i else y for j, y in enumerate(a.tensors())]
+            _agree_all(a, a(*xs), values, 1e-12, f"with input {i} in other strides, output")
+            _agree_all(a, a.gradients(xs), slopes, 1e-12, f"with input {i} in other strides, gradient")
+
+
+def _broadcasting(a: _Application) -> None:
+    if a.primitive.kind != "elementwise":
+        return
+    full = [x.copy() for x in cpu.broadcast_arrays(*a.arrays)]
+    xs, wide = a.tensors(), a.tensors(full)
+    _agree_all(a, a(*xs), a(*wide), 1e-13, "output")
+    slopes = iter(a.gradients(wide))
+    for k, (x, g) in enumerate(zip([x for x in xs if x.requires_grad], a.gradients(xs), strict=True)):
+        whole = next(slopes)
+        if g is not None and whole is not None:
+            _agree(a.host(g), _summed_to(a.host(whole), x.shape), 1e-12, f"gradient {k}")
+
+
+def _summed_to(array: Array, shape: tuple[int, ...]) -> Array:
+    """Entry by entry: each is added where broadcasting had taken it from."""
+    places = cpu.broadcast_to(cpu.arange(math.prod(shape)).reshape(shape), array.shape)
+    return cpu.bincount(places.ravel(), array.ravel(), math.prod(shape)).reshape(shape)
+
+
+def _numbers(a: _Application) -> None:
+    if a.primitive.kind != "elementwise" or len(a.arrays) < 2:
+        return
+    for i, array in enumerate(a.arrays):
+        if array.size and array.dtype.kind == "f":
+            number = array.flat[0].item()
+            mixed, plain = a.tensors(), a.tensors()
+            xs = [number if j == i else x for j, x in enumerate(mixed)]
+            zero_d = [Tensor(a.xp.from_host(cpu.asarray(number))) if j == i else x for j, x in enumerate(plain)]
+            _agree_all(a, a(*xs), a(*zero_d), 1e-13, f"with a Python number as input {i}, output")
+            _agree_all(a, a.gradients(xs), a.gradients(zero_d), 1e-13, f"with a Python number as input {i}, gradient")
+            singles = a.tensors([x.astype(float32) if x.dtype.kind == "f" else x for x in a.arrays])
+            for y in a(*[number if j == i else x for j, x in enumerate(singles)]):
+                if y.dtype == float64:
+                    raise AssertionError(f"expected float32 to stay float32 with a Python number as input {i}")
+
+
+def _zero_size(a: _Application) -> None:
+    if a.primitive.kind == "elementwise":
+        xs = a.tensors([cpu.zeros((0, 2), dtype=x.dtype) for x in a.arrays])
+        shapes = {y.shape for y in (*a(*xs), *a.gradients(xs)) if y is not None}
+        if shapes != {(0, 2)}:
+            raise AssertionError(f"expected outputs and gradients of the shape (0, 2) of the inputs, got {shapes}")
+
+
+def _bad_shapes(a: _Application) -> None:
+    if a.primitive.kind == "elementwise" and len(a.arrays) > 1:
+        xs = a.tensors([cpu.zeros(2 + (i == 0), dtype=x.dtype) for i, x in enumerate(a.arrays)])
+        try:
+            a(*xs)
+        except ValueError as error:
+            if not str(error).startswith(f"{a.primitive.name}: expected shapes that broadcast"):
+                raise AssertionError(f"expected an error that names the operation, got: {error}") from error
+        else:
+            raise AssertionError("expected an error for shapes (3,) and (2,)")
+
+
+CLAUSES: dict[str, Callable[[_Application], None]] = {
+    "value": _value,
+    "shape": _shape,
+    "untouched": _untouched,
+    "vjp": _compared_with_differences(gradcheck),
+    "double vjp": _compared_with_differences(gradgradcheck),
+    "jvp": _compared_with_differences(jvpcheck),
+    "readings": _readings,
+    "alone": _alone,
+    "owned": _owned,
+    "views": _views,
+    "dtype": _dtype,
+    "strides": _strides,
+    "broadcasting": _broadcasting,
+    "numbers": _numbers,
+    "zero size": _zero_size,
+    "bad shapes": _bad_shapes,
+}
