@@ -12,11 +12,11 @@ from minigrad.backend import namespace
 from minigrad.ops import registry
 from minigrad.ops.primitive import Primitive
 
-from .cases import Draw, inputs_for, on_device
+from .cases import Draw, differentiable_inputs, inputs_for, on_device
 
 
 def tensors(primitive: Primitive[Any], arrays: Any, device: str) -> list[mg.Tensor]:
-    needs_grad = [bool(primitive.vjps) and a.dtype.kind == "f" for a in arrays]
+    needs_grad = [bool(differentiable_inputs(primitive)) and a.dtype.kind == "f" for a in arrays]
     return [mg.tensor(a, device=device, requires_grad=r) for a, r in zip(arrays, needs_grad, strict=True)]
 
 

@@ -16,12 +16,12 @@ from minigrad.backend import namespace
 from minigrad.ops import registry
 from minigrad.testing import gradcheck, gradgradcheck
 
-from .cases import CASES, Draw, domains_of, inputs_for, on_device
+from .cases import CASES, Draw, differentiable_inputs, domains_of, inputs_for, on_device, with_formulas
 from .helpers import close, function, gradients, host, listed, prepared, seeds_like, tensors
 
 SEEDS = range(max(1, settings.default.max_examples // 25))  # one in the quick profile, more in a deeper one
-NO_DERIVATIVE = [name for name, primitive in registry.items() if not primitive.vjps]
-DIFFERENTIABLE = [name for name, primitive in registry.items() if primitive.vjps]
+DIFFERENTIABLE = [name for name in CASES if differentiable_inputs(registry[name])]
+NO_DERIVATIVE = [name for name in CASES if name not in DIFFERENTIABLE]
 ELEMENTWISE = [name for name, p in registry.items() if p.kind == "elementwise" and not p.parameters]
 
 
@@ -35,6 +35,11 @@ def test_every_primitive_has_a_line() -> None:
     assert set(CASES) == {name for name, p in registry.items() if p.__module__.startswith("minigrad.")}
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_exactly_what_must_have_a_derivative_has_one(name: str) -> None:
+    assert with_formulas(registry[name]) == differentiable_inputs(registry[name])
+
+
 # Values and derivatives -----------------------------------------------------------------------------
 
 
@@ -45,7 +50,7 @@ def test_value(name: str, draw: Draw, device: str) -> None:
     expected = reference if isinstance(reference, list) else [reference]
     for y, value in zip(listed(f(*xs)), expected, strict=True):
         close(y, value)
-        assert y.requires_grad is bool(registry[name].vjps)
+        assert y.requires_grad is (name in DIFFERENTIABLE)
 
 
 @lines(DIFFERENTIABLE)
@@ -82,7 +87,7 @@ def test_float32_stays_float32(name: str, draw: Draw, device: str) -> None:
         if name != "astype":
             assert y.dtype == (np.float32 if z.dtype == np.float64 else z.dtype)
         close(y, host(z), rtol=1e-5)
-    if registry[name].vjps:
+    if name in DIFFERENTIABLE:
         for g, h in zip(gradients(f, xs), gradients(f, doubles), strict=True):
             assert g.dtype == np.float32
             close(g, host(h), rtol=1e-4)
@@ -133,7 +138,7 @@ def disguises(array: np.ndarray[Any, Any], device: str) -> Iterator[Any]:
 def test_strided_inputs(name: str, draw: Draw, device: str) -> None:
     f, xs, arrays = prepared(name, draw, device)
     expected = [host(y) for y in listed(f(*xs))]
-    slopes = [host(g) for g in gradients(f, xs)] if registry[name].vjps else []
+    slopes = [host(g) for g in gradients(f, xs)] if name in DIFFERENTIABLE else []
     for strided in zip(*(disguises(a, device) for a in arrays), strict=True):
         again = [mg.Tensor(a, x.requires_grad) for a, x in zip(strided, xs, strict=True)]
         for y, value in zip(listed(f(*again)), expected, strict=True):
@@ -177,7 +182,7 @@ def test_python_numbers_as_operands(name: str, place: int, device: str) -> None:
     xs = tensors(primitive, arrays[:place] + arrays[place + 1 :], device)
     close(f(*xs), CASES[name].reference(*arrays))
     assert f(*(x.astype(mg.float32) for x in xs)).dtype in (np.float32, np.bool_)
-    if primitive.vjps:
+    if name in DIFFERENTIABLE:
         gradcheck(f, xs)
         gradgradcheck(f, xs)
 
