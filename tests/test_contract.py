@@ -161,6 +161,7 @@ BROKEN: dict[str, tuple[str, Primitive[Any]]] = {
     "numbers refused": ("numbers", broken(needs_an_array, by_x, by_y)),
     "no entries": ("zero size", broken(needs_entries, by_x, by_y)),
     "shapes that do not broadcast": ("bad shapes", broken(cut_to_fit, by_x, by_y)),
+    "shapes that nobody explains": ("bad shapes", broken(product, by_x, by_y, explain_shapes=None)),
 }
 
 
@@ -184,7 +185,9 @@ def test_a_primitive_that_breaks_one(name: str, device: str) -> None:
 
 
 def test_a_reduction_that_forgets_keepdims(device: str) -> None:
-    primitive = broken(lambda xp, x, *, axis=None, keepdims=False: xp.sum(x, axis=axis), None, kind="reduction")
+    rule = registry["sum"].explain_shapes
+    value = lambda xp, x, *, axis=None, keepdims=False: xp.sum(x, axis=axis)  # noqa: E731
+    primitive = broken(value, None, kind="reduction", explain_shapes=rule)
     check_primitive(primitive, [np.ones((2, 3))], {"axis": 1})
     with pytest.raises(ContractError, match=r"shape: expected an output of shape \(2, 1\), got \(2,\)"):
         check_primitive(primitive, [np.ones((2, 3))], {"axis": 1, "keepdims": True})

@@ -35,7 +35,7 @@ class ContractError(AssertionError):
 
 def check_primitive(
     primitive: Primitive[Any],
-    inputs: Sequence[Array],
+    inputs: Sequence[Array | Tensor],
     parameters: Mapping[str, Any] | None = None,
     *,
     reference: Callable[..., Any] | None = None,
@@ -48,12 +48,12 @@ def check_primitive(
     agree with central differences (*vjp*, *double vjp*, *jvp*); derivatives computed on arrays equal those recorded on
     the tape (*readings*); each input alone gets the gradient that it gets among others (*alone*); a gradient is its
     receiver's own memory (*owned*); an output that is a view of an input is known to be one (*views*); the *dtype* is
-    kept; memory with other *strides* makes no difference; and for elementwise primitives *broadcasting*, Python
-    *numbers*, *zero size* and the error for *bad shapes*.
+    kept; memory with other *strides* makes no difference; an elementwise primitive keeps the rules of *broadcasting*,
+    Python *numbers* and *zero size*; and *bad shapes* or axes get an error that names the operation.
 
     Args:
         primitive: one of minigrad's or your own.
-        inputs: NumPy arrays inside its domain. Floating-point ones are taken as float64.
+        inputs: NumPy arrays or Tensors, inside its domain. Floating-point ones are taken as float64.
         parameters: its keywords; NumPy arrays among them are moved to the device.
         reference: the same function of NumPy arrays, written independently: `reference(*inputs, **parameters)`.
         device: where to run; the default device if None.
@@ -85,7 +85,7 @@ class _Application:
     def __init__(
         self,
         primitive: Primitive[Any],
-        inputs: Sequence[Array],
+        inputs: Sequence[Array | Tensor],
         parameters: dict[str, Any],
         reference: Callable[..., Any] | None,
         device: str,
@@ -93,7 +93,8 @@ class _Application:
         self.primitive = primitive
         self.xp = namespace(device)
         self.reference = reference
-        self.arrays = [a.astype(float64) if a.dtype.kind == "f" else a for a in map(cpu.asarray, inputs)]
+        arrays = [self.host(x) if isinstance(x, Tensor) else cpu.asarray(x) for x in inputs]
+        self.arrays = [a.astype(float64) if a.dtype.kind == "f" else a for a in arrays]
         self.host_parameters = parameters
         self.parameters = {name: self._on_device(value) for name, value in parameters.items()}
         self.is_differentiable = bool(primitive.vjps) and any(a.dtype.kind == "f" for a in self.arrays)
@@ -377,15 +378,25 @@ def _zero_size(a: _Application) -> None:
 
 
 def _bad_shapes(a: _Application) -> None:
-    if a.primitive.kind == "elementwise" and len(a.arrays) > 1:
-        xs = a.tensors([cpu.zeros(2 + (i == 0), dtype=x.dtype) for i, x in enumerate(a.arrays)])
-        try:
-            a(*xs)
-        except ValueError as error:
-            if not str(error).startswith(f"{a.primitive.name}: expected shapes that broadcast"):
-                raise AssertionError(f"expected an error that names the operation, got: {error}") from error
-        else:
-            raise AssertionError("expected an error for shapes (3,) and (2,)")
+    name, kind = a.primitive.name, a.primitive.kind
+    arrays, wrong, expected = a.arrays, {}, ""
+    if kind == "elementwise" and len(arrays) > 1:
+        arrays = [cpu.zeros(2 + (i == 0), dtype=x.dtype) for i, x in enumerate(arrays)]
+        expected = f"{name}: expected shapes that broadcast"
+    elif kind == "reduction" and "axis" in a.primitive.parameters:
+        wrong, expected = (
+            {"axis": arrays[0].ndim + 1},
+            f"{name}: expected " + ("an axis" if arrays[0].ndim else "no axis"),
+        )
+    if not expected:
+        return  # nothing is wrong with any shape
+    message = "nothing was raised"
+    try:
+        a.primitive(*a.tensors(arrays), **{**a.parameters, **wrong})
+    except ValueError as error:
+        message = str(error)
+    if not message.startswith(expected):
+        raise AssertionError(f"expected an error that begins with {expected!r}, but: {message}")
 
 
 CLAUSES: dict[str, Callable[[_Application], None]] = {
