@@ -81,6 +81,13 @@ PLAN = [
     "optim",
     "io",
     "testing.gradcheck",
+    "testing.application",
+    "testing.strategies.printing",
+    "testing.strategies.shapes",
+    "testing.strategies.arrays",
+    "testing.strategies.indices",
+    "testing.strategies.applications",
+    "testing.strategies",
     "testing",
     "",
 ]
