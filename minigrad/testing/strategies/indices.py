@@ -30,10 +30,14 @@ def indices(draw: st.DrawFn, shape: tuple[int, ...], kinds: Sequence[str] = KIND
     Raises:
         ValueError: there is no such kind.
 
-    >>> from hypothesis import find
+    >>> import minigrad as mg
+    >>> from hypothesis import given
     >>> from minigrad.testing import strategies as mst
-    >>> find(mst.indices((3, 2)), lambda index: isinstance(index, slice) and index.step == -1)
-    slice(None, None, -1)
+    >>> @given(mst.indices((3, 2)))
+    ... def test_any_index(index):
+    ...     x = mg.ones((3, 2), dtype=mg.float64, requires_grad=True)
+    ...     mg.testing.gradcheck(lambda x: x[index], x)
+    >>> test_any_index()
     """
     unknown = set(kinds) - set(KINDS)
     if unknown or not kinds:
