@@ -43,8 +43,9 @@ def cumsum(x: Any, axis: int | None = None) -> Any:
     return np.moveaxis(np.tensordot(np.tri(x.shape[axis]), x, axes=(1, axis)), 0, axis)
 
 
-def clip(x: Any, min: float = -np.inf, max: float = np.inf) -> Any:
-    return np.median([x, np.full_like(x, min), np.full_like(x, max)], axis=0)
+def clip(x: Any, min: float | None = None, max: float | None = None) -> Any:
+    bounds = -np.inf if min is None else min, np.inf if max is None else max
+    return np.median([x, *(np.full_like(x, bound) for bound in bounds)], axis=0)
 
 
 def added_up(x: Any, places: Any, shape: Shape) -> Any:
@@ -106,6 +107,21 @@ def unstack(x: Any, axis: int = 0) -> Any:
 
 def reshape(x: Any, shape: Any) -> Any:
     return np.array(x.ravel().tolist()).reshape(shape)
+
+
+def squeeze(x: Any, axis: Any = None) -> Any:
+    axes = (
+        [a for a, n in enumerate(x.shape) if n == 1] if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    )
+    for a in sorted((a % x.ndim for a in axes), reverse=True):
+        x = x.take(0, a)
+    return x
+
+
+def expand_dims(x: Any, axis: Any) -> Any:
+    axes = axis if isinstance(axis, tuple) else (axis,)
+    ndim = x.ndim + len(axes)
+    return x[tuple(None if a in {b % ndim for b in axes} else slice(None) for a in range(ndim))]
 
 
 def flip(x: Any, axis: Any = None) -> Any:

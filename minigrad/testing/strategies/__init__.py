@@ -1,0 +1,35 @@
+"""Hypothesis strategies: what to try a primitive, a function or a module with.
+
+    from minigrad.testing import gradcheck, strategies as mst
+
+    @given(mst.applications(my_primitive))
+    def test_my_primitive(application):
+        gradcheck(application, application.tensors())
+
+What hypothesis prints when a test fails is code that can be pasted behind `import minigrad, numpy`: every digit,
+dtype and memory layout as it was. Sizes are small, which finds the same errors sooner.
+"""
+
+try:
+    import hypothesis as hypothesis
+except ImportError as error:
+    raise ImportError(
+        "minigrad.testing.strategies needs hypothesis: pip install hypothesis (minigrad's extra test)"
+    ) from error
+
+from .applications import applications, reductions
+from .arrays import arrays, dtypes, views
+from .indices import indices
+from .shapes import axes, broadcastable_shapes, shapes
+
+__all__ = [
+    "applications",
+    "arrays",
+    "axes",
+    "broadcastable_shapes",
+    "dtypes",
+    "indices",
+    "reductions",
+    "shapes",
+    "views",
+]
