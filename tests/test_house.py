@@ -81,6 +81,8 @@ PLAN = [
     "optim",
     "io",
     "testing.gradcheck",
+    "testing.strategies.modules",
+    "testing.strategies",
     "testing",
     "",
 ]
