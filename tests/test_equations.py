@@ -59,6 +59,11 @@ def lstm(x, state, weights):
     return o * np.tanh(c), c
 
 
+def lstm_projected(x, state, weights):
+    h, c = lstm(x, state, weights)
+    return weights["weight_hr"] @ h, c
+
+
 def gru_reset_after(x, state, weights):
     W_ih, W_hh, b_ih, b_hh = four(weights)
     (h,) = state
@@ -145,6 +150,20 @@ KINDS: dict[str, tuple[Callable, type, type | None, dict[str, Any]]] = {
     "lstm-peephole": (lstm_peephole, nn.PeepholeLSTM, None, {}),
 }
 every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def equations_of(layer: Any) -> Callable:
+    """The textbook's step for a layer or a cell, whatever its options are."""
+    if layer.proj_size:
+        return lstm_projected
+    fitting = [
+        step
+        for step, *classes, options in KINDS.values()
+        if type(layer) in classes and all(getattr(layer, name) == value for name, value in options.items())
+    ]
+    return fitting[-1]  # the one with the most to say about options
+
+
 layers_and_cells = pytest.mark.parametrize(
     ("kind", "cell"), [(kind, cell) for kind in KINDS for cell in (False, True) if KINDS[kind][2] or not cell]
 )

@@ -20,16 +20,21 @@ except ImportError as error:
 from .applications import applications, reductions
 from .arrays import arrays, dtypes, views
 from .indices import indices
+from .modules import Sequences, modules, seeded, sequences
 from .shapes import axes, broadcastable_shapes, shapes
 
 __all__ = [
+    "Sequences",
     "applications",
     "arrays",
     "axes",
     "broadcastable_shapes",
     "dtypes",
     "indices",
+    "modules",
     "reductions",
+    "seeded",
+    "sequences",
     "shapes",
     "views",
 ]

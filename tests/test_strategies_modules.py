@@ -1,0 +1,142 @@
+"""What `modules` and `sequences` draw: every option, nothing that a layer would refuse, and failures that paste."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from typing import Any
+
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from hypothesis.vendor.pretty import pretty
+
+import minigrad as mg
+from minigrad import nn
+from minigrad.nn.utils import rnn
+from minigrad.testing import strategies as mst
+from minigrad.testing.strategies.modules import LAYERS
+
+from .helpers import host
+
+CELLS = [nn.RNNCell, nn.LSTMCell, nn.GRUCell]
+SEARCH = settings(max_examples=600, derandomize=True, database=None, deadline=None)
+
+
+@given(mst.modules(), mst.sequences())
+def test_every_layer_takes_every_sequence(device: str, layer: Any, sequences: mst.Sequences) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # no option that another one makes pointless
+        output, state = layer(*sequences.of(layer))
+    assert all(x.device == device and x.dtype == mg.float64 for x in layer.parameters())
+    (output.data if sequences.form == "packed" else output).sum().backward()
+    assert (sequences.form == "packed") == isinstance(output, rnn.PackedSequence)
+    assert isinstance(state, tuple) == isinstance(layer, nn.LSTM)
+
+
+def test_everything_is_drawn() -> None:
+    """Each class, each of its options with more than one value, each form of argument."""
+    seen: dict[Any, set[Any]] = {}
+
+    @SEARCH
+    @given(mst.modules([*LAYERS, *CELLS]), mst.sequences())
+    def look(module: Any, sequences: mst.Sequences) -> None:
+        for name in inspect.signature(type(module)).parameters:
+            if name not in ("device", "dtype"):
+                seen.setdefault((type(module).__name__, name), set()).add(getattr(module, name))
+        seen.setdefault("form", set()).add((sequences.form, sequences.state, len(sequences.lengths) > 1))
+
+    look()
+    assert {kind for kind, _ in seen.keys() - {"form"}} == {kind.__name__ for kind in [*LAYERS, *CELLS]}
+    assert [key for key, values in seen.items() if len(values) == 1 and "proj_size" not in key] == []
+    assert seen["LSTM", "proj_size"] == {0, 1, 2} and seen["GRU", "proj_size"] == {0}
+    assert len(seen["form"]) == 3 * 2 * 2 - 2  # one sequence alone is never a batch
+
+
+@given(
+    mst.modules([nn.LSTM, nn.GRU], num_layers=1, bidirectional=True, dtype=mg.float32),
+    mst.modules(proj_size=0, dropout=0.3, locked_dropout=True),
+    mst.modules([nn.LSTM], proj_size=2, forget_bias=st.sampled_from([0.5, 2.0])),
+    mst.modules(bias=False, hidden_size=1),
+    mst.sequences(["packed"], max_steps=2, max_batch=2, state=True),
+)
+def test_what_is_fixed_stays(a: Any, b: Any, c: Any, d: Any, sequences: mst.Sequences) -> None:
+    assert (a.num_layers, a.bidirectional) == (1, True) and type(a) in (nn.LSTM, nn.GRU)
+    assert all(x.dtype == mg.float32 for x in a.parameters())
+    assert (b.dropout, b.locked_dropout) == (0.3, True) and b.num_layers > 1
+    assert c.proj_size == 2 and c.forget_bias in (0.5, 2.0) and c.bias
+    assert (d.bias, d.hidden_size, d.proj_size if type(d) is nn.LSTM else 0) == (False, 1, 0)
+    assert max(sequences.lengths) <= 2 and len(sequences.lengths) <= 2 and sequences.state
+
+
+def test_an_unknown_option_is_named() -> None:
+    with pytest.raises(TypeError, match=r"modules: expected options out of batch_first, .*, got layers"):
+        mst.modules(layers=2)
+    with pytest.raises(TypeError, match=r"got num_layers"):
+        mst.modules(CELLS, num_layers=2)
+
+
+def test_no_parameter_is_special_and_no_generator_moves(device: str) -> None:
+    mg.manual_seed(4)
+    expected = mg.rand((3,)).tolist()
+    mg.manual_seed(4)
+    a = mst.seeded(nn.LayerNormLSTM, 2, 3, learn_initial_state=True, recurrent_init="orthogonal", seed=1)
+    assert mg.rand((3,)).tolist() == expected
+    for name, x in a.named_parameters():
+        assert x.requires_grad and x.is_leaf and len(set(host(x).ravel())) == x.size, name
+    b, c = (mst.seeded(nn.LSTM, 2, 3, seed=seed) for seed in (1, 2))
+    assert all((host(x) != host(y)).all() for x, y in zip(b.parameters(), c.parameters(), strict=True))
+    with mg.use_device("cpu"):
+        same = mst.seeded(nn.LSTM, 2, 3, seed=1)
+    assert all((host(x) == host(y)).all() for x, y in zip(b.parameters(), same.parameters(), strict=True))
+
+
+# Failures -----------------------------------------------------------------------------------------
+
+
+def run(code: str) -> Any:
+    """The value of an expression where nothing is known but these two names."""
+    return eval(code, {"mg": mg, "mst": mst})
+
+
+def check_same(a: Any, b: Any) -> None:
+    assert type(a) is type(b) and repr(a) == repr(b) and a.training
+    for (name, x), (_, y) in zip(a.state_dict().items(), b.state_dict().items(), strict=True):
+        assert (x.dtype, x.device) == (y.dtype, y.device)
+        assert (host(x) == host(y)).all(), name
+
+
+@given(mst.modules([*LAYERS, *CELLS], dtype=st.sampled_from([mg.float64, mg.float32])), mst.sequences())
+def test_what_is_printed_makes_the_same_again(device: str, module: Any, sequences: mst.Sequences) -> None:
+    again = run(pretty(module))
+    check_same(again, module)
+    assert run(pretty(sequences)) == run(repr(sequences)) == sequences
+    if type(module) in LAYERS:
+        for x, y in zip(as_list(sequences.of(again)), as_list(sequences.of(module)), strict=True):
+            assert (host(x) == host(y)).all()
+
+
+def as_list(arguments: tuple[Any, Any]) -> list[mg.Tensor]:
+    input, state = arguments
+    parts = [] if state is None else list(state) if isinstance(state, tuple) else [state]
+    return [input.data if isinstance(input, rnn.PackedSequence) else input, *parts]
+
+
+def test_a_failing_example_can_be_pasted(device: str) -> None:
+    tried: list[Any] = []
+
+    @settings(SEARCH, report_multiple_bugs=False, phases=[Phase.generate, Phase.shrink])
+    @given(layer=mst.modules(), sequences=mst.sequences())
+    def failing(layer: Any, sequences: mst.Sequences) -> None:
+        tried.append(layer)
+        assert layer.hidden_size < 2 or len(sequences.lengths) < 2 or layer.recurrent_init is None
+
+    with pytest.raises(AssertionError) as failure:
+        failing()
+    printed = "\n".join(failure.value.__notes__)
+    lines = [line for line in printed.splitlines() if line.startswith(("    layer=", "    sequences="))]
+    code = "dict(" + "\n".join(lines) + "\n)"
+    example = eval(code, {"mg": mg, "mst": mst})
+    check_same(example["layer"], tried[-1])
+    assert (example["layer"].hidden_size, example["layer"].recurrent_init) == (2, "orthogonal")
+    assert example["sequences"].lengths == (1, 1)
