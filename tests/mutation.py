@@ -191,7 +191,7 @@ class Run:
             if mutant is not None:
                 self.outcomes[mutant] = found
             elif found.status != SURVIVED:
-                self.stopped = f"without any mutant: {found.test} {found.status}, {found.error}"
+                self.stopped = f"without any mutant, {found.test} fails: {found.error}"
                 return
 
 
