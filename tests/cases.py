@@ -47,11 +47,11 @@ class Case:
 
 # Inputs through which no gradient flows. Said here once more, in words of their own, and not read off the
 # registry: a derivative that is lost must not take the tests that miss it along.
-WITHOUT_DERIVATIVE: dict[str, set[str]] = {
-    **{name: {"x"} for name in ("isnan", "isinf", "isfinite", "logical_not", "any", "all", "argmax", "argmin")},
-    **{name: {"x", "y"} for name in ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal")},
-    **{name: {"x", "y"} for name in ("logical_and", "logical_or", "floor_divide")},
-    "where": {"condition"},
+WITHOUT_DERIVATIVE: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("isnan", "isinf", "isfinite", "logical_not", "any", "all", "argmax", "argmin"), ("x",)),
+    **dict.fromkeys(("equal", "not_equal", "less", "less_equal", "greater", "greater_equal"), ("x", "y")),
+    **dict.fromkeys(("logical_and", "logical_or", "floor_divide"), ("x", "y")),
+    "where": ("condition",),
 }
 
 

@@ -13,6 +13,8 @@ import minigrad as mg
 from minigrad.ops import examples, registry
 from minigrad.ops.primitive import Primitive
 
+from .table import README, with_table
+
 MODULES = [
     mg,
     mg.nn,
@@ -84,3 +86,10 @@ def test_examples_are_run() -> None:
     report: list[str] = []
     assert doctest.DocTestRunner().run(wrong, out=report.append).failed == 1
     assert "[2.0, 3.0]" in "".join(report)
+
+
+def test_the_table_of_primitives_is_up_to_date() -> None:
+    text = README.read_text(encoding="utf-8")
+    assert text == with_table(text), "python -m tests.table brings tests/README.md up to date"
+    old = text.replace("| `tanh` | elementwise | -3 to 3 |", "| `tanh` | elementwise | -4 to 4 |")
+    assert old != text == with_table(old)

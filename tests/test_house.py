@@ -89,6 +89,7 @@ PLAN = [
     "testing.strategies.arrays",
     "testing.strategies.indices",
     "testing.strategies.applications",
+    "testing.strategies.modules",
     "testing.strategies",
     "testing",
     "",
