@@ -110,8 +110,10 @@ def _as_read(x: Value) -> Value:
     return x if x.requires else Value(x.array)
 
 
-def gradients(outputs: Sequence[Value], seeds: Sequence[Value]) -> Callable[[Value], Value | None]:
-    """A function that gives the gradient of any value, None if the outputs do not depend on it."""
+def gradients(
+    outputs: Sequence[Value], seeds: Sequence[Value], wanted: Collection[Value], *, record_them: bool
+) -> dict[Value, Value | None]:
+    """The gradient of each value wanted, None if the outputs do not depend on it."""
     users: dict[Value, list[tuple[Value, Any]]] = {}
 
     def explore(user: Value) -> None:
@@ -134,7 +136,8 @@ def gradients(outputs: Sequence[Value], seeds: Sequence[Value]) -> Callable[[Val
 
     for y in outputs:
         explore(y)
-    return gradient
+    with record(record_them), made_inside():
+        return {x: gradient(x) for x in wanted}
 
 
 # The books ------------------------------------------------------------------------------------------
@@ -142,6 +145,13 @@ def gradients(outputs: Sequence[Value], seeds: Sequence[Value]) -> Callable[[Val
 clock = itertools.count(1)
 writes: list[tuple[Array, int]] = []  # memory, and when it was written to
 inside: list[list[Node]] = []  # the nodes that the recorded sweep we are in has made so far
+
+
+@contextlib.contextmanager
+def made_inside() -> Iterator[None]:
+    inside.append([])
+    yield
+    inside.pop()
 
 
 def owner(array: Array) -> Array:
