@@ -9,7 +9,10 @@ from .backend import Array, is_array, namespace_of, python_scalar
 from .cotangent import owned_array
 from .graph import Tensor
 from .messages import describe, type_name
+from .mode import enable_grad
+from .ops import elementwise
 from .sweep import sweep
+from .tape import apply
 
 
 def _seeds(outputs: Sequence[Tensor], given: Sequence[Any], create_graph: bool, caller: str) -> list[Any]:
@@ -70,9 +73,12 @@ def backward(
     """
     seeds = _seeds([tensor], [gradient], create_graph, "backward")
     retain = create_graph if retain_graph is None else retain_graph
-    for leaf, cotangent, owned in sweep([tensor], seeds, None, create_graph=create_graph, retain_graph=retain):
-        found = _recorded_copy(leaf, cotangent) if create_graph else _own(leaf, cotangent, owned)
-        leaf._grad = found if leaf._grad is None else leaf._grad + found
+    found = sweep([tensor], seeds, None, create_graph=create_graph, retain_graph=retain)
+    with enable_grad():  # a gradient that is part of a graph stays so as it grows, under no_grad too
+        for leaf, cotangent, owned in found:
+            if leaf._requires_grad:  # else it was switched off after it was used
+                new = apply(elementwise.copy, (cotangent,), {}) if create_graph else _own(leaf, cotangent, owned)
+                leaf._grad = new if leaf._grad is None else leaf._grad + new
 
 
 def grad(
@@ -146,12 +152,3 @@ def _listed(xs: Any, name: str) -> list[Any]:
 
 def _own(x: Tensor, cotangent: Array, owned: bool) -> Tensor:
     return Tensor(owned_array(namespace_of(x._data), cotangent, owned, x._data.shape))
-
-
-def _recorded_copy(x: Tensor, cotangent: Tensor) -> Tensor:
-    """A recorded cotangent with memory of its own, at the same place in the graph."""
-    if cotangent._source is None and cotangent._requires_grad:  # the caller's own leaf
-        return cotangent * 1
-    copy = _own(x, cotangent._data, False)
-    copy._requires_grad, copy._source = cotangent._requires_grad, cotangent._source
-    return copy

@@ -136,11 +136,12 @@ def sweep(
             watcher.added(edge, inbox.values[slot], cotangent, inbox.values[slot] + cotangent)
         inbox.add(slot, cotangent, None if create_graph else xp)
 
-    for output, cotangent in zip(outputs, cotangents, strict=True):
-        send(output._source or output, cotangent, namespace_of(output._data))
-
     before, mode.recording = mode.recording, create_graph
     try:
+        for output, cotangent in zip(outputs, cotangents, strict=True):
+            edge = output._source or output
+            if goal is None or goal.led_to_by(edge):
+                send(edge, cotangent, namespace_of(output._data))
         while births:
             node, inbox = waiting.pop(-heapq.heappop(births))
             if node.notes is not None and node.birth > since:
@@ -162,12 +163,12 @@ def sweep(
                 if not retain_graph:
                     node.edges = node.inputs = node.storages = ()
                     node.output = None
+        for leaf, inbox in leaves.values():
+            if leaf._hooks and not since:
+                _run(leaf._hooks, inbox, 0, namespace_of(leaf._data), create_graph)
     finally:
         mode.recording = before
 
-    for leaf, inbox in leaves.values():
-        if leaf._hooks and not since:
-            _run(leaf._hooks, inbox, 0, namespace_of(leaf._data), create_graph)
     if wanted is None:
         return [*((leaf, inbox.values[0], bool(inbox.owned)) for leaf, inbox in leaves.values()), *retained]
     found: Found = []
