@@ -11,21 +11,25 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import minigrad as mg
 from minigrad.ops import registry
 from minigrad.ops.primitive import INPUTS, Primitive
-from minigrad.testing import ContractError, check_primitive
+from minigrad.testing import Application, ContractError, check_primitive
 from minigrad.testing.contract import CLAUSES
 
-from .cases import CASES, HERE, Draw, inputs_for
+from .cases import CASES, Draw, inputs_for
+from .draws import applications
 
 # Every primitive keeps its promises -------------------------------------------------------------------
 
 
-def prove(name: str, arrays: Any, parameters: dict[str, Any], device: str) -> None:
-    parameters = {key: device if value is HERE else value for key, value in parameters.items()}
-    assert check_primitive(registry[name], arrays, parameters, reference=CASES[name].reference)
+def prove(application: Application, device: str) -> None:
+    name = application.primitive.name
+    reference = CASES[name].reference
+    assert check_primitive(name, application.inputs, application.parameters, reference=reference, device=device)
 
 
 LINES = [(name, draw) for name, case in CASES.items() for draw in case.draws]
@@ -33,7 +37,13 @@ LINES = [(name, draw) for name, case in CASES.items() for draw in case.draws]
 
 @pytest.mark.parametrize(("name", "draw"), LINES, ids=[f"{name} {draw}" for name, draw in LINES])
 def test_a_primitive_where_its_line_says(name: str, draw: Draw, device: str) -> None:
-    prove(name, inputs_for(registry[name], draw.shapes), draw.parameters, device)
+    prove(Application(name, inputs_for(registry[name], draw.shapes), draw.parameters), device)
+
+
+@pytest.mark.parametrize("name", CASES)
+@given(data=st.data())
+def test_a_primitive_wherever_it_may_be_applied(name: str, data: st.DataObject, device: str) -> None:
+    prove(data.draw(applications(name)), device)
 
 
 def test_every_primitive_has_a_line() -> None:
@@ -177,9 +187,8 @@ def test_a_primitive_that_keeps_them_all(device: str) -> None:
 def test_a_primitive_that_breaks_one(name: str, device: str) -> None:
     clause, primitive = BROKEN[name]
     reference = None if clause in ("shape", "broadcasting") else np.multiply
-    with pytest.raises(
-        ContractError, match=rf"(?s)^{primitive.name}, {clause}: .*Came: \(1, 3\), \(2, 1\) on {device}"
-    ) as caught:
+    came = rf"Came: minigrad.testing.Application\(.*numpy.array\(\[\[1.5\], \[0.3\]\]\)\]\), on {device}$"
+    with pytest.raises(ContractError, match=rf"(?s)^{primitive.name}, {clause}: .*{came}") as caught:
         check_primitive(primitive, arrays(), reference=reference)
     assert caught.value.clause == clause
 

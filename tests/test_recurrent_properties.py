@@ -5,7 +5,6 @@ T: time steps   N: batch   D: input size   H: hidden size   K: layers times dire
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 

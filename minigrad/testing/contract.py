@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..backend import Array, cpu, default_device, float16, float32, float64, is_array, namespace, namespace_of
+from ..backend import Array, cpu, default_device, float16, float32, float64, is_floating, namespace, namespace_of
 from ..engine import grad
 from ..graph import Tensor
 from ..mode import no_grad
 from ..ops.primitive import Primitive
+from .application import LAYOUTS, Application, laid_out, on_device
 from .gradcheck import gradcheck, gradgradcheck, jvpcheck
 
 
@@ -34,7 +35,7 @@ class ContractError(AssertionError):
 
 
 def check_primitive(
-    primitive: Primitive[Any],
+    primitive: Primitive[Any] | str,
     inputs: Sequence[Array | Tensor],
     parameters: Mapping[str, Any] | None = None,
     *,
@@ -52,7 +53,7 @@ def check_primitive(
     Python *numbers* and *zero size*; and *bad shapes* or axes get an error that names the operation.
 
     Args:
-        primitive: one of minigrad's or your own.
+        primitive: one of minigrad's or your own, or its name.
         inputs: NumPy arrays or Tensors, inside its domain. Floating-point ones are taken as float64.
         parameters: its keywords; NumPy arrays among them are moved to the device.
         reference: the same function of NumPy arrays, written independently: `reference(*inputs, **parameters)`.
@@ -70,58 +71,46 @@ def check_primitive(
     >>> mg.testing.check_primitive(mg.logaddexp, [x, y], reference=lambda x, y: np.log(np.exp(x) + np.exp(y)))
     True
     """
-    application = _Application(primitive, inputs, dict(parameters or {}), reference, device or default_device())
+    trial = _Trial(primitive, inputs, parameters, reference, device or default_device())
     for clause, check in CLAUSES.items():
         try:
-            check(application)
+            check(trial)
         except Exception as error:  # whatever stops a clause breaks it
-            raise ContractError(clause, f"{primitive.name}, {clause}: {error}\nCame: {application}") from error
+            message = f"{trial.primitive.name}, {clause}: {error}\nCame: {trial.application}, on {trial.xp.device}"
+            raise ContractError(clause, message) from error
     return True
 
 
-class _Application:
-    """A primitive, what it is applied to, and where."""
+class _Trial:
+    """An application of a primitive, and where it takes place."""
 
     def __init__(
         self,
-        primitive: Primitive[Any],
+        primitive: Primitive[Any] | str,
         inputs: Sequence[Array | Tensor],
-        parameters: dict[str, Any],
+        parameters: Mapping[str, Any] | None,
         reference: Callable[..., Any] | None,
         device: str,
     ) -> None:
-        self.primitive = primitive
+        arrays = [self.host(x) if isinstance(x, Tensor) else x for x in inputs]
+        self.application = Application(primitive, arrays, parameters)
+        self.primitive = self.application.primitive
+        self.parameters = {name: on_device(value, "cpu") for name, value in self.application.parameters.items()}
+        self.arrays = [x.astype(float64) if is_floating(x.dtype) else x for x in arrays]
         self.xp = namespace(device)
         self.reference = reference
-        arrays = [self.host(x) if isinstance(x, Tensor) else cpu.asarray(x) for x in inputs]
-        self.arrays = [a.astype(float64) if a.dtype.kind == "f" else a for a in arrays]
-        self.host_parameters = parameters
-        self.parameters = {name: self._on_device(value) for name, value in parameters.items()}
-        self.is_differentiable = bool(primitive.vjps) and any(a.dtype.kind == "f" for a in self.arrays)
-
-    def __repr__(self) -> str:
-        shapes = ", ".join(str(a.shape) for a in self.arrays)
-        parameters = "".join(f", {name}={value!r}" for name, value in self.host_parameters.items())
-        return f"{shapes}{parameters} on {self.xp.device}"
-
-    def _on_device(self, parameter: Any) -> Any:
-        if isinstance(parameter, (tuple, list)):
-            return type(parameter)(self._on_device(part) for part in parameter)
-        return self.xp.from_host(parameter) if is_array(parameter) else parameter
+        self.is_differentiable = bool(self.primitive.vjps) and any(is_floating(x.dtype) for x in arrays)
 
     def __call__(self, *xs: Any) -> list[Tensor]:
         """The outputs, for Tensors or numbers."""
-        ys = (
-            self.primitive(xs, **self.parameters) if self.primitive.variadic else self.primitive(*xs, **self.parameters)
-        )
+        ys = self.application(*xs)
         return ys if self.primitive.multiple else [ys]
 
     def tensors(self, arrays: Sequence[Array] | None = None, alone: int | None = None) -> list[Tensor]:
         """Fresh inputs; the floating-point ones need a gradient, or one of them alone."""
-        arrays = self.arrays if arrays is None else arrays
         return [
-            Tensor(self.xp.from_host(a.copy()), self.is_differentiable and a.dtype.kind == "f" and alone in (None, i))
-            for i, a in enumerate(arrays)
+            Tensor(self.xp.from_host(x.copy()), self.is_differentiable and is_floating(x.dtype) and alone in (None, i))
+            for i, x in enumerate(self.arrays if arrays is None else arrays)
         ]
 
     def seeds(self, ys: list[Tensor]) -> list[Tensor]:
@@ -131,19 +120,18 @@ class _Application:
             for k, y in enumerate(ys)
         ]
 
-    def gradients(self, xs: list[Tensor], *, create_graph: bool = False) -> list[Tensor | None]:
+    def gradients(self, xs: list[Any], *, create_graph: bool = False) -> list[Tensor | None]:
         """Of the outputs, weighted by `seeds`, with respect to the inputs that need one."""
         ys = self(*xs)
         active = [x for x in xs if isinstance(x, Tensor) and x.requires_grad]
-        found: Sequence[Tensor | None] = [None] * len(active)
         pairs = [(y, g) for y, g in zip(ys, self.seeds(ys), strict=True) if y.requires_grad]
-        if pairs:
-            found = grad(
-                [y for y, _ in pairs], active, [g for _, g in pairs], create_graph=create_graph, allow_unused=True
-            )
-        return list(found)
+        if not pairs:
+            return [None] * len(active)
+        outputs, seeds = (list(part) for part in zip(*pairs, strict=True))
+        return list(grad(outputs, active, seeds, create_graph=create_graph, allow_unused=True))
 
-    def host(self, x: Tensor) -> Array:
+    @staticmethod
+    def host(x: Tensor) -> Array:
         return namespace_of(x.data).to_host(x.data)
 
 
@@ -162,7 +150,7 @@ def _agree(found: Array, expected: Array, rtol: float, what: str) -> None:
         raise AssertionError(f"expected {what} to be {expected[at]!r} at index {at}, got {found[at]!r}")
 
 
-def _agree_all(a: _Application, found: Sequence[Any], expected: Sequence[Any], rtol: float, what: str) -> None:
+def _agree_all(a: _Trial, found: Sequence[Any], expected: Sequence[Any], rtol: float, what: str) -> None:
     for k, (x, y) in enumerate(zip(found, expected, strict=True)):
         if (x is None) != (y is None):
             raise AssertionError(f"expected {what} {k} in both cases or in neither")
@@ -173,18 +161,18 @@ def _agree_all(a: _Application, found: Sequence[Any], expected: Sequence[Any], r
 # The clauses ------------------------------------------------------------------------------------------
 
 
-def _value(a: _Application) -> None:
+def _value(a: _Trial) -> None:
     ys, again = a(*a.tensors()), a(*a.tensors())
     for k, (y, z) in enumerate(zip(ys, again, strict=True)):
-        device = a.host_parameters.get("device", a.xp.device)
+        device = a.parameters.get("device", a.xp.device)
         if type(y) is not Tensor or y.device != device:
             raise AssertionError(f"expected output {k} as a Tensor on {device}, got {y!r}")
         if a.xp is cpu and a.host(y).tobytes() != a.host(z).tobytes():  # a GPU may add up in another order
             raise AssertionError(f"expected output {k} to be the same bits when computed again")
-        if y.requires_grad != (a.is_differentiable and y.dtype.kind == "f"):
+        if y.requires_grad != (a.is_differentiable and is_floating(y.dtype)):
             raise AssertionError(f"expected output {k} to need a gradient exactly if there are derivatives")
     if a.reference is not None:
-        values = a.reference(*a.arrays, **a.host_parameters)
+        values = a.reference(*a.arrays, **a.parameters)
         expected = values if isinstance(values, list) else [values]
         if len(ys) != len(expected):
             raise AssertionError(f"expected {len(expected)} outputs, got {len(ys)}")
@@ -192,17 +180,17 @@ def _value(a: _Application) -> None:
             _agree(a.host(y), value, 1e-11, f"output {k}")
 
 
-def _shape(a: _Application) -> None:
+def _shape(a: _Trial) -> None:
     shapes = [x.shape for x in a.arrays]
     if a.primitive.kind == "elementwise":
         expected = cpu.broadcast_shapes(*shapes)
     elif a.primitive.kind == "reduction" and {"axis", "keepdims"} <= set(a.primitive.parameters):
         (shape,) = shapes
-        axis = a.host_parameters.get("axis")
+        axis = a.parameters.get("axis")
         axes = range(len(shape)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
         reduced = {n % len(shape) for n in axes}
         sizes = [(1 if n in reduced else size, n in reduced) for n, size in enumerate(shape)]
-        expected = tuple(size for size, gone in sizes if not gone or a.host_parameters.get("keepdims", False))
+        expected = tuple(size for size, gone in sizes if not gone or a.parameters.get("keepdims", False))
     else:
         return  # what the reference has said
     (y,) = a(*a.tensors())
@@ -210,27 +198,27 @@ def _shape(a: _Application) -> None:
         raise AssertionError(f"expected an output of shape {expected}, got {y.shape}")
 
 
-def _compared_with_differences(check: Callable[..., bool]) -> Callable[[_Application], None]:
-    def clause(a: _Application) -> None:
+def _compared_with_differences(check: Callable[..., bool]) -> Callable[[_Trial], None]:
+    def clause(a: _Trial) -> None:
         if a.is_differentiable and a(*a.tensors()):
             check(a, a.tensors())
 
     return clause
 
 
-def _readings(a: _Application) -> None:
+def _readings(a: _Trial) -> None:
     computed, recorded = a.gradients(a.tensors()), a.gradients(a.tensors(), create_graph=True)
     _agree_all(a, recorded, computed, 1e-13, "the recorded gradient of input")
 
 
-def _alone(a: _Application) -> None:
+def _alone(a: _Trial) -> None:
     whole = iter(a.gradients(a.tensors()))
     for i, x in enumerate(a.tensors()):
         if x.requires_grad:
             _agree_all(a, a.gradients(a.tensors(alone=i)), [next(whole)], 1e-13, f"input {i}'s gradient, alone,")
 
 
-def _untouched(a: _Application) -> None:
+def _untouched(a: _Trial) -> None:
     xs = a.tensors()
     seeds = a.seeds(a(*a.tensors()))
     watched = {"input": xs, "incoming gradient": seeds}
@@ -250,7 +238,7 @@ def _untouched(a: _Application) -> None:
                 raise AssertionError(f"expected {name} {k} to be left as it is, but it was written to")
 
 
-def _owned(a: _Application) -> None:
+def _owned(a: _Trial) -> None:
     xs = a.tensors()
     ys = a(*xs)
     seeds = a.seeds(ys)
@@ -269,7 +257,7 @@ def _owned(a: _Application) -> None:
             raise AssertionError(f"expected gradient {k} to be in memory of its own, but writing to it wrote elsewhere")
 
 
-def _views(a: _Application) -> None:
+def _views(a: _Trial) -> None:
     """An output that shares memory with an input shares its version too, and no other does."""
     for k in range(len(a(*a.tensors()))) if a.xp is cpu else ():
         for i, array in enumerate(a.arrays):
@@ -294,12 +282,12 @@ def _views(a: _Application) -> None:
                 )
 
 
-def _dtype(a: _Application) -> None:
+def _dtype(a: _Trial) -> None:
     if "dtype" in a.primitive.parameters:
         return  # it is the primitive's business to change it
     for dtype, rtol in ((float32, 1e-4), (float16, None)):
-        narrow = [x.astype(dtype) if x.dtype.kind == "f" else x for x in a.arrays]
-        wide = [x.astype(float64) if x.dtype.kind == "f" else x for x in narrow]
+        narrow = [x.astype(dtype) if is_floating(x.dtype) else x for x in a.arrays]
+        wide = [x.astype(float64) if is_floating(x.dtype) else x for x in narrow]
         xs, doubles = a.tensors(narrow), a.tensors(wide)
         for k, (y, z) in enumerate(zip(a(*xs), a(*doubles), strict=True)):
             expected = dtype if z.dtype == float64 else z.dtype
@@ -315,25 +303,18 @@ def _dtype(a: _Application) -> None:
                     _agree(a.host(g), a.host(h), 10 * rtol, f"gradient {k} in {g.dtype}")
 
 
-def _disguises(array: Array, xp: Any) -> Iterator[Array]:
-    """The array again, with other strides: transposed, reversed, every second entry."""
-    yield xp.transpose(xp.from_host(array.T.copy()))
-    if array.ndim:
-        yield xp.from_host(array[::-1].copy())[::-1]
-        yield xp.from_host(cpu.repeat(array, 2, axis=-1))[..., ::2]
-
-
-def _strides(a: _Application) -> None:
+def _strides(a: _Trial) -> None:
     plain = a.tensors()
     values, slopes = a(*plain), a.gradients(plain)
     for i, x in enumerate(plain):
-        for strided in _disguises(a.arrays[i], a.xp):
-            xs = [Tensor(strided, x.requires_grad) if j == i else y for j, y in enumerate(a.tensors())]
-            _agree_all(a, a(*xs), values, 1e-12, f"with input {i} in other strides, output")
-            _agree_all(a, a.gradients(xs), slopes, 1e-12, f"with input {i} in other strides, gradient")
+        for layout in LAYOUTS:
+            strided = Tensor(laid_out(x.data, layout), x.requires_grad)
+            xs = [strided if j == i else y for j, y in enumerate(a.tensors())]
+            _agree_all(a, a(*xs), values, 1e-12, f"with input {i} {layout}, output")
+            _agree_all(a, a.gradients(xs), slopes, 1e-12, f"with input {i} {layout}, gradient")
 
 
-def _broadcasting(a: _Application) -> None:
+def _broadcasting(a: _Trial) -> None:
     if a.primitive.kind != "elementwise":
         return
     full = [x.copy() for x in cpu.broadcast_arrays(*a.arrays)]
@@ -352,24 +333,24 @@ def _summed_to(array: Array, shape: tuple[int, ...]) -> Array:
     return cpu.bincount(places.ravel(), array.ravel(), math.prod(shape)).reshape(shape)
 
 
-def _numbers(a: _Application) -> None:
+def _numbers(a: _Trial) -> None:
     if a.primitive.kind != "elementwise" or len(a.arrays) < 2:
         return
     for i, array in enumerate(a.arrays):
-        if array.size and array.dtype.kind == "f":
+        if array.size and is_floating(array.dtype):
             number = array.flat[0].item()
             mixed, plain = a.tensors(), a.tensors()
             xs = [number if j == i else x for j, x in enumerate(mixed)]
             zero_d = [Tensor(a.xp.from_host(cpu.asarray(number))) if j == i else x for j, x in enumerate(plain)]
             _agree_all(a, a(*xs), a(*zero_d), 1e-13, f"with a Python number as input {i}, output")
             _agree_all(a, a.gradients(xs), a.gradients(zero_d), 1e-13, f"with a Python number as input {i}, gradient")
-            singles = a.tensors([x.astype(float32) if x.dtype.kind == "f" else x for x in a.arrays])
+            singles = a.tensors([x.astype(float32) if is_floating(x.dtype) else x for x in a.arrays])
             for y in a(*[number if j == i else x for j, x in enumerate(singles)]):
                 if y.dtype == float64:
                     raise AssertionError(f"expected float32 to stay float32 with a Python number as input {i}")
 
 
-def _zero_size(a: _Application) -> None:
+def _zero_size(a: _Trial) -> None:
     if a.primitive.kind == "elementwise":
         xs = a.tensors([cpu.zeros((0, 2), dtype=x.dtype) for x in a.arrays])
         shapes = {y.shape for y in (*a(*xs), *a.gradients(xs)) if y is not None}
@@ -377,7 +358,7 @@ def _zero_size(a: _Application) -> None:
             raise AssertionError(f"expected outputs and gradients of the shape (0, 2) of the inputs, got {shapes}")
 
 
-def _bad_shapes(a: _Application) -> None:
+def _bad_shapes(a: _Trial) -> None:
     name, kind = a.primitive.name, a.primitive.kind
     arrays, wrong, expected = a.arrays, {}, ""
     if kind == "elementwise" and len(arrays) > 1:
@@ -392,14 +373,14 @@ def _bad_shapes(a: _Application) -> None:
         return  # nothing is wrong with any shape
     message = "nothing was raised"
     try:
-        a.primitive(*a.tensors(arrays), **{**a.parameters, **wrong})
+        Application(a.primitive, arrays, a.parameters | wrong)(*a.tensors(arrays))
     except ValueError as error:
         message = str(error)
     if not message.startswith(expected):
         raise AssertionError(f"expected an error that begins with {expected!r}, but: {message}")
 
 
-CLAUSES: dict[str, Callable[[_Application], None]] = {
+CLAUSES: dict[str, Callable[[_Trial], None]] = {
     "value": _value,
     "shape": _shape,
     "untouched": _untouched,
