@@ -33,7 +33,7 @@ FLOATS = ("float64", "float32", "float16")
 SHRINKING = settings(phases=[Phase.generate, Phase.shrink], database=None, derandomize=True, deadline=None)
 
 
-def seen(strategy: st.SearchStrategy[Any], count: int = 300) -> list[Any]:
+def seen(strategy: st.SearchStrategy[Any], count: int = 200) -> list[Any]:
     """What a strategy draws, many times over."""
     found: list[Any] = []
 
@@ -55,7 +55,8 @@ def same(x: Any, y: Any) -> None:
     """The same values in the same memory layout; parts of tuples, lists and dicts one by one."""
     assert type(x) is type(y)
     if isinstance(x, np.ndarray):
-        assert (x.dtype, x.shape, x.strides, x.flags.writeable) == (y.dtype, y.shape, y.strides, y.flags.writeable)
+        assert (x.dtype, x.shape, x.flags.writeable) == (y.dtype, y.shape, y.flags.writeable)
+        assert x.strides == y.strides or not x.size  # those of nothing are NumPy's whim
         assert np.array_equal(x, y, equal_nan=x.dtype.kind == "f")
         assert x.dtype.kind != "f" or np.array_equal(np.signbit(x) & ~np.isnan(x), np.signbit(y) & ~np.isnan(y))
     elif isinstance(x, dict):
@@ -73,14 +74,15 @@ def same(x: Any, y: Any) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 @given(data=st.data())
-def test_what_is_drawn_for_a_primitive_is_valid(name: str, data: st.DataObject, device: str) -> None:
+def test_what_is_drawn_for_a_primitive_is_valid(name: str, data: st.DataObject) -> None:
     application = data.draw(applications(name))
     parameters = {key: on_device(value, "cpu") for key, value in application.parameters.items()}
     reference = CASES[name].reference(*application.inputs, **parameters)
-    found = listed(application(*application.tensors(device)))
-    for y, value in zip(found, reference if isinstance(reference, list) else [reference], strict=True):
-        close(y, value)
-        assert y.device == (device if name != "to_device" else "cpu")
+    for device in ("cpu", "strict"):
+        found = listed(application(*application.tensors(device)))
+        for y, value in zip(found, reference if isinstance(reference, list) else [reference], strict=True):
+            close(y, value)
+            assert y.device == (device if name != "to_device" else "cpu")
 
 
 def test_calls_are_of_primitives_that_there_are() -> None:
@@ -250,9 +252,14 @@ def test_indices_reach_every_kind() -> None:
         array_beside_integer=lambda index: ARRAY(index) and BASIC["integer"](index),
         array_beside_new_axis=lambda index: ARRAY(index) and BASIC["new_axis"](index),
     )
-    every = seen(mst.indices(shape))
-    assert_reached(every, **BASIC, **ARRAYS, mask=MASK, mask_beside_slice=lambda i: MASK(i) and BASIC["slice"](i))
-    assert sum(MASK(index) and ARRAY(index) for index in every) > 0
+    mixed = seen(mst.indices(shape, kinds=["boolean", "advanced", "mixed"]))
+    assert_reached(
+        mixed,
+        mask_beside_slice=lambda index: MASK(index) and BASIC["slice"](index),
+        mask_beside_integer=lambda index: MASK(index) and BASIC["integer"](index),
+        mask_beside_array=lambda index: MASK(index) and ARRAY(index),
+    )
+    assert_reached(seen(mst.indices(shape)), mask=MASK, array=ARRAY, slice=BASIC["slice"], dots=BASIC["dots"])
 
 
 @pytest.mark.parametrize("shape", [(0,), (0, 2), (2, 0)])
@@ -278,7 +285,7 @@ def test_arrays_keep_to_their_domain(domain: Domain, data: st.DataObject) -> Non
     assert np.all((domain.low < entries) & (entries < domain.high))
     assert all(np.all(abs(entries - kink) > 0.0499) for kink in domain.kinks)
     assert entries.size < 2 or np.diff(entries).min() > (0.0499 if domain.distinct else 0)
-    assert all(len(repr(abs(entry))) <= len("0.0001") for entry in entries.tolist() if abs(entry) >= 1e-4)
+    assert domain in OTHERS or all(len(repr(abs(entry))) <= len("0.25") for entry in entries.tolist())
 
 
 @given(data=st.data(), name=st.sampled_from(["maximum", "minimum"]))
@@ -500,7 +507,7 @@ def test_a_failing_array_view_and_index_can_be_pasted() -> None:
 
 
 def test_values_drawn_inside_a_test_can_be_pasted() -> None:
-    @settings(SHRINKING, phases=list(Phase))  # with hypothesis's explanations, which are comments
+    @settings(SHRINKING, phases=list(Phase), max_examples=5)  # with hypothesis's explanations, which are comments
     @given(st.data())
     def check(data: st.DataObject) -> None:
         data.draw(mst.arrays((1,), dtype=mg.float32))

@@ -217,10 +217,12 @@ class Application:
         if len(repr(self)) <= 100:
             printer.text(repr(self))
             return
-        with printer.group(4, "minigrad.testing.Application(", ")"):
+        with printer.group(4, "minigrad.testing.Application("):
             for part in self._parts():
                 printer.break_()
                 printer.text(f"{part},")
+        printer.break_()
+        printer.text(")")
 
 
 def primitive_of(primitive: Primitive[Any] | str, caller: str) -> Primitive[Any]:
