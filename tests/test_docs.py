@@ -12,6 +12,7 @@ import pytest
 import minigrad as mg
 from minigrad.ops import examples, registry
 from minigrad.ops.primitive import Primitive
+from minigrad.testing import strategies
 
 from .table import README, with_table
 
@@ -26,6 +27,7 @@ MODULES = [
     mg.optim.lr_scheduler,
     mg.io,
     mg.testing,
+    strategies,
 ]  # whose public names are looked at
 
 

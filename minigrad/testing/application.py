@@ -213,12 +213,16 @@ class Application:
         return f"minigrad.testing.Application({', '.join(self._parts())})"
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        """The same code for IPython and hypothesis, which break it into lines."""
-        with printer.group(4, "minigrad.testing.Application(", ")"):
-            for i, part in enumerate(self._parts()):
-                printer.text("," if i else "")
-                printer.breakable(" " if i else "")
-                printer.text(part)
+        """The same code for IPython and hypothesis, in lines if it is long."""
+        if len(repr(self)) <= 100:
+            printer.text(repr(self))
+            return
+        with printer.group(4, "minigrad.testing.Application("):
+            for part in self._parts():
+                printer.break_()
+                printer.text(f"{part},")
+        printer.break_()
+        printer.text(")")
 
 
 def primitive_of(primitive: Primitive[Any] | str, caller: str) -> Primitive[Any]:

@@ -41,9 +41,13 @@ def values_of(domain: Domain, count: int, ties: bool = False) -> list[float]:
     Raises:
         ValueError: the domain has no room for as many.
     """
-    low, high = max(domain.low, min(domain.high, 0) - 10), min(domain.high, max(domain.low, 0) + 10)  # it may be open
+    low, high = (
+        max(domain.low, min(domain.high, 0) - 10),
+        min(domain.high, max(domain.low, 0) + 10),
+    )  # of a wide one, a part
     clearance = min(CLEARANCE, (high - low) / 20)
-    for parts in (1, 10, 20, 100, 1000, 10**4) if ties else (20, 100, 1000, 10**4) if domain.distinct else (100, 10**4):
+    coarse = (1, 10, 20) if ties else (20,) if domain.distinct else ()
+    for parts in (*coarse, 100, 1000, 10**4, 10**5, 10**6):
         grid = [k / parts for k in range(math.floor(low * parts), math.ceil(high * parts) + 1)]
         inside = [x for x in grid if low < x < high and all(abs(x - kink) >= clearance for kink in domain.kinks)]
         if len(inside) >= max(count, 3):
@@ -78,7 +82,7 @@ def arrays(
 ) -> Array:
     """A NumPy array with entries from a domain, which a primitive gives for each input: `primitive.domains`.
 
-    Entries are short decimals strictly inside the domain and clear of its kinks. No two are equal unless `unique` is
+    Entries are short decimals strictly inside the domain (between -10 and 10, if it is wider) and clear of its kinks. No two are equal unless `unique` is
     False, because much that is wrong goes unseen when all are. They shrink to small whole numbers.
 
     Args:
