@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,7 +16,7 @@ from . import oracle
 from .oracle import Value, owner
 from .program import TAME, Program, fits
 
-SHAPES = [(), (3,), (2, 1), (2, 3)]
+SHAPES = [(), (3,), (3, 1), (3, 3)]
 
 # Linear maps, in words that NumPy and minigrad share.
 OF_ONE = [
@@ -34,16 +35,17 @@ OF_ONE = [
 ]
 OF_TWO = ["x + y", "x - y", "y - x", "np.stack([x, y], axis=-1)", "np.concatenate([y, x, y])"]
 PARTS = {
-    "np.split(x, 2, axis=-1)": lambda a: np.split(a, 2, axis=-1),
+    "np.split(x, 3)": lambda a: np.split(a, 3),
     "np.split(x, [1])": lambda a: np.split(a, [1]),
     "np.unstack(x, axis=-1)": lambda a: [a[..., i] for i in range(a.shape[-1])],
 }
 
 modes = st.sampled_from([*[""] * 8, "mg.no_grad()", "mg.no_grad(), mg.enable_grad()"])
 sweep_modes = st.sampled_from([*[""] * 4, "mg.no_grad()"])
-retains = st.sampled_from([None, None, True, False])
+retains = st.sampled_from([None, None, True, True, False])
 rarely = st.sampled_from([*[False] * 9, True])
-marks = st.sampled_from(["retain", "keep", "keep", "double", "weigh", "remove"])
+marks = st.sampled_from(["retain", "keep", "double", "weigh", "remove"])
+spoils = st.sampled_from(["", "", "", "fill", "fill part", "assign"])
 changes = st.sampled_from(["fill", "fill part", "assign", "refuse", "on", "off", "no gradient", "zero gradient"])
 
 
@@ -76,15 +78,11 @@ class Machine(Program, RuleBasedStateMachine):
 
     @rule(target=tensors, x=tensors, y=tensors, expression=st.sampled_from(OF_TWO), mode=modes)
     def combine(self, x: str, y: str, expression: str, mode: str) -> Any:
-        return self.linear([x, y], expression, mode) or self.linear([x, x], expression, mode) or multiple()
+        y = self.partner(_function(expression), x, y)
+        return self.linear([x, y], expression, mode) or multiple()
 
     def linear(self, xs: list[str], expression: str, mode: str) -> str | None:
-        code = compile(expression, expression, "eval")
-        values = [self.values[x] for x in xs]
-
-        def f(*arrays: Any) -> Any:
-            return eval(code, {"np": np, **dict(zip("xy", arrays, strict=False))})
-
+        f, values = _function(expression), [self.values[x] for x in xs]
         if not fits(f, *(value.array for value in values)):
             return None
         with oracle.record(mode != "mg.no_grad()"):
@@ -92,10 +90,14 @@ class Machine(Program, RuleBasedStateMachine):
 
     @rule(target=tensors, x=tensors, y=tensors, mode=modes)
     def multiply(self, x: str, y: str, mode: str) -> Any:
-        if not fits(np.multiply, self.values[x].array, self.values[y].array):
-            y = x
+        y = self.partner(np.multiply, x, y)
         with oracle.record(mode != "mg.no_grad()"):
             return self.keep(oracle.multiply(self.values[x], self.values[y]), f"{x} * {y}", mode)
+
+    def partner(self, f: Callable[..., Any], x: str, y: str) -> str:
+        """y, or another tensor that goes with x."""
+        array = self.values[x].array
+        return self.one_of([name for name, value in self.values.items() if fits(f, array, value.array)], y)
 
     @rule(target=tensors, x=tensors, name=st.sampled_from(["tanh", "sin"]), mode=modes)
     def function(self, x: str, name: str, mode: str) -> Any:
@@ -106,7 +108,7 @@ class Machine(Program, RuleBasedStateMachine):
     def parts(self, x: str, expression: str) -> Any:
         """Several outputs of one application."""
         f, value = PARTS[expression], self.values[x]
-        if value.array.ndim < 2 or not fits(f, value.array):
+        if value.array.ndim < 1 + ("unstack" in expression) or not fits(f, value.array):
             return multiple()
         node, count = oracle.Node([value]), len(f(value.array))
         found = [oracle.linear(lambda a, i=i: f(a)[i], value, node=node) for i in range(count)]
@@ -130,10 +132,13 @@ class Machine(Program, RuleBasedStateMachine):
 
     # What a user does to a tensor -------------------------------------------------------------------
 
-    @rule(x=tensors, y=tensors, kind=marks, stray=rarely)
-    def mark(self, x: str, y: str, kind: str, stray: bool) -> None:
+    @rule(x=tensors, y=tensors, kinds=st.lists(marks, min_size=1, max_size=3), stray=rarely)
+    def hold(self, x: str, y: str, kinds: list[str], stray: bool) -> None:
         """Retained gradients, and hooks: some change the gradient, some keep it."""
-        x = x if stray else self.needing(x)
+        for kind in kinds:
+            self.mark(x if stray else self.needing(x), y, kind)
+
+    def mark(self, x: str, y: str, kind: str) -> None:
         value, other, seen, name = self.values[x], self.values[y], [], self.new("h")
         hooks: dict[str, tuple[str, Callable[[Value], Value | None]]] = {
             "keep": (f"{name}_saw.append", lambda g: seen.append(g.array.copy())),
@@ -211,9 +216,15 @@ class Machine(Program, RuleBasedStateMachine):
         create=st.sampled_from([False, False, False, True]),
         mode=sweep_modes,
         stray=rarely,
+        spoil=spoils,
+        x=tensors,
     )
-    def backward(self, y: str, start: str, retain: bool | None, create: bool, mode: str, stray: bool) -> None:
+    def backward(
+        self, y: str, start: str, retain: bool | None, create: bool, mode: str, stray: bool, spoil: str, x: str
+    ) -> None:
         y = y if stray else self.needing(y)
+        if spoil:
+            self.change(self.one_of(self.reached([y]), x), spoil)
         output = self.values[y]
         arguments, seed = _options(retain_graph=retain, create_graph=create or None), Value(np.ones(output.array.shape))
         if start == "sum":
@@ -232,7 +243,7 @@ class Machine(Program, RuleBasedStateMachine):
             takers = [x for x in gradients if (x.node is None and x.requires) or x.retains]
             for x in takers:
                 self.accumulate(x, gradients[x], create)
-            self.own_memory([f"{name}.grad" for name, value in self.values.items() if value in takers])
+            self.own_memory([f"{name}.grad" for name, value in self.values.items() if value in takers], create)
 
     @rule(
         target=tensors,
@@ -244,6 +255,7 @@ class Machine(Program, RuleBasedStateMachine):
         allow=st.booleans(),
         mode=sweep_modes,
         stray=rarely,
+        spoil=spoils,
     )
     def grad(
         self,
@@ -255,11 +267,13 @@ class Machine(Program, RuleBasedStateMachine):
         allow: bool,
         mode: str,
         stray: bool,
+        spoil: str,
     ) -> Any:
         if not stray:
             outputs = [self.needing(y) for y in outputs]
-            reached = _reached([self.values[y] for y in outputs])
-            among = [name for name, value in self.values.items() if value in reached and value.requires]
+            if spoil:
+                self.change(self.one_of(self.reached(outputs), inputs[0]), spoil)
+            among = [x for x in self.reached(outputs) if self.values[x].requires]
             inputs = [x if allow and self.values[x].requires else self.one_of(among, x) for x in inputs]
         ys, xs = [self.values[y] for y in outputs], [self.values[x] for x in inputs]
         seeds = [Value(np.full(y.array.shape, 0.5)) for y in ys]
@@ -284,7 +298,7 @@ class Machine(Program, RuleBasedStateMachine):
             return multiple()
         gradients = oracle.gradients(ys, seeds, xs, record_them=create)
         names = []
-        for result, x in zip(results, () if unused else xs, strict=bool(not unused)):
+        for result, x in zip(results, () if unused else xs, strict=not unused):
             found = gradients[x]
             if found is None:
                 self.run(f"assert {result} is None")
@@ -292,8 +306,13 @@ class Machine(Program, RuleBasedStateMachine):
                 names.append(self.keep(oracle.scale(1.0, found), f"1.0 * {result}"))
             else:
                 names.append(self.keep(Value(found.array.copy()), result))
-        self.own_memory([] if create else names)
+        self.own_memory([] if create else names, create)
         return multiple(*names)
+
+    def reached(self, ys: Sequence[str]) -> list[str]:
+        """What these were computed from, and they."""
+        found = _reached([self.values[y] for y in ys])
+        return [name for name, value in self.values.items() if value in found]
 
     # Choosing ---------------------------------------------------------------------------------------
 
@@ -317,6 +336,12 @@ def _reached(ys: Sequence[Value]) -> dict[Value, None]:
             found[x] = None
             waiting.extend(part for part, _ in x.pulls)
     return found
+
+
+@functools.cache
+def _function(expression: str) -> Callable[..., Any]:
+    code = compile(expression, expression, "eval")
+    return lambda x, y=None: eval(code, {"np": np, "x": x, "y": y})
 
 
 def _in_words(expression: str, x: str, y: str = "") -> str:

@@ -31,6 +31,7 @@ class Program:
         self.names: dict[str, Any] = {}
         self.values: dict[str, Value] = {}
         self.seen: dict[str, list[np.ndarray[Any, Any]]] = {}  # gradients that hooks have put into lists
+        self.known: set[str] = set()  # those whose memory has been looked at
         self.pinned: list[Any] = []  # memory that is not written to
         self.count = 0
         self.run("import numpy as np, pytest")
@@ -105,46 +106,49 @@ class Program:
 
     def agree(self) -> None:
         for name, value in self.values.items():
-            self._agree(name, value)
-            if value.grad is None:
-                self._hold(f"{name}.grad is None")
+            found = self.names[name]
+            self._agree(name, found, value)
+            if value.grad is None or found.grad is None:
+                self._hold(f"{name}.grad is {'not ' * (value.grad is not None)}None", found.grad is value.grad)
             else:
-                self._agree(f"{name}.grad", value.grad)
+                self._agree(f"{name}.grad", found.grad, value.grad)
         for name, seen in self.seen.items():
-            self._hold(f"len({name}) == {len(seen)}")
+            self._hold(f"len({name}) == {len(seen)}", len(self.names[name]) == len(seen))
             for i, array in enumerate(seen):
-                self._close(f"{name}[{i}]", array)
+                self._close(f"{name}[{i}]", self.names[name][i], array)
 
-    def _agree(self, name: str, value: Value) -> None:
-        self._close(name, value.array)
-        self._hold(f"{name}.requires_grad is {value.requires}")
-        self._hold(f"{name}.is_leaf is {value.node is None}")
+    def _agree(self, name: str, found: mg.Tensor, value: Value) -> None:
+        self._close(name, found, value.array)
+        self._hold(f"{name}.requires_grad is {value.requires}", found.requires_grad is value.requires)
+        self._hold(f"{name}.is_leaf is {value.node is None}", found.is_leaf is (value.node is None))
 
-    def _hold(self, claim: str) -> None:
-        if not eval(claim, self.names):
-            self.run(f"assert {claim}")
-
-    def _close(self, name: str, expected: np.ndarray[Any, Any]) -> None:
-        found = _raw(eval(name, self.names))
-        allowed = 1e-9 * max(1.0, np.abs(expected).max())
-        if found.shape != expected.shape or not np.abs(found - expected).max() <= allowed:
+    def _close(self, name: str, found: mg.Tensor, expected: np.ndarray[Any, Any]) -> None:
+        array, allowed = _raw(found), 1e-9 * max(1.0, float(np.abs(expected).max()))
+        if array.shape != expected.shape or not np.abs(array - expected).max() <= allowed:
             self.run(f"np.testing.assert_allclose({name}.tolist(), {expected.tolist()}, rtol=0, atol={allowed:.1g})")
 
-    def own_memory(self, fresh: Sequence[str]) -> None:
+    def _hold(self, claim: str, holds: bool) -> None:
+        if not holds:
+            self.run(f"assert {claim}")
+
+    def own_memory(self, fresh: Sequence[str], create: bool) -> None:
         """What a sweep has handed out can be written to, and shares its memory with nothing."""
-        others = [*self.values, *(f"{name}.grad" for name, value in self.values.items() if value.grad)]
-        others += [f"{name}[{i}]" for name, seen in self.seen.items() for i in range(len(seen))]
-        found = {name: eval(name, self.names) for name in [*fresh, *others]}
+        gradients = [f"{name}.grad" for name, value in self.values.items() if value.grad]
+        seen = [f"{name}[{i}]" for name, seen in self.seen.items() for i in range(len(seen))]
+        found = {name: eval(name, self.names) for name in [*self.values, *gradients, *seen]}
         owners = {name: owner(_raw(t)) for name, t in found.items()}
         data = "data" if self.device == "cpu" else "data._host"
+        # A hook's gradient is its own unless it is recorded: then it is the very tensor that goes on.
+        fresh = [*fresh, *(name for name in seen if name not in self.known and not create)]
+        self.known.update(seen)
         for mine in fresh:
-            self._hold(f"{mine}.{data}.flags.writeable")
-            for other in others:
-                if found[mine] is not found[other] and owners[mine] is owners[other]:
-                    self.run(f"assert not np.shares_memory({mine}.{data}, {other}.{data})")
+            self._hold(f"{mine}.{data}.flags.writeable", _raw(found[mine]).flags.writeable)
+            for other in found:
+                shared = found[mine] is not found[other] and owners[mine] is owners[other]
+                self._hold(f"not np.shares_memory({mine}.{data}, {other}.{data})", not shared)
 
 
-def fits(f: Callable[..., Any], *arrays: np.ndarray[Any, Any], largest: int = 12) -> bool:
+def fits(f: Callable[..., Any], *arrays: np.ndarray[Any, Any], largest: int = 18) -> bool:
     """Whether a map takes these arrays and gives one, or several, of a few entries each."""
     try:
         found = f(*arrays)

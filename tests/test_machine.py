@@ -10,7 +10,7 @@ from .machine import Machine
 
 def run_machine(device: str) -> None:
     machine = type("Machine", (Machine,), {"device": device})
-    tries = settings(max_examples=4 * settings.default.max_examples, stateful_step_count=40)
+    tries = settings(max_examples=6 * settings.default.max_examples, stateful_step_count=40)
     run_state_machine_as_test(machine, settings=tries)
 
 
