@@ -54,6 +54,7 @@ PLAN = [
     "nn.loss",
     "nn.clip",
     "nn.utils.packed",
+    "nn.utils.truncated",
     "nn.utils.rnn",
     "nn.utils",
     "nn.locked",

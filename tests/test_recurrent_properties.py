@@ -174,19 +174,9 @@ def test_gradients_of_steps(device: str, layer: Any, sequences: mst.Sequences) -
 
 @given(*cell_inputs)
 def test_gradients_of_a_cell(device: str, cell: Any, batch: int, given: bool, seed: int) -> None:
-    prove(cell, *cell_arguments(cell, batch, given, seed), fast_mode=False)
+    prove(cell, *cell_arguments(cell, batch, given, seed))
 
 
-@given(
-    mst.modules(num_layers=2, dropout=0.3, recurrent_dropout=0.3, hidden_size=st.integers(2, 3)),
-    mst.sequences(["packed"]),
-)
-def test_gradients_under_every_mask(device: str, layer: Any, sequences: mst.Sequences) -> None:
-    """With the seed the masks are drawn again; with another one there are other masks."""
-    input, state = sequences.of(layer)
-    prove(layer, input, state)
-    function, _ = as_checked(layer, input, state)
-    a, b = host(function()[0]), host(function()[0])
-    assert (a == b).all()
-    masked = [function for seed in range(8)]
-    assert masked
+@given(mst.modules(num_layers=2, dropout=0.3, recurrent_dropout=0.3), mst.sequences())
+def test_gradients_under_masks(device: str, layer: Any, sequences: mst.Sequences) -> None:
+    prove(layer, *sequences.of(layer))

@@ -1,4 +1,4 @@
-"""Sequences of unequal lengths in one batch: padded to one length, packed without padding, and back.
+"""Sequences of unequal lengths in one batch: padded to one length, packed without padding, and back; and `tbptt`.
 
 T: time steps of the longest   N: batch   *: whatever axes follow
 """
@@ -19,6 +19,7 @@ from ...ops.shape import concatenate
 from ...tape import as_tensor
 from ..functional.checks import check_flags, is_number
 from .packed import PackedSequence, integers
+from .truncated import tbptt
 
 __all__ = [
     "PackedSequence",
@@ -26,6 +27,7 @@ __all__ = [
     "pack_sequence",
     "pad_packed_sequence",
     "pad_sequence",
+    "tbptt",
     "unpack_sequence",
     "unpad_sequence",
 ]
