@@ -1,8 +1,8 @@
 """A call of something public, drawn with random shapes and options, and the proof of its derivatives.
 
-A `Line` says how to draw a `Call`; the tables are in `layers.py`, `methods.py` and `composed.py`. Float arrays among a call's inputs
-and options are what it is differentiated by, together with the parameters of the module that it makes; the arrays of
-integers and booleans are constants. Entries keep clear of the points at which a formula changes.
+A `Line` says how to draw a `Call`; the tables are in `layers.py`, `methods.py` and `composed.py`. Float arrays among
+a call's inputs and options are what it is differentiated by, together with the parameters of the module that it makes;
+the arrays of integers and booleans are constants. Entries keep clear of the points at which a formula changes.
 """
 
 from __future__ import annotations

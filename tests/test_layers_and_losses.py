@@ -144,6 +144,7 @@ def test_dropout(device):
     assert F.dropout(x, 0.2, training=False) is x
     assert F.dropout(x, 0.0) is x
     assert F.dropout(x, 1.0).sum().item() == 0.0
+    assert F.dropout(mg.tensor(1.0), 0.5).item() in (0.0, 2.0)  # without axes
     mg.manual_seed(1)
     first = F.dropout(x, 0.5).tolist()
     mg.manual_seed(1)
