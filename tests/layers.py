@@ -329,4 +329,5 @@ WITHOUT = {
     ),
     "computes nothing": "nn.Module nn.Parameter rnn.PackedSequence",
     "has integers for input": "F.one_hot",
+    "changes gradients in place, which is not recorded": "utils.clip_grad_norm_ utils.clip_grad_value_",
 }

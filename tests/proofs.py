@@ -1,8 +1,8 @@
 """A call of something public, drawn with random shapes and options, and the proof of its derivatives.
 
-A `Line` says how to draw a `Call`; the tables are in `layers.py` and `methods.py`. Float arrays among a call's inputs
-and options are what it is differentiated by, together with the parameters of the module that it makes; the arrays of
-integers and booleans are constants. Entries keep clear of the points at which a formula changes.
+A `Line` says how to draw a `Call`; the tables are in `layers.py`, `methods.py` and `composed.py`. Float arrays among
+a call's inputs and options are what it is differentiated by, together with the parameters of the module that it makes;
+the arrays of integers and booleans are constants. Entries keep clear of the points at which a formula changes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Arrays = list[Array]
 Function = Callable[..., tuple[mg.Tensor, ...]]
 Shape = tuple[int, ...]
 
-NAMESPACES: dict[str, Any] = {"nn": nn, "F": F, "mg": mg, "Tensor": mg.Tensor, "rnn": rnn}
+NAMESPACES: dict[str, Any] = {"nn": nn, "F": F, "mg": mg, "Tensor": mg.Tensor, "utils": nn.utils, "rnn": rnn}
 CLEARANCE = 0.05  # of entries from a kink, and from each other where they must differ
 EPS, RTOL, ATOL = 1e-5, 1e-6, 1e-7  # of central differences, whose own error is about 1e-9
 
@@ -97,8 +97,7 @@ class Call:
     parts: Callable[[], tuple[Any, ...]] = tuple  # modules that the module is made of
     training: bool = True
     seen: Callable[[Any], Any] = lambda y: y  # the part of the output that numeric differences may look at
-
-    name: str = ""
+    name: str = ""  # of the target
 
     def __repr__(self) -> str:
         """What was called, as code; modules that it is made of as they show themselves."""
@@ -120,8 +119,9 @@ def call(*inputs: Any, **options: Any) -> Call:
 def code(value: Any) -> str:
     """A value as an expression that gives it again, to the last digit; a float array as what is differentiated by."""
     if isinstance(value, np.ndarray):
-        kind = ", requires_grad=True" if value.dtype == np.float64 else ""
-        return f"mg.tensor({value.tolist()}, dtype=mg.{value.dtype.name}{kind})".replace("mg.bool", "mg.bool_")
+        made = f"tensor({value.tolist()}" if value.size else f"zeros({value.shape}"
+        kind = "float64, requires_grad=True" if value.dtype == np.float64 else value.dtype.name.replace("bool", "bool_")
+        return f"mg.{made}, dtype=mg.{kind})"
     if isinstance(value, (list, tuple)):
         inside = ", ".join(map(code, value)) + ("," if isinstance(value, tuple) and len(value) == 1 else "")
         return f"[{inside}]" if isinstance(value, list) else f"({inside})"
@@ -145,7 +145,7 @@ class Line:
     random: bool = False
 
 
-IRRELEVANT = {"device": "where, not what", "dtype": "numeric differences need the digits of float64"}
+IN_LAYERS = {"device": "where, not what", "dtype": "numeric differences need the digits of float64"}
 
 
 def target(name: str) -> Any:
@@ -163,11 +163,12 @@ def options(name: str, line: Line) -> dict[str, inspect.Parameter]:
     if isinstance(target(name), property):
         return {}
     listed = inspect.signature(target(name)).parameters
+    irrelevant = line.irrelevant | (IN_LAYERS if is_layer(name) else {})
     return {
         key: p
         for key, p in listed.items()
         if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
-        and key not in IRRELEVANT | line.irrelevant
+        and key not in irrelevant
         and not (line.run and p.default is p.empty)
     }
 
