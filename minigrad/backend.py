@@ -117,7 +117,7 @@ class ArrayNamespace:
         self.module.add.at(out, index, values)
 
 
-class CudaNamespace(ArrayNamespace):
+class CudaNamespace(ArrayNamespace):  # pragma: gpu
     """CuPy on one CUDA device."""
 
     checks_indices = False
@@ -194,8 +194,8 @@ def is_array(value: object) -> bool:
         return True
     if type(value).__module__.partition(".")[0] != "cupy" or type(value).__name__ != "ndarray":
         return False
-    namespace("cuda")  # somebody else has loaded CuPy: make its arrays known
-    return True
+    namespace("cuda")  # pragma: gpu -- somebody else has loaded CuPy: make its arrays known
+    return True  # pragma: gpu
 
 
 def namespace(device: str) -> ArrayNamespace:

@@ -197,7 +197,7 @@ def attach(
 def _one_device(primitive: Primitive[Any], inputs: Sequence[Any]) -> ArrayNamespace:
     """The namespace of all tensors among the inputs, which may be of cuda:0 or of cuda:1, but not of both."""
     found = {namespace_of(x._data) for x in inputs if type(x) is Tensor}
-    if len(found) > 1:
+    if len(found) > 1:  # pragma: gpu -- of one array type, on two GPUs
         raise mixed_devices(primitive, inputs)
     (xp,) = found
     xp.make_current()

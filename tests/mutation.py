@@ -18,6 +18,7 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import sys
 import tempfile
 import time
 from collections import Counter, deque
@@ -187,7 +188,14 @@ class Run:
                 return outcome(None, list(dict.fromkeys(i for its in tests.values() for i in its)), self.observer, 3600)
             return outcome(mutant, tests[mutant], self.observer, limit)
 
-        for mutant, found in in_children(work, [None, *tests] if tests else [], self.processes):
+        for count, (mutant, found) in enumerate(in_children(work, [None, *tests] if tests else [], self.processes)):
+            alive = mutant is not None and found.status != KILLED
+            print(
+                f"\r{count} of {len(tests)}",
+                f"{mutant.name} {found.status}\n" if alive else "",
+                end="",
+                file=sys.stderr,
+            )
             if mutant is not None:
                 self.outcomes[mutant] = found
             elif found.status != SURVIVED:

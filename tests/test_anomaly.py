@@ -136,7 +136,12 @@ def test_an_error_of_the_backward_pass_shows_the_forward_line(device):
 def test_indices_that_a_gpu_would_wrap_raise(device):
     x = mg.zeros((3, 2), requires_grad=True)
     far = mg.tensor([0, 3])
-    for act in (lambda: mg.take(x, far, axis=0), lambda: x[far], lambda: nn.functional.embedding(far, x)):
+    for act in (
+        lambda: mg.take(x, far, axis=0),
+        lambda: x[far],
+        lambda: x[1:, far],
+        lambda: nn.functional.embedding(far, x),
+    ):
         with pytest.raises(IndexError), mg.detect_anomaly():
             act()
     with mg.detect_anomaly():
@@ -184,3 +189,8 @@ def test_numbers_do_not_change(device):
         watched = mg.grad(layer(x)[0].sum(), list(layer.parameters()))
     for a, b in zip(plain, watched, strict=True):
         assert a.tolist() == b.tolist()
+
+
+def test_an_operand_without_axes_is_shown_by_its_value(device):
+    with mg.detect_anomaly(), pytest.raises(AnomalyError, match=r"log: nan at index \(\), from x -1.0"):
+        mg.log(mg.tensor(-1.0))

@@ -136,3 +136,23 @@ def test_cuda_for_real():
     mg.synchronize("cuda")
     assert x.device == "cuda:0"
     assert x.grad.tolist() == [2.0, 2.0, 2.0]
+
+
+def test_without_a_seed_it_is_0(monkeypatch, device):
+    xp = backend.namespace(device)
+    mg.manual_seed(0)
+    seeded = mg.rand(3).tolist()
+    monkeypatch.setattr(xp, "_generator", None)  # as in a process that has drawn nothing yet
+    assert mg.rand(3).tolist() == seeded
+
+
+def test_a_module_goes_to_cuda_by_name(monkeypatch, forget_cuda):
+    pretend(monkeypatch, 0)
+    layer = nn.Linear(1, 1)
+    with pytest.raises(mg.DeviceError, match='device "cuda": .*no CUDA device'):
+        layer.cuda()
+    assert layer.weight.device == "cpu"
+
+
+def test_a_namespace_says_whose_it_is(device):
+    assert repr(backend.namespace(device)) == f"<array namespace of {device}>"

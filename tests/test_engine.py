@@ -307,3 +307,10 @@ def test_300_chunks_of_truncated_bptt_leave_nodes_and_memory_flat(cell):
     finally:
         tracemalloc.stop()
         gc.enable()
+
+
+def test_a_number_as_the_gradient_to_start_from_fills_it(device):
+    x = leaf(1.0, 2.0)
+    (x * x).backward(0.5)
+    assert x.grad.tolist() == [1.0, 2.0]
+    assert mg.grad(x * x, x, 2)[0].tolist() == [4.0, 8.0]

@@ -197,3 +197,14 @@ def test_hooks_on_the_states_of_an_unrolled_network_see_every_step(device):
     assert norms == {t: a ** (5 - t) for t in range(1, 6)}
     close(first.grad, np.array([a**5]))
     assert host(first.grad).dtype == np.float64
+
+
+def test_a_hook_on_an_output_that_nobody_used_is_not_called(device):
+    calls = []
+    x = leaf(1.0, 2.0)
+    used, unused = mg.split(x * 3, 2)
+    for part in (used, unused):
+        part.register_hook(lambda g: calls.append(g.tolist()))
+    used.sum().backward()
+    assert calls == [[1.0]]
+    close(x.grad, [3.0, 0.0])

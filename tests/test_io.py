@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -309,3 +310,11 @@ def test_a_dtype_that_numpy_lacks(dtype: str, tmp_path: Path) -> None:
     pytest.importorskip("safetensors.torch").save_file({"weight": torch.ones(2).to(getattr(torch, dtype))}, path)
     with pytest.raises(ValueError, match=rf"{re.escape(str(path))}: weight has dtype \w+, which NumPy lacks; convert"):
         mg.io.load(path)
+
+
+def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
+    with pytest.raises(ImportError, match=r"minigrad.io needs the package safetensors: pip install safetensors"):
+        mg.io.save(tmp_path / "x.safetensors", {"x": mg.ones(2)})
+    assert not list(tmp_path.iterdir())

@@ -12,6 +12,8 @@ import minigrad as mg
 from minigrad import nn
 from minigrad.nn import functional as F
 
+from .helpers import close
+
 # First values -------------------------------------------------------------------------------------
 
 
@@ -168,3 +170,23 @@ def test_numpy_arrays_are_accepted_where_data_are():
     assert F.linear(x, x, ids.astype(np.float32)).tolist() == [[3.0, 4.0], [3.0, 4.0]]
     assert F.layer_norm(x, 3, x[0], x[1]).tolist() == x.tolist()
     assert mg.take(x, [0], 1).shape == (2, 1)
+
+
+def test_a_norm_without_weights(device: str) -> None:
+    norm = nn.LayerNorm(3, elementwise_affine=False)
+    norm.reset_parameters()
+    assert not list(norm.parameters())
+    x = mg.tensor([[1.0, 2.0, 6.0]], dtype=mg.float64)
+    close(norm(x), (np.array([[1.0, 2.0, 6.0]]) - 3) / np.sqrt(14 / 3 + 1e-5))
+
+
+def test_layers_show_their_options() -> None:
+    assert [repr(m) for m in (nn.Dropout(0.25), nn.Flatten())] == [
+        "Dropout(p=0.25)",
+        "Flatten(start_dim=1, end_dim=-1)",
+    ]
+
+
+def test_orthogonal_needs_a_matrix(device: str) -> None:
+    with pytest.raises(ValueError, match=r"orthogonal_: expected a weight of at least 2 axes, got shape \(3,\)"):
+        nn.init.orthogonal_(mg.zeros(3))

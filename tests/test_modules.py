@@ -331,3 +331,10 @@ def test_to_somewhere_impossible_changes_nothing():
         with pytest.raises((TypeError, mg.DeviceError)):
             model.to(*arguments)
     assert {(p.device, p.dtype) for p in model.parameters()} == {("cpu", np.dtype("float32"))}
+
+
+def test_a_name_kept_free_for_a_module():
+    model = nn.Linear(1, 1)
+    model.add_module("act", None)
+    assert model.act is None
+    assert repr(model) == "Linear(1, 1, bias=True)"

@@ -284,3 +284,19 @@ def test_the_arguments_are_pytorch_s(make: Any) -> None:
     assert {n: p.default for n, p in ours.items()} == {n: p.default for n, p in theirs.items() if n not in how_to_run}
     positional = [n for n, p in ours.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
     assert list(theirs)[: len(positional)] == positional
+
+
+def test_an_optimizer_and_a_schedule_that_say_nothing_themselves() -> None:
+    class Silent(optim.Optimizer):
+        """Without `_update`."""
+
+    class Mute(optim.lr_scheduler.LRScheduler):
+        """Without `_lr`."""
+
+    p = with_gradient(0.5)
+    optimizer = Silent([p], {"lr": 0.1, "weight_decay": 0.0, "maximize": False})
+    with pytest.raises(NotImplementedError, match="Silent has no _update method"):
+        optimizer.step()
+    assert p.tolist() == [0.0]
+    with pytest.raises(NotImplementedError, match="Mute has no _lr method"):
+        Mute(optimizer)

@@ -9,7 +9,7 @@ import pytest
 
 import minigrad as mg
 from minigrad.ops import registry
-from minigrad.ops.primitive import INPUTS, OUTPUT, Primitive, elementwise, reduction
+from minigrad.ops.primitive import INPUTS, OTHER, OUTPUT, Primitive, elementwise, reduction
 from minigrad.testing import GradcheckError, gradcheck, gradgradcheck
 
 from .helpers import close, leaf
@@ -178,3 +178,47 @@ def test_a_derivative_that_uses_no_primitive(device: str) -> None:
     f = careless(lambda xp, g, y, x: g * xp.arcsinh(x), saves=INPUTS)
     with pytest.raises(AttributeError, match=r"used xp.arcsinh, but no primitive of that name"):
         f(leaf(0.5)).backward()
+
+
+def test_a_decorator_without_parentheses() -> None:
+    """It is noticed when the function is called."""
+
+    @elementwise
+    def bare(xp: Any, x: Any) -> Any:
+        return x
+
+    with pytest.raises(TypeError, match=r"bare: write the decorator with parentheses, @elementwise\(\)"):
+        bare(mg.ones(2))
+
+
+def test_saving_for_the_other_of_one() -> None:
+    with pytest.raises(ValueError, match=r"alone saves each input for the other, but has the inputs \('x',\)"):
+
+        @elementwise(saves=OTHER)
+        def alone(xp: Any, x: Any) -> Any:
+            return x
+
+
+def test_saving_outputs_that_are_several() -> None:
+    def halves(xp: Any, x: Any) -> Any:
+        return xp.split(x, 2)
+
+    with pytest.raises(ValueError, match="halves has several outputs; they cannot be saved"):
+        Primitive(halves, "shape", saves=OUTPUT, domain=(-1.0, 1.0), explain_shapes=None, multiple=True)
+
+
+def test_it_shows_its_signature() -> None:
+    assert repr(registry["sum"]) == "<primitive sum(x, *, axis=None, keepdims=False)>"
+    assert "alone" not in registry and "bare" not in registry and "halves" not in registry
+
+
+def test_a_derivative_with_a_constant(device: str) -> None:
+    """A function of numbers alone is a number, in either reading of the derivative."""
+
+    @elementwise(saves=OUTPUT)
+    def two_to_the(xp: Any, x: Any) -> Any:
+        return 2.0**x
+
+    two_to_the.derivatives(lambda xp, g, y, x: g * y * xp.log(2.0))
+    gradcheck(two_to_the, leaf(0.5, -1.0))
+    gradgradcheck(two_to_the, leaf(0.5, -1.0))

@@ -12,7 +12,7 @@ from minigrad.ops import registry
 from minigrad.testing import gradcheck, gradgradcheck
 
 from .cases import CASES, on_device
-from .helpers import close, host, on
+from .helpers import close, host, leaf, on
 
 # Ties, kinks and extremes ---------------------------------------------------------------------------------
 
@@ -258,3 +258,13 @@ def test_a_negative_power_of_zero(device):
     x, y = on(device, np.array(0.0), True), on(device, np.array(-1.0), True)
     with np.errstate(all="ignore"):
         assert [g.item() for g in mg.grad(x**y, [x, y])] == [-np.inf, -np.inf]
+
+
+def test_a_bound_that_is_a_tensor_is_taken_as_it_is_now(device: str) -> None:
+    """A parameter may be a Tensor: what is written to it later does not change the derivative."""
+    x, bound = leaf(0.5, 2.0), mg.tensor([1.0, 1.0], dtype=mg.float64)
+    y = mg.clip(x, max=bound)
+    bound[...] = -1.0
+    y.sum().backward()
+    close(y, [0.5, 1.0])
+    close(x.grad, [1.0, 0.0])

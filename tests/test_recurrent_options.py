@@ -222,3 +222,9 @@ def test_options_without_effect_are_warned_of() -> None:
         nn.LSTM(3, 5, dropout=0.5)
     with pytest.warns(UserWarning, match="GRU: locked_dropout says how dropout acts, and dropout is 0"):
         nn.GRU(3, 5, 2, locked_dropout=True)
+
+
+def test_a_state_of_more_sequences_than_the_input_of_a_cell() -> None:
+    """A single vector goes with a state without an axis for the batch; nothing more can be said of one with it."""
+    with pytest.raises(ValueError, match=r"RNNCell: expected one Tensor h \(3,\) as the state, got .* \(4, 3\)$"):
+        nn.RNNCell(2, 3)(mg.ones(2), mg.ones((4, 3)))
