@@ -57,12 +57,6 @@ def seeds_like(ys: list[mg.Tensor]) -> list[mg.Tensor]:
     ]
 
 
-def gradients(f: Callable[..., Any], xs: list[mg.Tensor], **options: Any) -> list[mg.Tensor]:
-    ys = listed(f(*xs))
-    active = [x for x in xs if x.requires_grad]
-    return list(mg.grad(ys, active, seeds_like(ys), **options)) if ys else []
-
-
 def close(found: mg.Tensor, expected: Any, rtol: float = 1e-11) -> None:
     assert found.shape == np.shape(expected)
     np.testing.assert_allclose(host(found), expected, rtol=rtol, atol=rtol)

@@ -43,7 +43,7 @@ KILLED, SURVIVED, CRASHED, TIMED_OUT = "killed", "survived", "crashed", "timed o
 # Who should notice ----------------------------------------------------------------------------------
 
 FILES = {
-    "derivative": ("test_primitives.py", "test_contract.py"),
+    "derivative": ("test_contract.py",),
     "cell": ("test_equations.py", "test_golden.py", "test_recurrent*.py"),
 }
 

@@ -20,7 +20,7 @@ from minigrad.ops.primitive import INPUTS, Primitive
 from minigrad.testing import Application, ContractError, check_primitive
 from minigrad.testing.contract import CLAUSES
 
-from .cases import CASES, Draw, inputs_for
+from .cases import CASES, Draw, differentiable_inputs, inputs_for, with_formulas
 from .draws import applications
 
 # Every primitive keeps its promises -------------------------------------------------------------------
@@ -48,6 +48,11 @@ def test_a_primitive_wherever_it_may_be_applied(name: str, data: st.DataObject, 
 
 def test_every_primitive_has_a_line() -> None:
     assert set(CASES) == {name for name, p in registry.items() if p.__module__.startswith("minigrad.")}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_exactly_what_must_have_a_derivative_has_one(name: str) -> None:
+    assert with_formulas(registry[name]) == differentiable_inputs(registry[name])
 
 
 # Every broken promise is found out --------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""einsum: what its subscripts may be, against NumPy's; the primitive under it is a line of test_primitives.py."""
+"""einsum: what its subscripts may be, against NumPy's; the primitive under it is a line of test_contract.py."""
 
 from __future__ import annotations
 

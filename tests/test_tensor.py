@@ -1,4 +1,4 @@
-"""What a Tensor shows and does besides arithmetic, which test_primitives.py covers."""
+"""What a Tensor shows and does besides arithmetic, which test_contract.py covers."""
 
 import operator
 
