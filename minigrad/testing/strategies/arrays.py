@@ -82,8 +82,9 @@ def arrays(
 ) -> Array:
     """A NumPy array with entries from a domain, which a primitive gives for each input: `primitive.domains`.
 
-    Entries are short decimals strictly inside the domain (between -10 and 10, if it is wider) and clear of its kinks. No two are equal unless `unique` is
-    False, because much that is wrong goes unseen when all are. They shrink to small whole numbers.
+    Entries are short decimals strictly inside the domain (no further than 10 from 0, or from the end nearest to it) and
+    clear of its kinks. No two are equal unless `unique` is False, because much that is wrong goes unseen when all are.
+    They shrink to small whole numbers.
 
     Args:
         shape, dtype: or strategies for them.

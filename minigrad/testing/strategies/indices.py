@@ -48,10 +48,8 @@ def indices(draw: st.DrawFn, shape: tuple[int, ...], kinds: Sequence[str] = KIND
     has_dots = draw(st.booleans())
     before = draw(st.integers(0, used)) if has_dots else used
     chosen = [*range(before), *range(ndim - used + before, ndim)]  # the axes that are indexed
-    if kind == "boolean":
-        before = used if before else 0  # on one side of the dots
-        covered = shape[:used] if before else shape[ndim - used :]
-        parts = [draw(_masks(covered))]
+    if kind == "boolean":  # one mask, before the dots or behind them
+        parts = [draw(_masks(shape[:used] if before else shape[ndim - used :]))]
         before = min(before, 1)
     else:
         parts = draw(_parts([shape[a] for a in chosen], _allowed(kind, kinds)))
