@@ -39,14 +39,15 @@ PARTS = {
     "np.split(x, [1])": lambda a: np.split(a, [1]),
     "np.unstack(x, axis=-1)": lambda a: [a[..., i] for i in range(a.shape[-1])],
 }
+MARKS = ["retain", "keep", "double", "weigh", "every", "remove"]
+CHANGES = ["fill", "fill part", "assign", "refuse", "on", "off", "no gradient", "zero gradient"]
 
 modes = st.sampled_from([*[""] * 8, "mg.no_grad()", "mg.no_grad(), mg.enable_grad()"])
 sweep_modes = st.sampled_from([*[""] * 4, "mg.no_grad()"])
-retains = st.sampled_from([None, None, True, True, False])
+retains = st.sampled_from([None, True, True, True, False])
 rarely = st.sampled_from([*[False] * 9, True])
-marks = st.sampled_from(["retain", "keep", "double", "weigh", "remove"])
+sources = st.sampled_from(["leaf", "leaf", "constant", "detach", "gradient", "gradient"])
 spoils = st.sampled_from(["", "", "", "fill", "fill part", "assign"])
-changes = st.sampled_from(["fill", "fill part", "assign", "refuse", "on", "off", "no gradient", "zero gradient"])
 
 
 class Machine(Program, RuleBasedStateMachine):
@@ -61,16 +62,28 @@ class Machine(Program, RuleBasedStateMachine):
 
     # Computing --------------------------------------------------------------------------------------
 
-    @initialize(target=tensors, shape=st.sampled_from(SHAPES))
-    def begin(self, shape: tuple[int, ...]) -> Any:
-        return self.leaf(shape, True)
+    @initialize(target=tensors)
+    def begin(self) -> Any:
+        return multiple(self.leaf((3,), True), self.leaf((3, 3), True))
 
-    @rule(target=tensors, shape=st.sampled_from(SHAPES), needed=st.sampled_from([True, True, False]))
-    def leaf(self, shape: tuple[int, ...], needed: bool) -> Any:
+    @rule(target=tensors, x=tensors, shape=st.sampled_from(SHAPES), kind=sources)
+    def source(self, x: str, shape: tuple[int, ...], kind: str) -> Any:
+        """A tensor with no past, or a gradient: the very one, under a name of its own, to compute with."""
+        if kind == "gradient":
+            x = self.one_of([name for name, value in self.values.items() if value.grad], x)
+            found = self.values[x].grad
+            if found is None or np.abs(found.array).max() > TAME:
+                return multiple()
+            return self.keep(found, f"{x}.grad")
+        if kind == "detach":
+            return self.keep(Value(self.values[x].array), f"{x}.detach()")
+        return self.leaf(shape, kind == "leaf")
+
+    def leaf(self, shape: tuple[int, ...], needed: bool) -> str:
         array = np.round(np.sin(7.0 * self.count + np.arange(float(np.prod(shape)))), 2).reshape(shape)
         value = Value(array)
         value.requires = needed
-        return self.keep(value, f"mg.tensor({array.tolist()}, dtype=mg.float64, requires_grad={needed})")
+        return self.keep(value, self.literal(array, needed))
 
     @rule(target=tensors, x=tensors, expression=st.sampled_from(OF_ONE), mode=modes)
     def map(self, x: str, expression: str, mode: str) -> Any:
@@ -116,29 +129,19 @@ class Machine(Program, RuleBasedStateMachine):
         self.run(f"{name} = {_in_words(expression, x)}")
         return multiple(*(self.keep(part, f"{name}[{i}]") for i, part in enumerate(found)))
 
-    @rule(target=tensors, x=tensors)
-    def detach(self, x: str) -> Any:
-        return self.keep(Value(self.values[x].array), f"{x}.detach()")
-
-    @rule(target=tensors, x=tensors)
-    def take_gradient(self, x: str) -> Any:
-        """The gradient itself, under a name of its own, to compute with."""
-        if self.values[x].grad is None:
-            x = self.one_of([name for name, value in self.values.items() if value.grad], x)
-        found = self.values[x].grad
-        if found is None or np.abs(found.array).max() > TAME:
-            return multiple()
-        return self.keep(found, f"{x}.grad")
-
     # What a user does to a tensor -------------------------------------------------------------------
 
-    @rule(x=tensors, y=tensors, kinds=st.lists(marks, min_size=1, max_size=3), stray=rarely)
-    def hold(self, x: str, y: str, kinds: list[str], stray: bool) -> None:
-        """Retained gradients, and hooks: some change the gradient, some keep it."""
-        for kind in kinds:
-            self.mark(x if stray else self.needing(x), y, kind)
+    @rule(x=tensors, y=tensors, kind=st.sampled_from(MARKS + CHANGES), stray=rarely)
+    def treat(self, x: str, y: str, kind: str, stray: bool) -> None:
+        if kind in CHANGES:
+            self.change(x, kind)
+            return
+        x = x if stray else self.needing(x)
+        for mark in ["double", "retain", "keep", "weigh"] if kind == "every" else [kind]:
+            self.mark(x, y, mark)
 
     def mark(self, x: str, y: str, kind: str) -> None:
+        """Retained gradients, and hooks: some change the gradient, some keep it."""
         value, other, seen, name = self.values[x], self.values[y], [], self.new("h")
         hooks: dict[str, tuple[str, Callable[[Value], Value | None]]] = {
             "keep": (f"{name}_saw.append", lambda g: seen.append(g.array.copy())),
@@ -162,7 +165,6 @@ class Machine(Program, RuleBasedStateMachine):
                 self.seen[f"{name}_saw"] = seen
             self.run(f"{name} = {x}.register_hook({code})")
 
-    @rule(x=tensors, kind=changes)
     def change(self, x: str, kind: str) -> None:
         """Writes between sweeps, and the switch."""
         value = self.values[x]
@@ -211,7 +213,7 @@ class Machine(Program, RuleBasedStateMachine):
 
     @rule(
         y=tensors,
-        start=st.sampled_from(["sum", "sum", "ones", "number", "bare"]),
+        start=st.sampled_from(["sum", "tensor", "tensor", "tensor", "number", "bare"]),
         retain=retains,
         create=st.sampled_from([False, False, False, True]),
         mode=sweep_modes,
@@ -223,17 +225,22 @@ class Machine(Program, RuleBasedStateMachine):
         self, y: str, start: str, retain: bool | None, create: bool, mode: str, stray: bool, spoil: str, x: str
     ) -> None:
         y = y if stray else self.needing(y)
+        if not (stray or self.values[y].requires):
+            return
         if spoil:
             self.change(self.one_of(self.reached([y]), x), spoil)
         output = self.values[y]
-        arguments, seed = _options(retain_graph=retain, create_graph=create or None), Value(np.ones(output.array.shape))
+        options = _options(retain_graph=retain, create_graph=create or None)
+        seed, given = self.seed(output)
         if start == "sum":
             y, output, seed, mode = f"{y}.sum()", oracle.linear(np.sum, output), Value(1.0), ""
-        elif start == "ones":
-            arguments = [f"mg.ones({output.array.shape}, dtype=mg.float64)", *arguments]
         elif start == "number":
-            arguments, seed = ["-0.5", *arguments], oracle.scale(-0.5, seed)
-        line = f"{y}.backward({', '.join(arguments)})"
+            options, seed = ["-0.5", *options], Value(np.full(output.array.shape, -0.5))
+        elif start == "tensor":
+            options = [given, *options]
+        else:
+            seed = Value(np.ones(output.array.shape))
+        line = f"{y}.backward({', '.join(options)})"
         if not output.requires:
             self.raises("does not need a gradient", line, mode)
         elif start == "bare" and output.array.size > 1:
@@ -256,6 +263,7 @@ class Machine(Program, RuleBasedStateMachine):
         mode=sweep_modes,
         stray=rarely,
         spoil=spoils,
+        again=st.booleans(),
     )
     def grad(
         self,
@@ -268,16 +276,18 @@ class Machine(Program, RuleBasedStateMachine):
         mode: str,
         stray: bool,
         spoil: str,
+        again: bool,
     ) -> Any:
         if not stray:
             outputs = [self.needing(y) for y in outputs]
+            if not all(self.values[y].requires for y in outputs):
+                return multiple()
             if spoil:
                 self.change(self.one_of(self.reached(outputs), inputs[0]), spoil)
             among = [x for x in self.reached(outputs) if self.values[x].requires]
             inputs = [x if allow and self.values[x].requires else self.one_of(among, x) for x in inputs]
         ys, xs = [self.values[y] for y in outputs], [self.values[x] for x in inputs]
-        seeds = [Value(np.full(y.array.shape, 0.5)) for y in ys]
-        given = [f"mg.full({y.array.shape}, 0.5, dtype=mg.float64)" for y in ys]
+        seeds, given = map(list, zip(*map(self.seed, ys), strict=True))
         if self.values[seed].array.shape == ys[0].array.shape:
             given[0], seeds[0] = seed, self.values[seed]
             self.pinned += [owner(seeds[0].array)] * create
@@ -307,7 +317,14 @@ class Machine(Program, RuleBasedStateMachine):
             else:
                 names.append(self.keep(Value(found.array.copy()), result))
         self.own_memory([] if create else names, create)
+        if create and again and names:
+            self.backward(names[0], "tensor", retain, allow, mode, stray, spoil, names[-1])
         return multiple(*names)
+
+    def seed(self, y: Value) -> tuple[Value, str]:
+        """A gradient to start from, and how to write it."""
+        array = np.round(np.cos(np.arange(float(y.array.size))), 2).reshape(y.array.shape)
+        return Value(array), self.literal(array)
 
     def reached(self, ys: Sequence[str]) -> list[str]:
         """What these were computed from, and they."""
@@ -317,9 +334,8 @@ class Machine(Program, RuleBasedStateMachine):
     # Choosing ---------------------------------------------------------------------------------------
 
     def needing(self, x: str) -> str:
-        """x if it was computed and needs a gradient, or else another that was, if there is one."""
-        names = [name for name, value in self.values.items() if value.node]
-        return x if self.values[x].node else self.one_of(names, x)
+        """x if a sweep can begin there, or else another tensor where one can, if there is one."""
+        return self.one_of([name for name, value in self.values.items() if value.node and not value.node.freed], x)
 
     def one_of(self, names: Sequence[str], x: str) -> str:
         """The name itself if it is among them, or another instead of it."""

@@ -38,7 +38,6 @@ class Program:
         self.run("import minigrad as mg")
         if self.device == "strict":
             self.run("from tests import strict")
-            self.run('mg.set_default_device("strict")')
 
     # Writing ----------------------------------------------------------------------------------------
 
@@ -53,6 +52,11 @@ class Program:
     def new(self, prefix: str = "t") -> str:
         self.count += 1
         return f"{prefix}{self.count}"
+
+    def literal(self, array: np.ndarray[Any, Any], requires_grad: bool = False) -> str:
+        options = "" if self.device == "cpu" else f", device={self.device!r}"
+        options += ", requires_grad=True" * requires_grad
+        return f"mg.tensor({array.tolist()}, dtype=mg.float64{options})"
 
     def keep(self, value: Value, expression: str, context: str = "") -> str:
         """Assign what an expression gives to a new name, scaled down if it is large."""
