@@ -378,13 +378,6 @@ def test_gradients_of_gradients(kind: str, steps: int, device: str) -> None:
     assert gradgradcheck(*as_function(layer, device, X[:steps, :1], draw(kind, 1, 1, H)))
 
 
-@every_kind
-def test_gradients_in_both_directions(kind: str, device: str) -> None:
-    layer, _ = build(kind, device, hidden=2, bidirectional=True)
-    assert gradcheck(*as_function(layer, device, X[:2, :2], draw(kind, 2, 2, 2)))
-    assert gradgradcheck(*as_function(layer, device, X[:2, :1], draw(kind, 2, 1, 2)))
-
-
 @layers_and_cells
 def test_every_weight_has_a_gradient_after_one_step(kind: str, cell: bool, device: str) -> None:
     """With no state the recurrent product is zero, and so is the gradient of its weights, but there it is."""

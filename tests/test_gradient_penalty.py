@@ -65,7 +65,7 @@ def test_every_entry_of_the_gradient_of_the_loss(kind: str, device: str) -> None
 
 @given(mst.modules(), mst.sequences())
 def test_the_gradient_of_a_norm_of_a_gradient(device: str, layer: Any, sequences: mst.Sequences) -> None:
-    """Of any layer over any sequences: with respect to the input, the state and every parameter."""
+    """Of any layer over any sequences, with respect to the input and every parameter."""
     input, state = sequences.of(layer)
     x = input.data if sequences.form == "packed" else input
     leaves = {"input": x, **dict(layer.named_parameters())}
@@ -76,8 +76,8 @@ def test_the_gradient_of_a_norm_of_a_gradient(device: str, layer: Any, sequences
         return output.data if isinstance(output, rnn.PackedSequence) else output
 
     def norms(*_: mg.Tensor) -> list[mg.Tensor]:
-        found = mg.grad((outputs() ** 2).sum(), list(leaves.values()), create_graph=True)
-        return [mg.sqrt((g * g).sum() + 1e-3) for g in found]
+        found = mg.grad((outputs() ** 2).sum(), list(leaves.values()), create_graph=True, allow_unused=True)
+        return [mg.sqrt((g * g).sum() + 1e-3) for g in found if g is not None]
 
     stay_clear_of_the_kink(layer, outputs)
     assert gradcheck(norms, leaves, fast_mode=True)
@@ -112,24 +112,22 @@ def test_pytorch_finds_the_same(kind: str, device: str) -> None:
             np.testing.assert_allclose(found, parameter.grad.numpy(), rtol=1e-9, atol=1e-12, err_msg=name)
 
 
-@every_kind
+@pytest.mark.parametrize("kind", ["rnn-tanh", "lstm", "gru"])
 def test_it_trains(kind: str, device: str) -> None:
-    """The critic learns to tell real from false, with a slope of 1 in between; no graph stays behind."""
+    """The critic learns to tell real from false, with a slope of about 1 in between; no graph stays behind."""
     critic, (real, false) = critic_of(kind, hidden=6), real_and_false(device, batch=8)
-    optimizer = optim.Adam(critic.parameters(), lr=0.02)
-    losses, graphs = [], []
+    optimizer = optim.Adam(critic.parameters(), lr=0.05)
     between = (0.5 * (real + false)).requires_grad_()
-    steep = penalty(critic, between).item()
+    first, graphs = wgan_loss(critic, real, false).item(), []
+    assert penalty(critic, between).item() > 0.5
     gc.collect()
-    for _ in range(30):
-        loss = wgan_loss(critic, real, false)
+    for step in range(30):
         optimizer.zero_grad()
-        loss.backward()
+        wgan_loss(critic, real, false).backward()
         optimizer.step()
-        losses.append(loss.item())
-        del loss
-        graphs.append(sum(isinstance(each, Node) for each in gc.get_objects()))
-    assert losses[-1] < losses[0] - 0.5 and min(losses) == pytest.approx(losses[-1], abs=0.2)
-    assert penalty(critic, between).item() < 0.2 * max(steep, 0.5)
-    assert critic(real).mean().item() > critic(false).mean().item() + 0.5
+        if step % 10 == 0:
+            graphs.append(sum(type(each) is Node for each in gc.get_objects()))
+    assert wgan_loss(critic, real, false).item() < first - 5
+    assert penalty(critic, between).item() < 0.1
+    assert critic(real).mean().item() > critic(false).mean().item() + 1
     assert len(set(graphs)) == 1

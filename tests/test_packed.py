@@ -19,7 +19,7 @@ from minigrad.nn.utils import rnn
 from minigrad.testing import gradcheck, gradgradcheck
 
 from .helpers import host, on
-from .test_equations import D, H, as_function, as_state, assert_close, build, draw, every_kind, parts_of
+from .test_equations import D, H, as_state, assert_close, build, draw, every_kind, parts_of
 
 ORDERS = {"sorted": [4, 2, 1], "equal": [3, 3, 3], "unsorted": [2, 4, 1], "one": [3], "ties": [1, 4, 2, 4]}
 every_order = pytest.mark.parametrize("lengths", ORDERS.values(), ids=ORDERS)
@@ -197,22 +197,6 @@ def test_a_layer_computes_each_sequence(kind: str, lengths: list[int], both: boo
         np.testing.assert_allclose(host(x.grad)[: len(x_n), n], host(x_n.grad), rtol=1e-10, atol=1e-12)
         assert (host(x.grad)[len(x_n) :, n] == 0).all()
     assert all((part.grad is not None) == given for part in state)
-
-
-@every_kind
-@pytest.mark.parametrize("both", [True, False])
-def test_gradients_of_a_packed_layer(kind: str, both: bool, device: str) -> None:
-    layer, _ = build(kind, device, hidden=2, bidirectional=both)
-    function, inputs = as_function(layer, device, padded(ragged([1, 2], D), 0.0), draw(kind, 1 + both, 2, 2))
-
-    def over_packed(x: mg.Tensor, *rest: mg.Tensor) -> list[mg.Tensor]:
-        rows, *last = function(rnn.pack_padded_sequence(x, [1, 2], enforce_sorted=False), *rest)
-        return [rows.data, *last]
-
-    assert gradcheck(over_packed, inputs)
-    if both:  # the second order of the weights is checked unpacked
-        data = 1 + len(draw(kind))
-        assert gradgradcheck(over_packed, inputs[:data] + [weight.detach() for weight in inputs[data:]])
 
 
 def test_batch_first_is_nothing_to_a_packed_input(device: str) -> None:

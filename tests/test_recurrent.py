@@ -5,7 +5,6 @@ T: time steps   N: batch   D: input size   H: hidden size   P: size of a project
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ import pytest
 import minigrad as mg
 from minigrad import nn
 from minigrad.nn import sequence, weights
-from minigrad.testing import gradcheck, gradgradcheck
 
 from .helpers import host, on
 from .test_equations import (
@@ -24,7 +22,6 @@ from .test_equations import (
     N,
     T,
     X,
-    as_function,
     as_state,
     assert_close,
     build,
@@ -80,14 +77,6 @@ def test_step_of_a_projection_and_of_one_sequence_of_one_step(device: str) -> No
         assert_close(part, host(expected))
 
 
-@every_kind
-def test_gradients_of_a_step(kind: str, device: str) -> None:
-    layer, _ = build(kind, device)
-    function, inputs = as_function(layer, device, X[0, :2], draw(kind, 1, 2, H))
-    layer.forward = layer.step
-    assert gradcheck(function, inputs)
-
-
 # The initial state --------------------------------------------------------------------------------
 
 
@@ -121,25 +110,6 @@ def test_a_learned_initial_state_is_the_state_when_none_is_given(kind: str, both
     layer.zero_grad()
     layer(on(device, X), given)[0].sum().backward()  # a state that is given takes its place
     assert all(getattr(layer, name).grad is None for name in names)
-
-
-@every_kind
-def test_gradients_of_a_learned_initial_state(kind: str, device: str) -> None:
-    layer, _ = build(kind, device, learn_initial_state=True)
-    numbers(layer)
-    assert gradcheck(*as_function(layer, device, X[:2, :2], []))
-    assert gradgradcheck(*as_function(layer, device, X[:1, :2], []))
-
-
-# Projections (their values: the golden cases) -----------------------------------------------------
-
-
-@pytest.mark.parametrize("both", [True, False])
-def test_gradients_of_a_projection(both: bool, device: str) -> None:
-    layer, _ = build("lstm", device, proj_size=2, bidirectional=both)
-    state = [X[: 1 + both, :2, :2], draw("rnn", 1 + both, 2, H)[0]]
-    assert gradcheck(*as_function(layer, device, X[:2, :2], state))
-    assert gradgradcheck(*as_function(layer, device, X[:2, :1], [part[:, :1] for part in state]))
 
 
 # First values -------------------------------------------------------------------------------------
@@ -260,25 +230,6 @@ def test_unlocked_dropout_changes_from_step_to_step(device: str) -> None:
         layer.load_state_dict({n: 0 * a if n.startswith("weight_hh") else a for n, a in values.items()})
         output = host(layer(on(device, np.ones((T, N, D))))[0])
         assert (output[0] == output[1]).all() == locked
-
-
-@pytest.mark.parametrize("form", ["padded", "packed"])
-def test_gradients_of_dropout(form: str, device: str) -> None:
-    options = {"dropout": 0.3, "locked_dropout": True, "recurrent_dropout": 0.3, "num_layers": 2}
-    for kind in ("gru", "gru-reset-before", "lstm"):
-        layer, _ = build(kind, device, hidden=2, **options)
-        function, inputs = as_function(layer, device, X[:2], [])
-
-        def seeded(x: mg.Tensor, *rest: mg.Tensor, function: Callable = function) -> list[mg.Tensor]:
-            mg.manual_seed(1)
-            if form == "padded":
-                return function(x, *rest)
-            rows, state = function(nn.utils.rnn.pack_padded_sequence(x, [1, 2, 2], enforce_sorted=False), *rest)[:2]
-            return [rows.data, state]
-
-        assert gradcheck(seeded, inputs)
-        if kind == "gru":
-            assert gradgradcheck(seeded, inputs)
 
 
 def test_a_seed_gives_the_same_masks_and_gradients(device: str) -> None:

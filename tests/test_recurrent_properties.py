@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -18,12 +19,14 @@ from minigrad.nn import cells
 from minigrad.nn.utils import rnn
 from minigrad.testing import gradcheck, gradgradcheck
 from minigrad.testing import strategies as mst
+from minigrad.testing.strategies.modules import LAYERS
 
 from .helpers import host, on
 from .test_equations import assert_close, equations_of, parts_of, textbook
 
 CELLS = [nn.RNNCell, nn.LSTMCell, nn.GRUCell]
-FEWER = settings(max_examples=max(5, settings.default.max_examples // 5))
+every_layer = pytest.mark.parametrize("kind", LAYERS)
+HALF, FEW = (settings(max_examples=max(5, settings.default.max_examples // n)) for n in (2, 5))
 
 
 # Values -------------------------------------------------------------------------------------------
@@ -147,12 +150,15 @@ def prove(module: Any, input: Any, state: Any, call: Callable | None = None, fas
     assert gradgradcheck(function, leaves, fast_mode=fast_mode)
 
 
-@given(mst.modules(), mst.sequences())
-def test_gradients_of_a_layer(device: str, layer: Any, sequences: mst.Sequences) -> None:
+@every_layer
+@HALF
+@given(st.data(), mst.sequences())
+def test_gradients_of_a_layer(kind: Any, device: str, data: st.DataObject, sequences: mst.Sequences) -> None:
+    layer = data.draw(mst.modules([kind]))
     prove(layer, *sequences.of(layer))
 
 
-@FEWER
+@FEW
 @given(mst.modules(input_size=1, hidden_size=st.integers(1, 2), num_layers=1), mst.sequences(max_steps=2, max_batch=2))
 def test_every_entry_of_the_gradients_of_a_layer(device: str, layer: Any, sequences: mst.Sequences) -> None:
     prove(layer, *sequences.of(layer), fast_mode=False)
