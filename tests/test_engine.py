@@ -96,6 +96,34 @@ def test_backward_with_create_graph_leaves_differentiable_gradients(device):
     assert x.grad.tolist() == [12.0]
 
 
+def test_recorded_gradients_of_one_sweep_are_tensors_of_their_own(device):
+    x, w = leaf(1.0), leaf(2.0)
+    mg.tanh(x + w).sum().backward(create_graph=True)  # x and w receive the same gradient
+    found, missing = mg.grad(3 * x.grad, [x.grad, w.grad], allow_unused=True)
+    assert found.tolist() == [3.0]
+    assert missing is None
+
+
+def test_a_recorded_gradient_stays_recorded_as_it_grows(device):
+    x = leaf(2.0)
+    y = (x**3).sum()
+    y.backward(create_graph=True)
+    with mg.no_grad():
+        y.backward(create_graph=True)
+        y.backward(retain_graph=True)
+    assert x.grad.tolist() == [36.0]
+    assert mg.grad(x.grad, x)[0].tolist() == [24.0]  # the last one was a number alone
+
+
+def test_a_leaf_switched_off_since_it_was_used_gets_no_gradient(device):
+    x, w = leaf(1.0), leaf(2.0)
+    y = (x * w).sum()
+    x.requires_grad_(False)
+    y.backward()
+    assert x.grad is None
+    assert w.grad.tolist() == [1.0]
+
+
 def test_grad_of_intermediate_results_and_several_outputs(device):
     x = leaf(1.0, 2.0)
     h = x * x
@@ -209,6 +237,19 @@ def test_a_sweep_leaves_recording_as_it_was(device):
             z.backward()
         assert not mg.is_grad_enabled()
     assert g.tolist() == [2.0]
+
+
+def test_a_sweep_is_recorded_as_asked_from_its_seeds_to_its_leaves(device):
+    x, v = leaf(3.0), leaf(1.0)
+    with mg.no_grad():
+        (g,) = mg.grad([x, x], x, [v, v], create_graph=True)  # v + v
+    assert mg.grad(g, v)[0].tolist() == [2.0]
+
+    x.register_hook(lambda g: g * x)
+    y = (x * x).sum()
+    with mg.no_grad():
+        (g,) = mg.grad(y, x, create_graph=True)  # 2x·x
+    assert mg.grad(g, x, mg.ones(1, dtype=mg.float64))[0].tolist() == [36.0]  # 4x, through the hook
 
 
 def test_only_floating_results_are_recorded(device):

@@ -112,6 +112,15 @@ def test_what_a_hook_returns_goes_on(create_graph, device):
     assert g.tolist() == [22.0, 44.0]
 
 
+def test_an_output_that_leads_to_no_input_runs_no_hooks(device):
+    x, z = leaf(1.0), leaf(1.0)
+    y, seen = x * x, []
+    x.register_hook(seen.append)
+    y.register_hook(seen.append)
+    assert mg.grad([x, y], z, allow_unused=True) == (None,)
+    assert seen == []
+
+
 def test_a_hook_on_a_leaf_changes_what_lands_in_grad_and_what_grad_gives(device):
     x = leaf(1.0, 2.0)
     x.register_hook(lambda g: -g)
