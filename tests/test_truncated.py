@@ -131,7 +131,10 @@ def test_a_turn_holds_the_state_k2_steps_back_constant(
         v = np.cos(np.arange(expected.size) * 0.7 + 0.3).reshape(expected.shape) + 1.5
         seed = on(device, (v.swapaxes(0, 1) if dim else v).reshape(output.shape))
         named = dict(layer.named_parameters())
-        *found, by_x = mg.grad((output * seed).sum(), [*named.values(), x], allow_unused=True)
+        given = [] if state is None else parts_of(state)
+        *found, by_x = mg.grad((output * seed).sum(), [*given, *named.values(), x], allow_unused=True)
+        found, by_first = found[len(given) :], found[: len(given)]
+        assert all(g is None for g in by_first)
         reached = np.moveaxis(host(by_x), dim, 0).reshape(length, -1).any(axis=1)
         assert not reached[:begin].any() and not reached[end:].any() and reached[new:end].all()
 
