@@ -7,7 +7,8 @@ The tests are collected once. Each mutant gets a forked copy of this process, ma
 tests that should notice, until one does: the tests named after the primitive, or those of the recurrent layers;
 if these do not notice, all the others. A mutant is killed by a test whose assertion fails, and by nothing else.
 A test that stops with another error is passed over; if there was nothing but such, the mutant crashed: it does not
-run, which is noticed as well, and reported apart.
+run, which is noticed as well, and reported apart. In the end the tests that killed are run on the program as it
+is, where they must pass.
 
 The exit status is 1 if a mutant survives that is not listed as equivalent, or one that is listed is killed.
 """
@@ -22,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -39,12 +40,13 @@ from .mutants import EQUIVALENT, Mutant, mutants
 
 Task = TypeVar("Task")
 KILLED, SURVIVED, CRASHED, TIMED_OUT = "killed", "survived", "crashed", "timed out"
+ENOUGH = 50  # crashes, after which no test is asked any more
 
 # Who should notice ----------------------------------------------------------------------------------
 
 FILES = {
     "derivative": ("test_contract.py",),
-    "cell": ("test_equations.py", "test_golden.py", "test_recurrent*.py"),
+    "cell": ("test_equations.py", "test_parity_layers.py", "test_recurrent*.py"),
 }
 
 
@@ -53,6 +55,11 @@ def should_notice(item: pytest.Item, mutant: Mutant) -> bool:
     if not any(fnmatch(item.path.name, pattern) for pattern in FILES[mutant.kind]):
         return False
     return mutant.kind == "cell" or mutant.subject in map(_name, parameters_of(item))
+
+
+def in_order(items: Iterable[pytest.Item], mutant: Mutant) -> list[pytest.Item]:
+    """Those most likely to notice first: of a derivative the tests of gradients, of an equation those of values."""
+    return sorted(items, key=lambda item: ("gradient" in item.name) != (mutant.kind == "derivative"))
 
 
 def parameters_of(item: pytest.Item) -> Sequence[Any]:
@@ -84,7 +91,7 @@ class Observer:
 
     def __init__(self) -> None:
         self.failed: Outcome | None = None
-        self.crashed: Outcome | None = None
+        self.crashed: list[Outcome] = []
 
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
         if call.excinfo is None or isinstance(call.excinfo.value, (pytest.skip.Exception, TimeIsUp)):
@@ -94,7 +101,7 @@ class Observer:
         if call.when == "call" and _is_an_assertion(error):
             self.failed = self.failed or Outcome(KILLED, item.nodeid, said)
         else:
-            self.crashed = self.crashed or Outcome(CRASHED, item.nodeid, f"{type(error).__name__}: {said}")
+            self.crashed.append(Outcome(CRASHED, item.nodeid, f"{type(error).__name__}: {said}"))
 
 
 def _is_an_assertion(error: BaseException) -> bool:
@@ -120,11 +127,12 @@ def outcome(mutant: Mutant | None, items: Sequence[pytest.Item], observer: Obser
     try:
         for item, following in zip(items, [*items[1:], None], strict=True):
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
-            if observer.failed:
-                return observer.failed
+            if observer.failed or len(observer.crashed) == ENOUGH:
+                break
+        passed = Outcome(SURVIVED)
     except TimeIsUp:
-        return Outcome(TIMED_OUT)
-    return observer.crashed or Outcome(SURVIVED)
+        passed = Outcome(TIMED_OUT)
+    return observer.failed or (observer.crashed[0] if observer.crashed else passed)
 
 
 def in_children(
@@ -174,33 +182,25 @@ class Run:
         self.stopped = ""
         session.config.pluginmanager.register(self.observer)
         items = [item for item in session.items if isinstance(item, pytest.Function)]  # not the examples in docstrings
-        self._run({m: [i for i in items if self.only or should_notice(i, m)] for m in self.chosen}, self.limit)
+        first = {m: [i for i in items if self.only or should_notice(i, m)] for m in self.chosen}
+        self._run({m: in_order(its, m) for m, its in first.items()}, self.limit)
         alive = [m for m in self.outcomes if self.outcomes[m].status in (SURVIVED, TIMED_OUT)]
         alive = [m for m in alive if m.name not in EQUIVALENT and not self.only]
         self._run({m: [i for i in items if not should_notice(i, m)] for m in alive}, 20 * self.limit)
+
+        killers = {o.test for o in self.outcomes.values() if o.status == KILLED}
+        passing = [i for i in items if i.nodeid in killers]
+        for _, found in in_children(lambda _: outcome(None, passing, self.observer, 20 * self.limit), [None], 1):
+            if found.status != SURVIVED:
+                self.stopped = f"without any mutant, {found.test} fails: {found.error}"
         return True
 
     def _run(self, tests: dict[Mutant, list[pytest.Item]], limit: int) -> None:
-        """Run the tests of each mutant, and once all of them on the program as it is, which must pass."""
-
-        def work(mutant: Mutant | None) -> Outcome:
-            if mutant is None:
-                return outcome(None, list(dict.fromkeys(i for its in tests.values() for i in its)), self.observer, 3600)
-            return outcome(mutant, tests[mutant], self.observer, limit)
-
-        for count, (mutant, found) in enumerate(in_children(work, [None, *tests] if tests else [], self.processes)):
-            alive = mutant is not None and found.status != KILLED
-            print(
-                f"\r{count} of {len(tests)}",
-                f"{mutant.name} {found.status}\n" if alive else "",
-                end="",
-                file=sys.stderr,
-            )
-            if mutant is not None:
-                self.outcomes[mutant] = found
-            elif found.status != SURVIVED:
-                self.stopped = f"without any mutant, {found.test} fails: {found.error}"
-                return
+        """Run the tests of each mutant, and say how far that is."""
+        found = in_children(lambda m: outcome(m, tests[m], self.observer, limit), list(tests), self.processes)
+        for count, (mutant, self.outcomes[mutant]) in enumerate(found, 1):
+            status = self.outcomes[mutant].status
+            print(f"\r{count} of {len(tests)}", end=f": {mutant.name} {status}\n" * (status != KILLED), file=sys.stderr)
 
 
 def faults(outcomes: dict[Mutant, Outcome]) -> list[str]:
