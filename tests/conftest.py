@@ -21,7 +21,7 @@ _kept = DirectoryBasedExampleDatabase(Path(__file__).parents[1] / ".hypothesis" 
 # The `device` fixture chooses a default device and a seed, which hypothesis may keep from example to example.
 _common: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture]}
 settings.register_profile("quick", max_examples=25, derandomize=True, **_common)
-settings.register_profile("deep", max_examples=500, database=_kept, print_blob=True, **_common)
+settings.register_profile("deep", max_examples=300, database=_kept, print_blob=True, **_common)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
