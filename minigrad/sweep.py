@@ -139,9 +139,9 @@ def sweep(
     before, mode.recording = mode.recording, create_graph
     try:
         for output, cotangent in zip(outputs, cotangents, strict=True):
-            edge = output._source or output
-            if goal is None or goal.led_to_by(edge):
-                send(edge, cotangent, namespace_of(output._data))
+            start = output._source or output
+            if goal is None or goal.led_to_by(start):
+                send(start, cotangent, namespace_of(output._data))
         while births:
             node, inbox = waiting.pop(-heapq.heappop(births))
             if node.notes is not None and node.birth > since:
