@@ -112,10 +112,13 @@ class Machine(Program, RuleBasedStateMachine):
         array = self.values[x].array
         return self.one_of([name for name, value in self.values.items() if fits(f, array, value.array)], y)
 
-    @rule(target=tensors, x=tensors, name=st.sampled_from(["tanh", "sin"]), mode=modes)
-    def function(self, x: str, name: str, mode: str) -> Any:
+    @rule(target=tensors, x=tensors, name=st.sampled_from(["tanh", "sin"]), around=st.booleans(), mode=modes)
+    def function(self, x: str, name: str, around: bool, mode: str) -> Any:
+        """A function of x; or x plus that, two ways of unequal length."""
         with oracle.record(mode != "mg.no_grad()"):
-            return self.keep(getattr(oracle, name)(self.values[x]), f"mg.{name}({x})", mode)
+            value = getattr(oracle, name)(self.values[x])
+            y = self.keep(value, f"mg.{name}({x})", mode)
+            return self.keep(oracle.add(self.values[x], value), f"{x} + {y}", mode) if around else y
 
     @rule(target=tensors, x=tensors, expression=st.sampled_from(list(PARTS)))
     def parts(self, x: str, expression: str) -> Any:

@@ -22,8 +22,13 @@ on_the_host = pytest.mark.parametrize("device", ["cpu", "strict"])  # the oracle
 
 
 def run_machine(device: str, times: int = 6, **options: Any) -> None:
-    machine = type("Machine", (Machine,), {"device": device})
-    tries = settings(max_examples=times * settings.default.max_examples, stateful_step_count=40, **options)
+    machine = type(f"{device.title()}Machine", (Machine,), {"device": device})  # each name draws programs of its own
+    tries = settings(
+        max_examples=times * settings.default.max_examples,
+        stateful_step_count=40,
+        report_multiple_bugs=False,  # one at a time: shrinking several takes many minutes
+        **options,
+    )
     run_state_machine_as_test(machine, settings=tries)
 
 
@@ -122,7 +127,7 @@ ANYTHING = (Exception, pytest.fail.Exception)  # that a broken engine leads to: 
 def failure(device: str) -> list[str]:
     """The program of the first failing example."""
     with pytest.raises(ANYTHING) as caught:
-        run_machine(device, times=20, phases=[Phase.generate], report_multiple_bugs=False)
+        run_machine(device, times=20, phases=[Phase.generate])
     notes = "\n".join(caught.value.__notes__)
     return notes[notes.index("import numpy") :].splitlines()
 
