@@ -82,6 +82,7 @@ PLAN = [
     "optim",
     "io",
     "testing.gradcheck",
+    "testing.recurrent",
     "testing.strategies.modules",
     "testing.strategies",
     "testing",
