@@ -132,10 +132,15 @@ def sequences(
     Raises:
         ValueError: there is no such form.
 
-    >>> from hypothesis import find
+    >>> import minigrad as mg
+    >>> from hypothesis import given, settings
     >>> from minigrad.testing import strategies as mst
-    >>> find(mst.sequences(["packed"]), lambda sequences: len(set(sequences.lengths)) == 2)
-    minigrad.testing.Sequences((1, 2), 'packed', state=False, seed=0)
+    >>> @settings(max_examples=5, deadline=None)
+    ... @given(mst.sequences(["packed"], max_steps=3))
+    ... def check(sequences):
+    ...     packed, state = sequences.of(mg.nn.LSTM(2, 4))
+    ...     assert len(packed.batch_sizes) == max(sequences.lengths) <= 3
+    >>> check()
     """
     for form in forms:
         if form not in FORMS:
