@@ -16,7 +16,7 @@ import minigrad as mg
 from minigrad import nn, optim
 from minigrad.graph import Node
 from minigrad.nn.utils import rnn
-from minigrad.testing import gradcheck
+from minigrad.testing import Sequences, gradcheck
 from minigrad.testing import strategies as mst
 
 from .helpers import host, on
@@ -30,7 +30,7 @@ class Critic(nn.Module):
     """A number for each sequence: (T, N, D) -> (N,)"""
 
     def __init__(self, layer: Any, width: int) -> None:
-        self.layer, self.output = layer, mst.seeded(nn.Linear, width, 1)
+        self.layer, self.output = layer, mg.testing.seeded(nn.Linear, width, 1)
 
     def forward(self, x: mg.Tensor) -> mg.Tensor:
         return self.output(self.layer(x)[0][-1]).squeeze(-1)
@@ -38,7 +38,7 @@ class Critic(nn.Module):
 
 def critic_of(kind: str, hidden: int = H, seed: int = 0) -> Critic:
     _, make, _, options = KINDS[kind]
-    return Critic(mst.seeded(make, D, hidden, **options, seed=seed), hidden)
+    return Critic(mg.testing.seeded(make, D, hidden, **options, seed=seed), hidden)
 
 
 def penalty(critic: Any, x: mg.Tensor) -> mg.Tensor:
@@ -64,7 +64,7 @@ def test_every_entry_of_the_gradient_of_the_loss(kind: str, device: str) -> None
 
 
 @given(mst.modules(), mst.sequences())
-def test_the_gradient_of_a_norm_of_a_gradient(device: str, layer: Any, sequences: mst.Sequences) -> None:
+def test_the_gradient_of_a_norm_of_a_gradient(device: str, layer: Any, sequences: Sequences) -> None:
     """Of any layer over any sequences, with respect to the input and every parameter."""
     input, state = sequences.of(layer)
     x = input.data if sequences.form == "packed" else input

@@ -84,6 +84,7 @@ PLAN = [
     "testing.numeric",
     "testing.gradcheck",
     "testing.application",
+    "testing.recurrent",
     "testing.contract",
     "testing.strategies.printing",
     "testing.strategies.shapes",

@@ -17,7 +17,7 @@ import minigrad as mg
 from minigrad import nn
 from minigrad.nn import cells
 from minigrad.nn.utils import rnn
-from minigrad.testing import gradcheck, gradgradcheck
+from minigrad.testing import Sequences, gradcheck, gradgradcheck
 from minigrad.testing import strategies as mst
 from minigrad.testing.strategies.modules import LAYERS
 
@@ -32,14 +32,14 @@ HALF, FEW = (settings(max_examples=max(5, settings.default.max_examples // n)) f
 # Values -------------------------------------------------------------------------------------------
 
 
-def each_of(x: Any, layer: Any, sequences: mst.Sequences) -> list[mg.Tensor]:
+def each_of(x: Any, layer: Any, sequences: Sequences) -> list[mg.Tensor]:
     """The sequences (T, *) of an input or an output, one by one."""
     if sequences.form == "packed":
         return rnn.unpack_sequence(x)
     return [x] if sequences.form == "single" else x.unstack(axis=0 if layer.batch_first else 1)
 
 
-def first_of(layer: Any, sequences: mst.Sequences, state: Any) -> list[np.ndarray]:
+def first_of(layer: Any, sequences: Sequences, state: Any) -> list[np.ndarray]:
     """The parts (K, N, H) of the state that the layer begins with."""
     count, layers = len(sequences.lengths), layer.num_layers * (1 + layer.bidirectional)
     if state is not None:
@@ -52,7 +52,7 @@ def first_of(layer: Any, sequences: mst.Sequences, state: Any) -> list[np.ndarra
 
 
 @given(mst.modules(), mst.sequences())
-def test_a_layer_is_the_textbooks_loop(device: str, layer: Any, sequences: mst.Sequences) -> None:
+def test_a_layer_is_the_textbooks_loop(device: str, layer: Any, sequences: Sequences) -> None:
     input, state = sequences.of(layer)
     output, last = layer.eval()(input, state)
     step, weights = equations_of(layer), {name: host(x) for name, x in layer.state_dict().items()}
@@ -67,7 +67,7 @@ def test_a_layer_is_the_textbooks_loop(device: str, layer: Any, sequences: mst.S
 
 
 @given(mst.modules(bidirectional=False), mst.sequences(["padded", "single"]))
-def test_steps_are_the_textbooks_loop(device: str, layer: Any, sequences: mst.Sequences) -> None:
+def test_steps_are_the_textbooks_loop(device: str, layer: Any, sequences: Sequences) -> None:
     input, state = sequences.of(layer.eval())
     first, found = first_of(layer, sequences, state), []
     for x in input.unstack(axis=1 if layer.batch_first and sequences.form == "padded" else 0):
@@ -153,19 +153,19 @@ def prove(module: Any, input: Any, state: Any, call: Callable | None = None, fas
 @every_layer
 @HALF
 @given(st.data(), mst.sequences())
-def test_gradients_of_a_layer(kind: Any, device: str, data: st.DataObject, sequences: mst.Sequences) -> None:
+def test_gradients_of_a_layer(kind: Any, device: str, data: st.DataObject, sequences: Sequences) -> None:
     layer = data.draw(mst.modules([kind]))
     prove(layer, *sequences.of(layer))
 
 
 @FEW
 @given(mst.modules(input_size=1, hidden_size=st.integers(1, 2), num_layers=1), mst.sequences(max_steps=2, max_batch=2))
-def test_every_entry_of_the_gradients_of_a_layer(device: str, layer: Any, sequences: mst.Sequences) -> None:
+def test_every_entry_of_the_gradients_of_a_layer(device: str, layer: Any, sequences: Sequences) -> None:
     prove(layer, *sequences.of(layer), fast_mode=False)
 
 
 @given(mst.modules(bidirectional=False), mst.sequences(["padded", "single"], max_steps=2))
-def test_gradients_of_steps(device: str, layer: Any, sequences: mst.Sequences) -> None:
+def test_gradients_of_steps(device: str, layer: Any, sequences: Sequences) -> None:
     input, state = sequences.of(layer)
 
     def steps(input: mg.Tensor, state: Any) -> Any:
@@ -184,5 +184,5 @@ def test_gradients_of_a_cell(device: str, cell: Any, batch: int, given: bool, se
 
 
 @given(mst.modules(num_layers=2, dropout=0.3, recurrent_dropout=0.3), mst.sequences())
-def test_gradients_under_masks(device: str, layer: Any, sequences: mst.Sequences) -> None:
+def test_gradients_under_masks(device: str, layer: Any, sequences: Sequences) -> None:
     prove(layer, *sequences.of(layer))

@@ -19,6 +19,7 @@ from minigrad import nn, optim
 from minigrad.graph import Node
 from minigrad.nn import functional as F
 from minigrad.nn.utils import rnn
+from minigrad.testing import Sequences
 from minigrad.testing import strategies as mst
 
 from .helpers import host, on
@@ -35,7 +36,7 @@ KS = st.tuples(st.integers(1, 4), st.integers(0, 4)).map(lambda ks: {"k1": ks[0]
 EPS = 1e-6
 
 
-def time_of(layer: Any, sequences: mst.Sequences) -> int:
+def time_of(layer: Any, sequences: Sequences) -> int:
     return 1 if layer.batch_first and sequences.form == "padded" else 0
 
 
@@ -43,9 +44,7 @@ def over(steps: slice, dim: int) -> tuple[slice, ...]:
     return (*[slice(None)] * dim, steps)
 
 
-def turns(
-    layer: Any, sequences: mst.Sequences, x: Any, state: Any, **ks: int
-) -> Iterator[tuple[slice, mg.Tensor, Any]]:
+def turns(layer: Any, sequences: Sequences, x: Any, state: Any, **ks: int) -> Iterator[tuple[slice, mg.Tensor, Any]]:
     return rnn.tbptt(layer, x, state, **ks, dim=time_of(layer, sequences))
 
 
@@ -78,7 +77,7 @@ def check_close(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -
 class Textbook:
     """A layer in plain NumPy, with the state that was last found at each time, whatever the parameters then were."""
 
-    def __init__(self, layer: Any, sequences: mst.Sequences, x: mg.Tensor, state: Any) -> None:
+    def __init__(self, layer: Any, sequences: Sequences, x: mg.Tensor, state: Any) -> None:
         self.step, self.layer, self.sequences, self.state = equations_of(layer), layer, sequences, state
         array = host(x) if sequences.form == "padded" else host(x)[:, None]
         self.x = array.swapaxes(0, 1) if time_of(layer, sequences) else array  # (T, N, D)
@@ -111,7 +110,7 @@ class Textbook:
 
 @given(LAYERS, SEQUENCES, KS)
 def test_a_turn_holds_the_state_k2_steps_back_constant(
-    device: str, layer: Any, sequences: mst.Sequences, ks: dict[str, int]
+    device: str, layer: Any, sequences: Sequences, ks: dict[str, int]
 ) -> None:
     """Value, state and gradient of every turn, while each turn changes the parameters for those that follow."""
     x, state = sequences.of(layer)
@@ -164,7 +163,7 @@ def test_a_turn_holds_the_state_k2_steps_back_constant(
 
 
 @given(LAYERS, SEQUENCES, st.integers(0, 3))
-def test_one_turn_over_everything_is_full_bptt(device: str, layer: Any, sequences: mst.Sequences, more: int) -> None:
+def test_one_turn_over_everything_is_full_bptt(device: str, layer: Any, sequences: Sequences, more: int) -> None:
     x, state = sequences.of(layer)
     ((steps, output, after),) = turns(layer, sequences, x, state, k1=sequences.lengths[0] + more)
     assert steps == slice(0, sequences.lengths[0])
@@ -178,7 +177,7 @@ def test_one_turn_over_everything_is_full_bptt(device: str, layer: Any, sequence
 
 @given(LAYERS, SEQUENCES, st.integers(1, 4), st.integers(0, 3))
 def test_looking_back_to_the_beginning_is_full_bptt_of_each_loss(
-    device: str, layer: Any, sequences: mst.Sequences, k1: int, more: int
+    device: str, layer: Any, sequences: Sequences, k1: int, more: int
 ) -> None:
     x, state = sequences.of(layer)
     dim, length = time_of(layer, sequences), sequences.lengths[0]
@@ -194,7 +193,7 @@ def test_looking_back_to_the_beginning_is_full_bptt_of_each_loss(
 
 @given(LAYERS, SEQUENCES, KS)
 def test_carrying_the_state_is_one_long_forward_pass(
-    device: str, layer: Any, sequences: mst.Sequences, ks: dict[str, int]
+    device: str, layer: Any, sequences: Sequences, ks: dict[str, int]
 ) -> None:
     x, state = sequences.of(layer)
     found = list(turns(layer, sequences, x, state, **ks))
@@ -206,7 +205,7 @@ def test_carrying_the_state_is_one_long_forward_pass(
 
 @given(LAYERS, SEQUENCES, KS, st.integers(0, 6))
 def test_the_last_state_begins_the_sequence_that_follows(
-    device: str, layer: Any, sequences: mst.Sequences, ks: dict[str, int], cut: int
+    device: str, layer: Any, sequences: Sequences, ks: dict[str, int], cut: int
 ) -> None:
     x, state = sequences.of(layer)
     dim, length = time_of(layer, sequences), sequences.lengths[0]
@@ -222,7 +221,7 @@ def test_the_last_state_begins_the_sequence_that_follows(
 
 @given(LAYERS, SEQUENCES, st.integers(1, 3))
 def test_a_state_that_is_carried_remembers_and_a_reset_one_forgets(
-    device: str, layer: Any, sequences: mst.Sequences, k1: int
+    device: str, layer: Any, sequences: Sequences, k1: int
 ) -> None:
     """With state=None each time a chunk is as if nothing had come before, in value and gradient."""
     x, _ = sequences.of(layer)

@@ -20,11 +20,10 @@ except ImportError as error:
 from .applications import applications, reductions
 from .arrays import arrays, dtypes, views
 from .indices import indices
-from .modules import Sequences, modules, seeded, sequences
+from .modules import modules, sequences
 from .shapes import axes, broadcastable_shapes, shapes
 
 __all__ = [
-    "Sequences",
     "applications",
     "arrays",
     "axes",
@@ -33,7 +32,6 @@ __all__ = [
     "indices",
     "modules",
     "reductions",
-    "seeded",
     "sequences",
     "shapes",
     "views",

@@ -1,11 +1,10 @@
 """Recurrent layers with random options, and what to call them with.
 
-T: time steps   N: batch   D: input size   H: hidden size   P: size of a projected h
+T: time steps   N: batch
 """
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,50 +12,23 @@ from typing import Any
 from hypothesis import strategies as st
 
 from ... import nn
-from ...backend import cpu, default_device, float64, replaying
-from ...creation import rand, tensor
-from ...graph import Tensor
-from ...mode import no_grad
-from ...nn.utils.rnn import pack_sequence
-from ...ops.shape import stack
+from ...backend import float64
+from ..recurrent import FORMS, Sequences, seeded
 
 LAYERS = (nn.RNN, nn.LSTM, nn.GRU, nn.LayerNormLSTM, nn.PeepholeLSTM)
 
 # A layer ------------------------------------------------------------------------------------------
 
 
-def seeded(kind: Callable[..., nn.Module], *sizes: int, seed: int = 0, dtype: Any = float64, **options: Any) -> Any:
-    """A module whose parameters follow from a seed, the same on every device; no random generator moves.
-
-    Equation: parameter = first value + u, each u uniform in ±½: no gain is 1, no learned state 0 and no gate's block
-    exactly orthogonal, so that a gradient which holds only there is found out.
-
-    Args:
-        kind: what makes the module, such as nn.LSTM; `sizes` and `options` are its arguments.
-
-    Returns:
-        the module, on the default device.
-
-    >>> import minigrad as mg
-    >>> from minigrad.testing import strategies as mst
-    >>> mst.seeded(mg.nn.GRU, 2, 3, num_layers=2, seed=5)
-    GRU(2, 3, num_layers=2)
-    """
-    with replaying({cpu: lambda: cpu.module.random.default_rng(seed)}), no_grad():
-        module = kind(*sizes, **options, dtype=dtype, device="cpu")
-        for parameter in module.parameters():
-            parameter[...] = parameter + rand(parameter.shape, dtype=parameter.dtype, device="cpu") - 0.5
-    return module.to(default_device())
-
-
 def modules(kinds: Sequence[Callable[..., nn.Module]] = LAYERS, **options: Any) -> st.SearchStrategy[Any]:
     """Recurrent layers, or cells, with random sizes, options and weights, on the default device, in training mode.
 
     In a failing example a layer is printed as the code that makes it again, weights and all:
-    `mst.seeded(mg.nn.LSTM, 1, 2, bidirectional=True, seed=3)`, with `mst` for `minigrad.testing.strategies`.
+    `minigrad.testing.seeded(minigrad.nn.LSTM, 1, 2, bidirectional=True, seed=3)`.
 
     Args:
-        kinds: the classes to choose from; RNN, LSTM, GRU, LayerNormLSTM and PeepholeLSTM unless given.
+        kinds: the classes to choose from; RNN, LSTM, GRU, LayerNormLSTM and PeepholeLSTM unless given. A class of
+            your own may be among them, if it takes input_size and hidden_size and the options as these do.
         options: those that are fixed: to a value, as in `num_layers=1`, or to a strategy of values. The others are
             drawn, as far as the class has them. dtype is float64, as `gradcheck` asks for, if nothing else is said.
 
@@ -67,7 +39,7 @@ def modules(kinds: Sequence[Callable[..., nn.Module]] = LAYERS, **options: Any) 
     >>> from hypothesis import given, settings
     >>> from minigrad.testing import strategies as mst
     >>> @settings(max_examples=5, deadline=None)
-    ... @given(mst.modules([mg.nn.LSTM, mg.nn.GRU], dropout=0.0, recurrent_dropout=0.0), mst.sequences())
+    ... @given(mst.modules([mg.nn.GRU], num_layers=1, recurrent_dropout=0.0), mst.sequences(max_steps=2, max_batch=1))
     ... def prove(layer, sequences):
     ...     input, state = sequences.of(layer)
     ...     parameters = list(layer.parameters())
@@ -99,15 +71,15 @@ def _modules(draw: st.DrawFn, kinds: Sequence[Callable[..., nn.Module]], fixed: 
     said = {name: value for name, value in chosen.items() if value != usual[name]}
     said["seed"] = draw(st.integers(0, 2**16))
     module = seeded(kind, *sizes, **said)
-    made_by = f"mg.nn.{kind.__name__}" if kind in vars(nn).values() else kind.__name__
+    made_by = f"minigrad.nn.{kind.__name__}" if kind in vars(nn).values() else kind.__name__
     code = ", ".join([made_by, *map(repr, sizes), *(f"{option}={_code(value)}" for option, value in said.items())])
     # Hypothesis asks the value itself, and else takes its repr, which does not tell the weights.
-    module._repr_pretty_ = lambda printer, cycle: printer.text(f"mst.seeded({code})")
+    module._repr_pretty_ = lambda printer, cycle: printer.text(f"minigrad.testing.seeded({code})")
     return module
 
 
 def _code(value: Any) -> str:
-    return f"mg.{value.__name__}" if isinstance(value, type) else repr(value)
+    return f"minigrad.{value.__name__}" if isinstance(value, type) else repr(value)
 
 
 def _projects(kind: Any) -> bool:
@@ -144,60 +116,6 @@ OPTIONS: dict[str, Values] = {
 
 # What to call it with -----------------------------------------------------------------------------
 
-FORMS = ("padded", "packed", "single")
-
-
-@dataclasses.dataclass(frozen=True)
-class Sequences:
-    """The arguments of a recurrent layer: sequences and a first state, of normal random numbers.
-
-    Args:
-        lengths: of each sequence.
-        form: "padded", for sequences of one length, (T, N, D), or (N, T, D) if the layer is batch_first; "packed", a
-            PackedSequence; "single", for one sequence, (T, D).
-        state: whether there is a first state; without, the layer begins with its own.
-        seed: of the numbers.
-
-    >>> import minigrad as mg
-    >>> from minigrad.testing import strategies as mst
-    >>> x, (h, c) = mst.Sequences((4, 4, 4), state=True).of(mg.nn.LSTM(2, 5, batch_first=True))
-    >>> x.shape, c.shape
-    ((3, 4, 2), (1, 3, 5))
-    """
-
-    lengths: tuple[int, ...] = (1,)
-    form: str = "padded"
-    state: bool = False
-    seed: int = 0
-
-    def __repr__(self) -> str:
-        return f"mst.Sequences({self.lengths}, {self.form!r}, state={self.state}, seed={self.seed})"
-
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        printer.text(repr(self))
-
-    def of(self, layer: Any) -> tuple[Any, Any]:
-        """(input, state) for this layer, of its dtype and on its device; every Tensor in them is a leaf of its own."""
-        like = next(layer.parameters())
-        generator = cpu.module.random.default_rng(self.seed)
-
-        def numbers(*shape: int) -> Tensor:
-            return tensor(generator.normal(size=shape), dtype=like.dtype, device=like.device)
-
-        def leaf(x: Tensor) -> Tensor:
-            return x.detach().requires_grad_()
-
-        each = [numbers(length, layer.input_size) for length in self.lengths]
-        single, count = self.form == "single", len(self.lengths)
-        layers = layer.num_layers * (1 + layer.bidirectional)
-        sizes = [layer.proj_size or layer.hidden_size, layer.hidden_size][: 1 + layer.has_memory]
-        parts = [leaf(numbers(*((layers, size) if single else (layers, count, size)))) for size in sizes]
-        state = None if not self.state else tuple(parts) if layer.has_memory else parts[0]
-        if self.form == "packed":
-            packed = pack_sequence(each, enforce_sorted=list(self.lengths) == sorted(self.lengths, reverse=True))
-            return dataclasses.replace(packed, data=leaf(packed.data)), state
-        return leaf(each[0] if single else stack(each, axis=0 if layer.batch_first else 1)), state
-
 
 def sequences(
     forms: Sequence[str] = FORMS, *, max_steps: int = 4, max_batch: int = 3, state: bool | None = None
@@ -211,11 +129,22 @@ def sequences(
         max_steps, max_batch: the largest T and N.
         state: whether there is a first state; None: sometimes.
 
-    >>> from hypothesis import find
+    Raises:
+        ValueError: there is no such form.
+
+    >>> import minigrad as mg
+    >>> from hypothesis import given, settings
     >>> from minigrad.testing import strategies as mst
-    >>> find(mst.sequences(["packed"]), lambda sequences: len(set(sequences.lengths)) == 2)
-    mst.Sequences((1, 2), 'packed', state=False, seed=0)
+    >>> @settings(max_examples=5, deadline=None)
+    ... @given(mst.sequences(["packed"], max_steps=3))
+    ... def check(sequences):
+    ...     packed, state = sequences.of(mg.nn.LSTM(2, 4))
+    ...     assert len(packed.batch_sizes) == max(sequences.lengths) <= 3
+    >>> check()
     """
+    for form in forms:
+        if form not in FORMS:
+            raise ValueError(f"sequences: expected forms out of {', '.join(FORMS)}, got {form!r}")
     steps, batch = st.integers(1, max_steps), st.integers(1, max_batch)
     lengths = {
         "padded": st.tuples(steps, batch).map(lambda sizes: (sizes[0],) * sizes[1]),
