@@ -18,7 +18,7 @@ import minigrad as mg
 from minigrad.ops import registry
 from minigrad.ops.primitive import INPUTS, Primitive
 from minigrad.testing import Application, ContractError, check_primitive
-from minigrad.testing.contract import CLAUSES
+from minigrad.testing.clauses import CLAUSES
 
 from .cases import CASES, Draw, differentiable_inputs, inputs_for, with_formulas
 from .draws import applications

@@ -85,6 +85,7 @@ PLAN = [
     "testing.gradcheck",
     "testing.application",
     "testing.recurrent",
+    "testing.clauses",
     "testing.contract",
     "testing.strategies.printing",
     "testing.strategies.shapes",
