@@ -235,7 +235,6 @@ def passes(outputs: Sequence[Value], wanted: Collection[Value] | None, retain: b
     if bad.siblings is not None and not retain:
         for node in bad.siblings:
             node.freed = None
-    return "freed by an earlier|written to since" if doubt or bad.siblings else BAD[bool(bad.freed)]
-
-
-BAD = {True: "freed by an earlier", False: "written to since"}
+    if doubt or bad.siblings is not None:
+        return "freed by an earlier|written to since"
+    return "freed by an earlier" if bad.freed else "written to since"
