@@ -190,18 +190,19 @@ class Node:
             node.freed = None
 
 
-def way(outputs: Sequence[Value], wanted: Collection[Value] | None) -> list[Node]:
+def way(outputs: Sequence[Value], wanted: Collection[Value] | None, suspicious: bool = False) -> list[Node]:
     """The nodes that a sweep goes through, newest first: those that lead to what is wanted (None: all).
 
-    A freed node has forgotten where it leads, and may lead to whatever is older.
+    A freed node has forgotten where it leads, and may lead to whatever is older. Of those of which nobody knows
+    whether they were freed, the suspicious believe that they were.
     """
     oldest = 0 if wanted is None else min((x.node.born if x.node else 0 for x in wanted), default=0)
 
     @functools.cache
     def leads(node: Node) -> bool:
-        if node.freed is not False and node.born > oldest:
+        if wanted is None or ((node.freed or (suspicious and node.freed is None)) and node.born > oldest):
             return True
-        return wanted is None or any(part in wanted or (part.node and leads(part.node)) for part in node.parts)
+        return any(part in wanted or (part.node and leads(part.node)) for part in node.parts)
 
     found: set[Node] = set()
 
@@ -216,23 +217,24 @@ def way(outputs: Sequence[Value], wanted: Collection[Value] | None) -> list[Node
     return sorted(found, key=lambda node: -node.born)
 
 
-def passes(nodes: Sequence[Node], retain: bool) -> str:
-    """Enter a sweep through these nodes into the books. What it must say if it fails, else "", or "unknown"."""
-    bad = next((node for node in nodes if node.freed or node.is_stale()), None)
-    unknown = next((node for node in nodes if node.freed is None), None)
-    if unknown and not bad:
+def passes(outputs: Sequence[Value], wanted: Collection[Value] | None, retain: bool) -> str:
+    """Enter a sweep into the books. What it must say if it fails, "" if it does not fail, "unknown" if nobody knows."""
+    certain, possible = way(outputs, wanted), way(outputs, wanted, suspicious=True)
+    bad = next((node for node in certain if node.freed or node.is_stale()), None)
+    # From here on it is not certain that the sweep goes on.
+    doubt = next((n for n in possible if n.freed is None or (n not in certain and (n.freed or n.is_stale()))), None)
+    if doubt and not bad:
         return "unknown"
-    reached = [node for node in nodes if bad is None or node.born > bad.born]
-    for node in () if retain else reached:
-        if unknown and node.born <= unknown.born:
-            node.freed = None
-        else:
+    for node in () if retain else possible:
+        if bad is None or node.born > bad.born:
             node.free()
+            if node not in certain or (doubt and node.born <= doubt.born):
+                node.freed = None
     if bad is None:
         return ""
-    if unknown or bad.siblings is not None:
-        if not retain:
-            for node in bad.siblings or ():
-                node.freed = None
+    if bad.siblings is not None and not retain:
+        for node in bad.siblings:
+            node.freed = None
+    if doubt or bad.siblings is not None:
         return "freed by an earlier|written to since"
     return "freed by an earlier" if bad.freed else "written to since"

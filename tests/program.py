@@ -85,10 +85,10 @@ class Program:
         message: str = "",
     ) -> bool:
         """Run a line that goes backward, and say whether the oracle has to: not if the line raises midway."""
-        nodes = oracle.way(ys, None if xs is None else set(xs))
-        if len(nodes) > (MOST_RECORDED if create else MOST_SWEPT):
+        wanted = None if xs is None else set(xs)
+        if len(oracle.way(ys, wanted)) > (MOST_RECORDED if create else MOST_SWEPT):
             return False
-        error = oracle.passes(nodes, create if retain is None else retain)
+        error = oracle.passes(ys, wanted, create if retain is None else retain)
         if error == "unknown":
             return False
         if error or message:
