@@ -20,10 +20,11 @@ from minigrad.testing import Sequences, gradcheck
 from minigrad.testing import strategies as mst
 
 from .helpers import host, on
-from .test_equations import KINDS, every_kind
+from .test_equations import KINDS
 from .test_recurrent_properties import stay_clear_of_the_kink
 
 T, N, D, H = 3, 2, 2, 2
+the_three = pytest.mark.parametrize("kind", ["rnn-tanh", "lstm", "gru"])
 
 
 class Critic(nn.Module):
@@ -57,7 +58,7 @@ def wgan_loss(critic: Any, real: mg.Tensor, false: mg.Tensor, weight: float = 10
     return critic(false).mean() - critic(real).mean() + weight * penalty(critic, between)
 
 
-@every_kind
+@the_three
 def test_every_entry_of_the_gradient_of_the_loss(kind: str, device: str) -> None:
     critic, (real, false) = critic_of(kind), real_and_false(device)
     assert gradcheck(lambda *_: wgan_loss(critic, real, false), dict(critic.named_parameters()))
@@ -83,7 +84,7 @@ def test_the_gradient_of_a_norm_of_a_gradient(device: str, layer: Any, sequences
     assert gradcheck(norms, leaves, fast_mode=True)
 
 
-@pytest.mark.parametrize("kind", ["rnn-tanh", "lstm", "gru"])
+@the_three
 def test_pytorch_finds_the_same(kind: str, device: str) -> None:
     torch = pytest.importorskip("torch")
     critic, (real, false) = critic_of(kind, hidden=5), real_and_false(device)
@@ -112,7 +113,7 @@ def test_pytorch_finds_the_same(kind: str, device: str) -> None:
             np.testing.assert_allclose(found, parameter.grad.numpy(), rtol=1e-9, atol=1e-12, err_msg=name)
 
 
-@pytest.mark.parametrize("kind", ["rnn-tanh", "lstm", "gru"])
+@the_three
 def test_it_trains(kind: str, device: str) -> None:
     """The critic learns to tell real from false, with a slope of about 1 in between; no graph stays behind."""
     critic, (real, false) = critic_of(kind, hidden=6), real_and_false(device, batch=8)
