@@ -127,7 +127,7 @@ ANYTHING = (Exception, pytest.fail.Exception)  # that a broken engine leads to: 
 def failure(device: str) -> list[str]:
     """The program of the first failing example."""
     with pytest.raises(ANYTHING) as caught:
-        run_machine(device, times=20, phases=[Phase.generate])
+        run_machine(device, times=20, phases=[Phase.generate], print_blob=False)
     notes = "\n".join(caught.value.__notes__)
     return notes[notes.index("import numpy") :].splitlines()
 
