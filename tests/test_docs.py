@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import doctest
 import inspect
+import re
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from typing import Any
 
 import pytest
@@ -95,3 +97,10 @@ def test_the_table_of_primitives_is_up_to_date() -> None:
     assert text == with_table(text), "python -m tests.table brings tests/README.md up to date"
     old = text.replace("| `tanh` | elementwise | -3 to 3 |", "| `tanh` | elementwise | -4 to 4 |")
     assert old != text == with_table(old)
+
+
+def test_every_file_of_tests_is_in_the_map() -> None:
+    listed = re.findall(r"`([\w*]+\.py)`", README.read_text(encoding="utf-8"))
+    for path in README.parent.glob("*.py"):
+        assert path.name == "__init__.py" or any(fnmatch(path.name, pattern) for pattern in listed), path.name
+    assert all(any(README.parent.glob(pattern)) for pattern in listed)
