@@ -163,7 +163,8 @@ BROKEN: dict[str, tuple[str, Primitive[Any]]] = {
     "a value that changes": ("value", broken(differs_each_time, by_x, by_y)),
     "a wrong derivative": ("vjp", broken(product, lambda *a: 1.001 * by_x(*a), by_y)),
     "a derivative that is missing": ("vjp", broken(product, by_x, None)),
-    "a derivative that reads what was not saved": ("untouched", broken(product, by_x, by_y, saves="x")),
+    "no derivative at all": ("vjp", broken(product, None, None)),
+    "a derivative that reads what was not saved": ("derivatives", broken(product, by_x, by_y, saves="x")),
     "another shape": ("shape", broken(lambda xp, x, y: (x * y)[None], by_x, by_y)),
     "a derivative without one": ("double vjp", broken(product, hidden_from_the_recorder, by_y)),
     "two formulas": ("readings", broken(product, another_formula_when_recorded, by_y)),
@@ -200,7 +201,7 @@ def test_a_primitive_that_breaks_one(name: str, device: str) -> None:
 
 def test_a_reduction_that_forgets_keepdims(device: str) -> None:
     rule = registry["sum"].explain_shapes
-    value = lambda xp, x, *, axis=None, keepdims=False: xp.sum(x, axis=axis)  # noqa: E731
+    value = lambda xp, x, *, axis=None, keepdims=False: 0 * xp.sum(x, axis=axis)  # noqa: E731
     primitive = broken(value, None, kind="reduction", explain_shapes=rule)
     check_primitive(primitive, [np.ones((2, 3))], {"axis": 1})
     with pytest.raises(ContractError, match=r"shape: expected an output of shape \(2, 1\), got \(2,\)"):
@@ -223,12 +224,63 @@ def test_a_tape_that_does_not_know_a_view(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_jvp_that_is_not_the_vjps(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
     module = sys.modules["minigrad.testing.gradcheck"]
     monkeypatch.setattr(module, "jvp", lambda f, x, v: mg.jvp(f, x, tuple(1.001 * part for part in v)))
-    with pytest.raises(ContractError, match="jvp: the worst entry is output 0"):
+    with pytest.raises(ContractError, match="jvp: jvpcheck: the worst entry is output 0"):
         check_primitive(registry["exp"], arrays()[:1])
 
 
 def test_every_clause_has_been_broken() -> None:
     assert set(CLAUSES) == {clause for clause, _ in BROKEN.values()} | {"owned", "views", "jvp"}
+
+
+def test_a_derivative_that_forgets_broadcasting(device: str) -> None:
+    """Also where the inputs given have one shape."""
+
+    def wrong(xp: Any, g: Any, out: Any, x: Any, y: Any) -> Any:
+        return g * y * (1.0 if x.shape == y.shape else 2.0)
+
+    with pytest.raises(ContractError, match="broadcasting: expected gradient 0"):
+        check_primitive(broken(product, wrong, by_y), [np.ones((2, 3)), np.ones((2, 3))])
+
+
+HALF = np.array([0.5, 1.5, 2.5])
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs"),
+    [
+        ("multiply", [HALF, np.arange(3)]),
+        ("power", [HALF, np.array([1, 2, 3])]),
+        ("multiply", [HALF > 1, HALF]),
+        ("exp", [np.arange(3)]),
+        ("exp", [np.array([12.0, 1.0])]),
+        ("exp", [np.array([6.73, -6.5])]),
+        ("multiply", [np.array([1, 0.01, 100]), np.array([1, 0.001, 100])]),
+        ("sum", [np.full((2, 3), 1000.0)]),
+    ],
+)
+def test_no_false_alarm(name: str, inputs: Any, device: str) -> None:
+    """Integers, booleans, what overflows in float16, entries of very unequal size."""
+    assert check_primitive(name, inputs)
+
+
+def test_a_domain_without_zero(device: str) -> None:
+    primitive = broken(lambda xp, x, y: x + 1 / y, lambda xp, g, *_: g, lambda xp, g, out, x, y: -g / (y * y))
+    assert check_primitive(primitive, [HALF, HALF])
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (mg.ones(2), "expected a list of inputs, got Tensor"),
+        (None, "expected a list of inputs, got NoneType"),
+        ([np.ones(2) * 1j], "expected arrays of real numbers or Tensors, got complex128 as input 0"),
+        ([[1.0]], "expected arrays of real numbers or Tensors, got list as input 0"),
+        ([np.ones(2)] * 2, "exp takes 1 inputs"),
+    ],
+)
+def test_what_is_no_list_of_inputs(inputs: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        check_primitive(mg.exp, inputs)
 
 
 def test_inputs_of_the_wrong_kind() -> None:

@@ -162,7 +162,7 @@ def test_the_fast_mode_calls_the_function_equally_often_whatever_the_size(device
 
     for size in (2, 1000):
         gradcheck(f, mg.ones(size, dtype=mg.float64, requires_grad=True), fast_mode=True)
-    assert calls.count(2) == calls.count(1000) == 5  # the outputs' shapes, the gradient, once more, ahead and back
+    assert calls.count(2) == calls.count(1000) == 5  # twice to see that it repeats, the gradient, ahead and back
 
 
 def test_the_seed_chooses_the_direction(device: str) -> None:
@@ -195,6 +195,39 @@ def test_inputs_of_no_entries_and_of_no_axes(device: str) -> None:
         assert check(lambda x, y: x.sum() + y * y, [empty, number.requires_grad_()])
 
 
+SIZES = {
+    "an exponential": (mg.exp, (1.0, -4.56, 8.71)),
+    "squares": (lambda x: x * x, (1e-3, 1.0, 1e3)),
+    "an output that does not move": (lambda x: (x, x * 0 + 1e7), (0.5,)),
+    "a mask of infinities": (lambda x: mg.where(mg.arange(2) < 1, x, -float("inf")), (0.5, 0.7)),
+}
+
+
+@pytest.mark.parametrize("check", ["full", "fast", "jvp"])
+@pytest.mark.parametrize("name", SIZES)
+def test_a_large_output_does_not_hide_a_small_one(name: str, check: str, device: str) -> None:
+    f, at = SIZES[name]
+    assert CHECKS[check](f, leaf(*at))
+
+
+@pytest.mark.parametrize("check", [gradcheck, jvpcheck])
+def test_a_function_without_a_value(check: Any, device: str) -> None:
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(GradcheckError, match=r"output 0 is NaN at index \(1,\); the inputs l"),
+    ):
+        check(mg.log, leaf(1.0, -1.0))
+
+
+@pytest.mark.parametrize("check", [gradcheck, gradgradcheck, jvpcheck])
+def test_one_tensor_given_twice(check: Any, device: str) -> None:
+    x = leaf(0.5)
+    with pytest.raises(
+        ValueError, match=rf"^{check.__name__}: expected each Tensor once, but input b is input a and can"
+    ):
+        check(lambda a, b: a * b, {"a": x, "b": x})
+
+
 # Misuse -------------------------------------------------------------------------------------------
 
 MISTAKES: dict[str, tuple[Any, type[Exception], str]] = {
@@ -220,6 +253,21 @@ MISTAKES: dict[str, tuple[Any, type[Exception], str]] = {
         lambda check: check(mg.sin, leaf(0.5), rtol=1.0),
         ValueError,
         r"expected atol of at least 0 and rtol from 0 to below 1, got .* and 1.0",
+    ),
+    "a step that is no number": (
+        lambda check: check(mg.sin, leaf(0.5), eps="a"),
+        TypeError,
+        r"expected eps to be a num",
+    ),
+    "parameters": (
+        lambda check: check(mg.sin, nn.Linear(1, 1).parameters()),
+        TypeError,
+        r"expected a Tensor, or a list or dict of inputs, got generator; for a model, dict\(model.named_param",
+    ),
+    "a layer with a state": (
+        lambda check: check(nn.LSTM(1, 1, dtype=mg.float64), mg.ones((1, 1), dtype=mg.float64, requires_grad=True)),
+        TypeError,
+        r"expected .* Tensors, got tuple from it; choose among what it gives, as in lambda x: layer\(x\)\[0\]",
     ),
     "a function that gives a number": (
         lambda check: check(lambda x: 1.0, leaf(0.5)),
@@ -250,7 +298,7 @@ def noisy(x: mg.Tensor) -> mg.Tensor:
 def test_a_function_that_changes_from_call_to_call(device: str) -> None:
     for check in (gradcheck, gradgradcheck):
         with pytest.raises(
-            ValueError, match=rf"^{check.__name__}: expected a function that gives the same values when"
+            ValueError, match=rf"^{check.__name__}: expected a function that gives the same values when it"
         ):
             check(noisy, leaf(0.5, 0.7))
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..backend import Array, default_device
 from ..graph import Tensor
+from ..messages import type_name
 from ..ops.primitive import Primitive
 from .clauses import CLAUSES, Trial
 
@@ -41,12 +42,14 @@ def check_primitive(
     """Hold a primitive, at these inputs, to everything that a primitive promises.
 
     The clauses: its *value* is that of the reference, and the same when computed again; the *shape* follows from its
-    kind; inputs and incoming gradients are not written to (*untouched*); gradients, gradients of gradients and `jvp`
-    agree with central differences (*vjp*, *double vjp*, *jvp*); derivatives computed on arrays equal those recorded on
-    the tape (*readings*); each input alone gets the gradient that it gets among others (*alone*); a gradient is its
-    receiver's own memory (*owned*); an output that is a view of an input is known to be one (*views*); the *dtype* is
-    kept; memory with other *strides* makes no difference; an elementwise primitive keeps the rules of *broadcasting*,
-    Python *numbers* and *zero size*; and *bad shapes* or axes get an error that names the operation.
+    kind; *derivatives* can be computed and recorded; inputs and incoming gradients are not written to (*untouched*);
+    gradients, gradients of gradients and `jvp` agree with central differences (*vjp*, *double vjp*, *jvp*), and an
+    input without a derivative does not move a floating-point output; derivatives computed on arrays equal those
+    recorded on the tape (*readings*); each input alone gets the gradient that it gets among others (*alone*); a
+    gradient is its receiver's own memory (*owned*); an output that is a view of an input is known to be one (*views*);
+    the *dtype* is kept, unless integers take part; memory with other *strides* makes no difference; an elementwise
+    primitive keeps the rules of *broadcasting*, Python *numbers* and *zero size*; and *bad shapes* or axes get an
+    error that names the operation. Only what these inputs show can be found: draw them with `strategies.applications`.
 
     Args:
         primitive: one of minigrad's or your own, or its name.
@@ -60,6 +63,7 @@ def check_primitive(
 
     Raises:
         ContractError: a clause is broken; the message names it, with what was expected and what came.
+        TypeError: the inputs are not a list of real arrays, one for each input of the primitive.
 
     >>> import minigrad as mg
     >>> import numpy as np
@@ -67,6 +71,12 @@ def check_primitive(
     >>> mg.testing.check_primitive(mg.logaddexp, [x, y], reference=lambda x, y: np.log(np.exp(x) + np.exp(y)))
     True
     """
+    if not isinstance(inputs, (list, tuple)):
+        raise TypeError(f"check_primitive: expected a list of inputs, got {type_name(inputs)}")
+    for i, x in enumerate(inputs):
+        if getattr(getattr(x, "dtype", None), "kind", "") not in tuple("fiub"):
+            came = x.dtype if hasattr(x, "dtype") else type_name(x)
+            raise TypeError(f"check_primitive: expected arrays of real numbers or Tensors, got {came} as input {i}")
     trial = Trial(primitive, inputs, parameters, reference, device or default_device())
     for clause, check in CLAUSES.items():
         try:

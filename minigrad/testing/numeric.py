@@ -11,6 +11,7 @@ from typing import Any
 from ..backend import Array, cpu, float64, namespace_of
 from ..graph import Tensor
 from ..messages import type_name
+from ..mode import is_grad_enabled
 
 Function = Callable[..., Any]
 Inputs = Tensor | Sequence[Any] | Mapping[str, Any]
@@ -31,8 +32,8 @@ class GradcheckError(AssertionError):
     >>> try:
     ...     mg.testing.gradcheck(lambda x: x * x.detach(), x)          # half of the derivative of x² is cut off
     ... except mg.testing.GradcheckError as error:
-    ...     print(str(error).partition(":")[0])
-    the worst entry is input 0 of shape (1,) at index (0,)
+    ...     print(error.input, error.index, error.analytic < error.numeric)
+    0 (0,) True
     """
 
     def __init__(
@@ -59,6 +60,9 @@ class Tolerance:
     rtol: float
 
     def check(self, caller: str) -> None:
+        for name, value in vars(self).items():
+            if not isinstance(value, (int, float)):
+                raise TypeError(f"{caller}: expected {name} to be a number, got {type_name(value)}")
         if not 0 < self.eps < math.inf:
             raise ValueError(f"{caller}: expected a step eps above 0, got {self.eps!r}")
         if not (0 <= self.atol < math.inf and 0 <= self.rtol < 1):
@@ -78,7 +82,10 @@ class Point:
         if isinstance(inputs, Tensor):
             inputs = [inputs]
         if not isinstance(inputs, (Mapping, Sequence)):
-            raise TypeError(f"{caller}: expected a Tensor, or a list or dict of inputs, got {type_name(inputs)}")
+            raise TypeError(
+                f"{caller}: expected a Tensor, or a list or dict of inputs, got {type_name(inputs)}; for a model, "
+                "dict(model.named_parameters())"
+            )
         self.caller = caller
         self.keys: list[int | str] = list(inputs) if isinstance(inputs, Mapping) else list(range(len(inputs)))
         self.names = [f"input {key}" for key in self.keys]
@@ -86,6 +93,14 @@ class Point:
         self.active = [i for i, x in enumerate(self.inputs) if isinstance(x, Tensor) and x.requires_grad]
         if not self.active:
             raise TypeError(f"{caller}: expected at least one Tensor with requires_grad=True among the inputs")
+        first = {id(self.inputs[i]): i for i in reversed(self.active)}
+        for i in self.active:
+            if first[id(self.inputs[i])] != i:
+                same = self.names[first[id(self.inputs[i])]]
+                raise ValueError(
+                    f"{caller}: expected each Tensor once, but {self.names[i]} is {same} and cannot be moved alone; "
+                    "give a copy, or a function that uses one input twice"
+                )
         if any(x.dtype != float64 for x in self.tensors):
             raise TypeError(
                 f"{caller}: expected float64 inputs, numeric differences need the digits; use dtype=minigrad.float64"
@@ -105,6 +120,8 @@ class Point:
 
     def direction(self, seed: int) -> Moves:
         """A random move of every entry of every checked input, none near 0: of size ½ to 1½, of either sign."""
+        if not isinstance(seed, int) or seed < 0:
+            raise ValueError(f"{self.caller}: expected a seed that is a whole number from 0 on, got {seed!r}")
         rng = cpu.random.default_rng(seed)
         sizes = {i: self.inputs[i].shape for i in self.active}
         return {i: cpu.asarray(rng.uniform(0.5, 1.5, n) * rng.choice([-1.0, 1.0], n)) for i, n in sizes.items()}
@@ -122,12 +139,37 @@ class Point:
             for i, data in unmoved.items():
                 self.inputs[i]._data = data
 
-    def around(self, f: Callable[[], Any], moves: Moves, eps: float) -> tuple[Any, Any]:
-        """What `f` gives a step `eps` ahead along a move, and a step back."""
+    def values(self, fn: Function) -> list[Array]:
+        """What the function gives here, on the host."""
+        return [host(y) for y in outputs_of(fn(*self.inputs), self.caller)]
+
+    def slopes(self, fn: Function, moves: Moves, eps: float) -> list[Array]:
+        """The central difference of each output along a move, entry by entry."""
         with self.moved(moves, eps):
-            ahead = f()
+            ahead = self.values(fn)
         with self.moved(moves, -eps):
-            return ahead, f()
+            back = self.values(fn)
+        with cpu.errstate(invalid="ignore"):  # what does not move has no slope, be it infinite
+            return [cpu.where(a == b, 0.0, a - b) / (2 * eps) for a, b in zip(ahead, back, strict=True)]
+
+    def check_repeatable(self, fn: Function, tolerance: Tolerance) -> None:
+        """Raise unless the function gives the same numbers each time: else a difference says nothing of a move."""
+        first, second = self.values(fn), self.values(fn)
+        for k, (a, b) in enumerate(zip(first, second, strict=False)):
+            if cpu.isnan(a).any():
+                index = tuple(int(n) for n in cpu.argwhere(cpu.isnan(a))[0])
+                raise GradcheckError(
+                    f"{self.caller}: output {k} is NaN at index {index}; the inputs lie where the function has no value"
+                )
+            allowed = 2 * tolerance.eps * tolerance.atol + 1e-13 * abs(a)
+            with cpu.errstate(invalid="ignore"):
+                is_same = a.shape == b.shape and ((a == b) | (abs(a - b) <= allowed)).all()
+            if not is_same or len(first) != len(second):
+                raise ValueError(
+                    f"{self.caller}: expected a function that gives the same values when it is called again, but its "
+                    f"output {k} changed from one call to the next; seed what is random inside it with "
+                    "minigrad.manual_seed, and keep it from changing what it is given"
+                )
 
 
 def outputs_of(ys: Any, caller: str) -> list[Tensor]:
@@ -135,9 +177,18 @@ def outputs_of(ys: Any, caller: str) -> list[Tensor]:
     outputs = list(ys) if isinstance(ys, (list, tuple)) else [ys]
     for y in outputs:
         if not isinstance(y, Tensor):
-            raise TypeError(f"{caller}: expected a function that gives Tensors, got {type(y).__name__} from it")
+            raise TypeError(
+                f"{caller}: expected a function that gives Tensors, got {type(y).__name__} from it; choose among what "
+                "it gives, as in lambda x: layer(x)[0]"
+            )
     if not any(y.requires_grad for y in outputs):
+        cause = "" if is_grad_enabled() else "; nothing is recorded under no_grad"
         raise GradcheckError(
-            f"{caller}: the output of the function does not depend on any input that requires a gradient"
+            f"{caller}: the output of the function does not depend on any input that requires a gradient{cause}"
         )
     return outputs
+
+
+def host(x: Tensor) -> Array:
+    """The array of a Tensor, as one of NumPy's."""
+    return namespace_of(x._data).to_host(x._data)
