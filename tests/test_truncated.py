@@ -363,7 +363,7 @@ MISTAKES = {
     "no steps between updates": (
         lambda: rnn.tbptt(nn.GRU(3, 2), ones(4, 1, 3), k1=0),
         ValueError,
-        r"tbptt: expected 1 <= k1 <= k2, an update every k1 steps that looks back k2 steps, got k1=0, k2=0",
+        r"tbptt: expected 1 <= k1 <= k2, an update every k1 steps that looks back k2 steps, got k1=0$",
     ),
     "looking back less than there is to learn": (
         lambda: rnn.tbptt(nn.GRU(3, 2), ones(4, 1, 3), k1=3, k2=2),
@@ -452,6 +452,37 @@ MISTAKES = {
         r"tbptt: expected an output with the 1 steps of its input along dim 0, got \(3,\).*; flatten it in the loss",
     ),
 }
+
+
+class Tagger(nn.Module):
+    """Words in, tags out, through a layer that it is given."""
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        self.embedding, self.layer = nn.Embedding(5, 3), layer
+
+    def forward(self, words: mg.Tensor, state: Any = None) -> Any:
+        return self.layer(self.embedding(words), state)
+
+
+@pytest.mark.parametrize(
+    ("layer", "dim", "message"),
+    [
+        (lambda: nn.LSTM(3, 2, batch_first=True), 0, r"expected dim=1, the time of LSTM 'layer' with batch_first=True"),
+        (lambda: nn.GRU(3, 2), 1, r"expected dim=0, the time of GRU 'layer' with batch_first=False, got dim=1"),
+        (lambda: nn.RNN(3, 2, bidirectional=True), 0, r"one direction, got a bidirectional RNN 'layer'"),
+    ],
+)
+def test_a_layer_inside_a_model_that_reads_another_way(layer: Any, dim: int, message: str) -> None:
+    words = mg.tensor([[0, 1], [2, 3]])
+    with pytest.warns(UserWarning, match=rf"^tbptt: expected .*{message.removeprefix('expected ')}"):
+        rnn.tbptt(Tagger(layer()), words, k1=1, dim=dim)
+
+
+def test_a_layer_inside_a_model_that_reads_the_same_way(device: str) -> None:
+    words = mg.tensor([[0, 1], [2, 3]])
+    turns = list(rnn.tbptt(Tagger(nn.LSTM(3, 2, batch_first=True)), words, k1=1, dim=1))
+    assert [output.shape for _, output, _ in turns] == [(2, 1, 2)] * 2
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)

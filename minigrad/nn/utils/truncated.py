@@ -5,6 +5,7 @@ T: time steps   N: batch   *: whatever axes follow
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from ...ops.shape import concatenate
 from ...tape import as_tensor
 from ...tensor import detach, map_tensors
 from ..functional.checks import check_dim, check_integers
+from ..module import Module
 from .packed import PackedSequence
 
 Recurrent = Callable[[Any, Any], Any]
@@ -54,6 +56,7 @@ def tbptt(
             the other dim, or the input was computed from something that learns; in a turn: the output has another T.
         TypeError: k1 or k2 is no integer, the module cannot be called, the input is packed or no Tensor; in a turn:
             the module does not give (output, state).
+        UserWarning: a layer inside the module is bidirectional, or has its time along the other dim.
 
     Source: Williams and Peng 1990, "An efficient gradient-based algorithm for on-line training of recurrent network
     trajectories", whose BPTT(h; h') has h = k2, h' = k1; the names k1 and k2 are Sutskever's, 2013, section 2.8.6.
@@ -80,7 +83,8 @@ def tbptt(
     check_integers("tbptt", k1=k1, k2=k2)
     if not 1 <= k1 <= k2:
         raise ValueError(
-            f"tbptt: expected 1 <= k1 <= k2, an update every k1 steps that looks back k2 steps, got k1={k1}, k2={k2}"
+            f"tbptt: expected 1 <= k1 <= k2, an update every k1 steps that looks back k2 steps, got k1={k1}"
+            + (f", k2={k2}" if k2 != k1 else "")
         )
     if isinstance(input, PackedSequence):
         raise TypeError(
@@ -101,17 +105,21 @@ def tbptt(
 
 
 def _check_layer(module: Recurrent, x: Tensor, dim: int) -> None:
-    """Raise if the module says of itself that it reads in another way."""
-    name, batch_first = type(module).__name__, getattr(module, "batch_first", None)
-    if getattr(module, "bidirectional", False):
-        raise ValueError(
-            f"tbptt: expected a module of one direction, got a bidirectional {name}: it has to see the end of the "
-            "sequence first, so train it on whole sequences"
-        )
-    if isinstance(batch_first, bool) and x.ndim == 3 and dim != batch_first:
-        raise ValueError(
-            f"tbptt: expected dim={int(batch_first)}, the time of {name} with batch_first={batch_first}, got dim={dim}"
-        )
+    """Raise if the module says of itself that it reads in another way; warn if a layer inside it does."""
+    for path, layer in module.named_modules() if isinstance(module, Module) else [("", module)]:
+        name = f"{type(layer).__name__}" + (f" {path!r}" if path else "")
+        batch_first, wrong = getattr(layer, "batch_first", None), ""
+        if getattr(layer, "bidirectional", False):
+            wrong = (
+                f"tbptt: expected a module of one direction, got a bidirectional {name}: it has to see the end of the "
+                "sequence first, so train it on whole sequences"
+            )
+        elif isinstance(batch_first, bool) and x.ndim > (1 if path else 2) and dim != batch_first:
+            wrong = f"tbptt: expected dim={int(batch_first)}, the time of {name} with batch_first={batch_first}, got dim={dim}"
+        if wrong and not path:
+            raise ValueError(wrong)
+        if wrong:  # it may read another axis than that of time, or the module may exchange the two
+            warnings.warn(wrong, stacklevel=3)
 
 
 def _turns(module: Recurrent, x: Tensor, state: Any, k1: int, k2: int, dim: int) -> Iterator[tuple[slice, Tensor, Any]]:
