@@ -115,7 +115,8 @@ def _check_layer(module: Recurrent, x: Tensor, dim: int) -> None:
                 "sequence first, so train it on whole sequences"
             )
         elif isinstance(batch_first, bool) and x.ndim > (1 if path else 2) and dim != batch_first:
-            wrong = f"tbptt: expected dim={int(batch_first)}, the time of {name} with batch_first={batch_first}, got dim={dim}"
+            time = f"the time of {name} with batch_first={batch_first}"
+            wrong = f"tbptt: expected dim={int(batch_first)}, {time}, got dim={dim}"
         if wrong and not path:
             raise ValueError(wrong)
         if wrong:  # it may read another axis than that of time, or the module may exchange the two
