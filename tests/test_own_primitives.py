@@ -9,8 +9,8 @@ import pytest
 
 import minigrad as mg
 from minigrad.ops import registry
-from minigrad.ops.primitive import INPUTS, OTHER, OUTPUT, Primitive, elementwise, reduction
-from minigrad.testing import GradcheckError, gradcheck, gradgradcheck
+from minigrad.ops.primitive import INPUTS, OTHER, OUTPUT, Primitive, contraction, elementwise, reduction, shape
+from minigrad.testing import GradcheckError, check_primitive, gradcheck, gradgradcheck
 
 from .helpers import close, leaf
 
@@ -189,6 +189,37 @@ def test_a_decorator_without_parentheses() -> None:
 
     with pytest.raises(TypeError, match=r"bare: write the decorator with parentheses, @elementwise\(\)"):
         bare(mg.ones(2))
+
+
+def test_a_contraction_of_three() -> None:
+    with pytest.raises(
+        ValueError,
+        match=r"contraction: expected triple to have two inputs, or one sequence of them with variadic=True, "
+        r"got the inputs \('x', 'y', 'z'\)",
+    ):
+
+        @contraction(lambda *shapes: None)
+        def triple(xp: Any, x: Any, y: Any, z: Any) -> Any:
+            return xp.sum(x * y * z)
+
+    assert "triple" not in registry
+
+
+def test_a_primitive_with_a_shape_rule(device: str) -> None:
+    """The example of primitive.py; the rule is asked after a failure, and may leave the library its words."""
+
+    @shape(lambda x: None if x else f"an array of at least one axis, got shape {x}")
+    def backwards(xp: Any, x: Any) -> Any:
+        if x.shape == (3,):
+            raise ValueError("three")
+        return x[..., ::-1]
+
+    backwards.derivatives(lambda xp, g, y, x: xp.backwards(g))
+    check_primitive(backwards, [np.arange(4.0)], reference=lambda x: x[::-1])
+    with pytest.raises(IndexError, match=r"backwards: expected an array of at least one axis, got shape \(\)"):
+        backwards(mg.ones(()))
+    with pytest.raises(ValueError, match="backwards: three"):
+        backwards(mg.ones(3))
 
 
 def test_saving_for_the_other_of_one() -> None:

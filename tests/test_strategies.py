@@ -596,7 +596,65 @@ MISTAKES = [
         ValueError,
         "arrays: expected a domain with room for 2 different",
     ),
+    (
+        lambda: seen(mst.arrays((2,), [0.0, 1.0]), 1),
+        TypeError,
+        r"arrays: expected a Domain, or a tuple \(low, high\), got \[0.0, 1.0\]",
+    ),
+    (
+        lambda: seen(mst.arrays((2,), (math.nan, 1.0)), 1),
+        ValueError,
+        "Domain: expected numbers as its ends, got nan and 1.0",
+    ),
+    (lambda: laid_out([1, 2], "strided"), TypeError, "laid_out: expected an array of NumPy .*got list; make one with"),
+    (lambda: laid_out(mg.ones(2), "strided"), TypeError, "laid_out: expected an array .*got Tensor; .* x.data"),
+    (
+        lambda: seen(mst.broadcastable_shapes(-1), 1),
+        ValueError,
+        "broadcastable_shapes: expected n, the number of shapes, of at least 0, got -1",
+    ),
+    (lambda: seen(mst.axes(-1), 1), ValueError, "axes: expected ndim, a number of axes, of at least 0, got -1"),
+    (lambda: seen(mst.axes((2, 3)), 1), ValueError, r"axes: expected ndim, .*, got \(2, 3\)"),
+    (lambda: seen(mst.axes(2, min_size=-1), 1), ValueError, "axes: expected min_size, .* of at least 0, got -1"),
+    (
+        lambda: seen(mst.axes(2, none=False, integers=False, min_size=3), 1),
+        ValueError,
+        "axes: nothing to draw for 2 axes; lower min_size=3, allow none=True, or draw arrays with more axes",
+    ),
+    (
+        lambda: seen(mst.applications("exp", [(((2,),), {})]), 1),
+        TypeError,
+        "applications: expected calls= as a strategy of .*, got list; hypothesis.strategies.sampled_from makes",
+    ),
+    (
+        lambda: seen(mst.applications("add", st.just((((2,),), {}))), 1),
+        TypeError,
+        r"applications: add takes 2 inputs \('x', 'y'\), got 1 shapes: \(\(2,\),\)",
+    ),
+    (
+        lambda: seen(mst.applications("exp", st.just(((2,), {}))), 1),
+        TypeError,
+        r"applications: expected calls= to give a shape for each input and a dict .*, got \(\(2,\), {}\)",
+    ),
+    (lambda: seen(mst.applications("exp", st.just((2, {}))), 1), TypeError, r"a shape for each .*, got \(2, {}\)"),
+    (lambda: seen(mst.applications("exp", st.just(((2,),))), 1), TypeError, r"a shape for each .*, got \(\(2,\),\)"),
+    (lambda: mg.testing.strategy, AttributeError, "module 'minigrad.testing' has no attribute 'strategy'"),
 ]
+
+
+def test_a_domain_may_be_a_tuple() -> None:
+    assert all(((x > 0.0) & (x < 1.0)).all() for x in seen(mst.arrays((3,), (0.0, 1.0)), 20))
+    assert all((abs(x - 0.5) > 0.01).all() for x in seen(mst.arrays((3,), (0.0, 1.0, (0.5,))), 20))
+
+
+def test_the_strategies_are_imported_when_asked_for() -> None:
+    program = """
+import sys
+import minigrad as mg
+assert "hypothesis" not in sys.modules
+assert "applications" in mg.testing.strategies.__all__ and "hypothesis" in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[1])
 
 
 @pytest.mark.parametrize(("mistake", "error", "message"), MISTAKES, ids=[message for _, _, message in MISTAKES])

@@ -83,6 +83,24 @@ def test_what_is_fixed_stays(a: Any, b: Any, c: Any, d: Any, sequences: Sequence
     assert max(sequences.lengths) <= 2 and len(sequences.lengths) <= 2 and sequences.state
 
 
+class Plain(nn.Module):
+    """Without a dtype or a device."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+
+
+class Own(nn.GRU):
+    """A layer of a user's."""
+
+
+@given(mst.modules(Own, num_layers=1), mst.sequences(max_steps=2))
+def test_one_class_of_ones_own(layer: Any, sequences: Sequences) -> None:
+    assert type(layer) is Own
+    layer(*sequences.of(layer))
+    assert pretty(layer).startswith(f"minigrad.testing.seeded({__name__}.Own, ")
+
+
 MISTAKES = {
     "an unknown option": (
         lambda: mst.modules(layers=2),
@@ -98,9 +116,59 @@ MISTAKES = {
     "unequal lengths": (
         lambda: Sequences((2, 1)),
         ValueError,
-        r'Sequences: expected equal lengths for the form "padded", got \(2, 1\); pack them',
+        r'Sequences: expected equal lengths for the form "padded", got \(2, 1\); "packed" takes them',
     ),
     "two alone": (lambda: Sequences((2, 2), "single"), ValueError, r'expected one length for the form "single"'),
+    "a cell": (
+        lambda: Sequences().of(nn.LSTMCell(1, 2)),
+        TypeError,
+        r"Sequences.of: expected a recurrent layer, which has input_size, .*; LSTMCell has no .*num_layers.* one step",
+    ),
+    "a class for a layer": (
+        lambda: Sequences().of(nn.LSTM),
+        TypeError,
+        r"a recurrent layer, .*; LSTM has no input_size",
+    ),
+    "no recurrent class": (
+        lambda: mst.modules([nn.LSTM, nn.Linear]),
+        TypeError,
+        r"modules: expected classes of recurrent layers or cells, which take input_size .*, got Linear",
+    ),
+    "a class without sizes": (lambda: mst.modules([nn.LayerNorm]), TypeError, r"take input_size .*, got LayerNorm"),
+    "a name for a class": (lambda: mst.modules("LSTM"), TypeError, r"modules: expected a class that .*, got 'LSTM'"),
+    "a layer for a class": (lambda: mst.modules([nn.LSTM(1, 2)]), TypeError, r"modules: expected .*, got LSTM\(1, 2\)"),
+    "no class": (lambda: mst.modules([]), TypeError, r"modules: expected at least one class, got none"),
+    "a class without dtype": (
+        lambda: mst.modules([Plain]),
+        TypeError,
+        r"modules: expected a class that takes dtype= and device=, such as nn.LSTM, got Plain",
+    ),
+    "a device": (lambda: mst.modules([nn.LSTM], device="cpu"), TypeError, r"modules: .* choose it by use_device"),
+    "seeded, a device": (
+        lambda: mg.testing.seeded(nn.LSTM, 1, 2, device="cpu"),
+        TypeError,
+        r"seeded: expected no device, .* choose it by use_device",
+    ),
+    "seeded without parameters": (
+        lambda: mg.testing.seeded(nn.Dropout),
+        TypeError,
+        r"seeded: expected a class that takes dtype= and device=, such as nn.LSTM, got Dropout",
+    ),
+    "one form": (
+        lambda: mst.sequences("packed"),
+        TypeError,
+        r'sequences: expected a list of forms, such as \["packed"\], got \'packed\'',
+    ),
+    "no forms": (lambda: mst.sequences([]), TypeError, r"sequences: expected a list of forms, .*, got \[\]"),
+    "a state in words": (
+        lambda: mst.sequences(state="yes"),
+        TypeError,
+        r"sequences: expected state=True, False or None \(sometimes\), got 'yes'",
+    ),
+    "no room for steps": (lambda: mst.sequences(max_steps=0), ValueError, r"max_steps and .* at least 1, got 0 and 3"),
+    "Sequences, a state": (lambda: Sequences(state=1), TypeError, r"Sequences: expected state=True or .*, got 1"),
+    "Sequences, one length": (lambda: Sequences(3), TypeError, r"expected lengths as a tuple of integers, got 3"),
+    "half a step": (lambda: Sequences((1.5,)), TypeError, r"lengths as a tuple of integers, got \(1.5,\)"),
     "nothing": (lambda: Sequences(()), ValueError, r"expected at least one length, each of at least 1, got \(\)"),
     "no steps": (lambda: Sequences((0,)), ValueError, r"each of at least 1, got \(0,\)"),
     "no form": (

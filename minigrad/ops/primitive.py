@@ -20,12 +20,28 @@ primitives by the same. `saves` names what the derivatives read: OUTPUT, INPUTS,
 of these in a tuple; what was not saved comes as shape and dtype alone. `domain` is the interval in which the
 function is differentiable, a `Domain` if points inside are excepted, or a list of one for each input.
 
+`shape`, `index` and `contraction` take neither: what they save follows from the kind. What they need is
+`explain_shapes`, a function that gets the shape of each input, and the parameters as keywords, after the
+value has failed, and returns what was expected, in words, or None for the array library's own. A contraction
+has two inputs, or is variadic and gets all of them as one sequence.
+
+    @shape(lambda x: f"an array of at least one axis, got shape {x}")
+    def backwards(xp, x):
+        '''y = x, the last entry first          its adjoint is itself'''
+        return x[..., ::-1]
+
+    backwards.derivatives(lambda xp, g, y, x: xp.backwards(g))
+
+An input may be a Python number, and comes to the value as it is, so that 2 * x keeps the dtype of x: where an
+array is needed, `xp.asarray(x, dtype=...)` makes one.
+
 No file in this folder knows what a Tensor or a tape is.
 """
 
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, TypeVar, overload
@@ -61,6 +77,10 @@ class Domain:
     kinks: tuple[float, ...] = ()  # points inside at which there is no derivative
     distinct: bool = False  # no two entries (of one input, or of two) may be equal
     dtype: str = "float"  # "bool" for a condition
+
+    def __post_init__(self) -> None:
+        if math.isnan(self.low) or math.isnan(self.high):
+            raise ValueError(f"Domain: expected numbers as its ends, got {self.low} and {self.high}")
 
 
 BOOLEAN: Final = Domain(0.0, 1.0, dtype="bool")
@@ -144,6 +164,11 @@ class Primitive(Generic[Result]):
         self.parameters = tuple(a.name for a in arguments if a.kind is a.KEYWORD_ONLY)
         self.saves_output, self.saves_inputs = self._what_is_saved(saves)
         self.saves_for_other = OTHER in saves
+        if kind == "contraction" and not variadic and len(self.inputs) != 2:
+            raise ValueError(
+                f"contraction: expected {self.name} to have two inputs, or one sequence of them with variadic=True, "
+                f"got the inputs {self.inputs}"
+            )
         if self.saves_for_other and len(self.inputs) != 2:
             raise ValueError(f"{self.name} saves each input for the other, but has the inputs {self.inputs}")
         if multiple and self.saves_output:

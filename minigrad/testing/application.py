@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from ..backend import Array, cpu, default_device, is_floating, namespace, namespace_of
+from ..backend import Array, cpu, default_device, is_array, is_floating, namespace, namespace_of
 from ..graph import Tensor
 from ..ops.primitive import Primitive, registry
 
@@ -29,6 +29,7 @@ def laid_out(array: Array, layout: str, *, read_only: bool = False) -> Array:
         read_only: forbid writing to it; only NumPy has that.
 
     Raises:
+        TypeError: it is no array of a device; a Tensor's is `x.data`.
         ValueError: there is no such layout, or the device has no read-only arrays.
 
     >>> import minigrad as mg
@@ -38,6 +39,9 @@ def laid_out(array: Array, layout: str, *, read_only: bool = False) -> Array:
     """
     if layout not in LAYOUTS:
         raise ValueError(f"laid_out: expected a layout, one of {', '.join(LAYOUTS)}, got {layout!r}")
+    if not is_array(array):
+        cure = "pass its data, x.data" if isinstance(array, Tensor) else "make one with numpy.array"
+        raise TypeError(f"laid_out: expected an array of NumPy or CuPy, got {type(array).__name__}; {cure}")
     xp = namespace_of(array)
     if read_only and xp is not cpu:
         raise ValueError(f"laid_out: expected an array of the CPU to make read-only, got one of {xp.device}")
@@ -140,7 +144,7 @@ class Application:
 
     Called with Tensors, it applies the primitive to these, with its own parameters: `gradcheck(application,
     application.tensors())`. Its `repr` is code, and hypothesis prints it when a test fails; pasted behind
-    `import minigrad, numpy` (and whatever module it names), it makes the same application again.
+    `import minigrad, numpy`, and the import of whatever module it names, it makes the same again.
 
     Args:
         primitive: a primitive, or the name of one.

@@ -6,6 +6,7 @@ T: time steps   N: batch   D: input size   H: hidden size   K: layers times dire
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,15 @@ from ..nn.utils.rnn import pack_sequence
 from ..ops.shape import stack
 
 FORMS = ("padded", "packed", "single")
+NEEDED = ("input_size", "hidden_size", "proj_size", "num_layers", "bidirectional", "batch_first", "has_memory")
+
+
+def check_kind(kind: Any, caller: str) -> None:
+    """Raise unless `kind` is something to call that has the keywords dtype and device."""
+    arguments = inspect.signature(kind).parameters if callable(kind) else {}
+    if not {"dtype", "device"} <= set(arguments) and all(a.kind is not a.VAR_KEYWORD for a in arguments.values()):
+        name = getattr(kind, "__name__", repr(kind))
+        raise TypeError(f"{caller}: expected a class that takes dtype= and device=, such as nn.LSTM, got {name}")
 
 
 def seeded(kind: Callable[..., Module], *sizes: int, seed: int = 0, dtype: Any = float64, **options: Any) -> Any:
@@ -27,15 +37,22 @@ def seeded(kind: Callable[..., Module], *sizes: int, seed: int = 0, dtype: Any =
     exactly orthogonal, so that a gradient which holds only there is found out.
 
     Args:
-        kind: what makes the module, such as nn.LSTM; `sizes` and `options` are its arguments.
+        kind: what makes the module, such as nn.LSTM; `sizes` and `options` are its arguments. A class of your own must
+            take dtype= and device= as minigrad's do, and make its parameters with them.
 
     Returns:
         the module, on the default device.
+
+    Raises:
+        TypeError: `kind` does not take dtype= and device=, or a device is given.
 
     >>> import minigrad as mg
     >>> mg.testing.seeded(mg.nn.GRU, 2, 3, num_layers=2, seed=5)
     GRU(2, 3, num_layers=2)
     """
+    check_kind(kind, "seeded")
+    if "device" in options:
+        raise TypeError("seeded: expected no device, modules are made on the default device; choose it by use_device")
     with replaying({cpu: lambda: cpu.module.random.default_rng(seed)}), no_grad():
         module = kind(*sizes, **options, dtype=dtype, device="cpu")
         for parameter in module.parameters():
@@ -55,6 +72,7 @@ class Sequences:
         seed: of the numbers.
 
     Raises:
+        TypeError: lengths are not integers, or `state` is not a bool.
         ValueError: there is no such form, a length is below 1, or these lengths do not have this form.
 
     >>> import minigrad as mg
@@ -71,11 +89,17 @@ class Sequences:
     def __post_init__(self) -> None:
         if self.form not in FORMS:
             raise ValueError(f"Sequences: expected a form out of {', '.join(FORMS)}, got {self.form!r}")
+        if not isinstance(self.state, bool):
+            raise TypeError(f"Sequences: expected state=True or state=False, got {self.state!r}")
+        if not isinstance(self.lengths, (tuple, list)) or not all(hasattr(n, "__index__") for n in self.lengths):
+            raise TypeError(f"Sequences: expected lengths as a tuple of integers, got {self.lengths!r}")
         if not self.lengths or min(self.lengths) < 1:
             raise ValueError(f"Sequences: expected at least one length, each of at least 1, got {self.lengths}")
         if (self.form == "padded" and len(set(self.lengths)) > 1) or (self.form == "single" and len(self.lengths) > 1):
             what = "equal lengths" if self.form == "padded" else "one length"
-            raise ValueError(f'Sequences: expected {what} for the form "{self.form}", got {self.lengths}; pack them')
+            raise ValueError(
+                f'Sequences: expected {what} for the form "{self.form}", got {self.lengths}; "packed" takes them'
+            )
 
     def __repr__(self) -> str:
         return f"minigrad.testing.Sequences({self.lengths}, {self.form!r}, state={self.state}, seed={self.seed})"
@@ -84,7 +108,21 @@ class Sequences:
         printer.text(repr(self))
 
     def of(self, layer: Any) -> tuple[Any, Any]:
-        """(input, state) for this layer, of its dtype and on its device; every Tensor in them is a leaf of its own."""
+        """(input, state) for this layer, of its dtype and on its device; every Tensor in them is a leaf of its own.
+
+        A layer of your own needs what these are made from: input_size, hidden_size, proj_size (0 for none), num_layers,
+        bidirectional, batch_first and has_memory (whether its state is a pair), and a parameter.
+
+        Raises:
+            TypeError: it has not; a cell, which takes one step, has no sequences.
+        """
+        missing = [name for name in NEEDED if not hasattr(layer, name)]
+        if missing:
+            name = layer.__name__ if isinstance(layer, type) else type(layer).__name__
+            raise TypeError(
+                f"Sequences.of: expected a recurrent layer, which has {', '.join(NEEDED)}; "
+                f"{name} has no {', '.join(missing)} (a cell takes one step, not a sequence)"
+            )
         like = next(layer.parameters())
         generator = cpu.module.random.default_rng(self.seed)
 

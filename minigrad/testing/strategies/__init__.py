@@ -6,8 +6,9 @@
     def test_my_primitive(application):
         gradcheck(application, application.tensors())
 
-What hypothesis prints when a test fails is code that can be pasted behind `import minigrad, numpy`: every digit,
-dtype and memory layout as it was. Sizes are small, which finds the same errors sooner.
+What hypothesis prints when a test fails is code: pasted behind `import minigrad, numpy`, and the import of whatever
+module it names, it makes the same again, every digit, dtype and memory layout. Sizes are small, which finds the same
+errors sooner.
 """
 
 try:

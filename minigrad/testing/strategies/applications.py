@@ -41,7 +41,8 @@ def applications(
         layouts: how inputs may lie in memory, see `minigrad.testing.laid_out`; some are read-only.
 
     Raises:
-        TypeError: neither `calls` nor the kind says which shapes and parameters to draw.
+        TypeError: neither `calls` nor the kind says which shapes and parameters to draw, `calls` is no strategy of
+            such pairs, or a pair has a shape too few or too many.
         ValueError: no primitive has this name, or a domain has no room for so many different numbers.
 
     >>> import minigrad as mg
@@ -53,7 +54,12 @@ def applications(
     >>> test_multiply()
     """
     primitive = primitive_of(primitive, "applications")
-    found, parameters = draw(_default(primitive) if calls is None else calls)
+    if calls is not None and not isinstance(calls, st.SearchStrategy):
+        raise TypeError(
+            f"applications: expected calls= as a strategy of (shapes, parameters), got {type(calls).__name__}; "
+            "hypothesis.strategies.sampled_from makes one of a list"
+        )
+    found, parameters = _checked(draw(_default(primitive) if calls is None else calls), primitive)
     domains = primitive.domains * len(found) if primitive.variadic else primitive.domains
     kind = draw(dtype) if isinstance(dtype, st.SearchStrategy) else dtype
     unique = bool(primitive.vjps) or not primitive.is_declared
@@ -66,6 +72,24 @@ def applications(
         array = as_array(drawn, domain, shape, kind)
         inputs.append(laid_out(array, draw(st.sampled_from(layouts)), read_only=draw(st.booleans())))
     return Application(primitive, inputs, parameters)
+
+
+def _checked(call: Any, primitive: Primitive[Any]) -> Call:
+    """What was drawn from `calls`, if it is a pair of shapes and parameters with a shape for each input."""
+    is_pair = isinstance(call, (tuple, list)) and len(call) == 2 and isinstance(call[1], dict)
+    is_fit = is_pair and isinstance(call[0], (tuple, list)) and all(isinstance(s, (tuple, list)) for s in call[0])
+    if not is_fit:
+        raise TypeError(
+            "applications: expected calls= to give a shape for each input and a dict of parameters, "
+            f"such as (((2, 3), (3,)), {{}}), got {call!r}"
+        )
+    found, parameters = call
+    if not primitive.variadic and len(found) != len(primitive.inputs):
+        raise TypeError(
+            f"applications: {primitive.name} takes {len(primitive.inputs)} inputs {primitive.inputs}, "
+            f"got {len(found)} shapes: {found!r}"
+        )
+    return found, parameters
 
 
 @st.composite

@@ -75,7 +75,7 @@ def as_array(found: Sequence[Any], domain: Domain, shape: Shape, dtype: DType) -
 def arrays(
     draw: st.DrawFn,
     shape: tuple[int, ...] | st.SearchStrategy[tuple[int, ...]],
-    domain: Domain = EVERYWHERE,
+    domain: Domain | tuple[Any, ...] = EVERYWHERE,
     dtype: DType | st.SearchStrategy[DType] = float64,
     *,
     unique: bool = True,
@@ -88,11 +88,13 @@ def arrays(
 
     Args:
         shape, dtype: or strategies for them.
-        domain: (-3, 3) if none is given; one of booleans gives booleans, whatever the dtype.
+        domain: a Domain, or the tuple of its arguments, (low, high); (-3, 3) if none is given. One of booleans gives
+            booleans, whatever the dtype.
         unique: whether entries all differ; if not, many are equal.
 
     Raises:
-        ValueError: the domain has no room for as many different numbers.
+        TypeError: the domain is neither a Domain nor a tuple.
+        ValueError: the domain has no room for as many different numbers, or an end is NaN.
 
     >>> from hypothesis import find
     >>> from minigrad.ops import registry
@@ -100,6 +102,10 @@ def arrays(
     >>> find(mst.arrays((2,), registry["log"].domains[0]), lambda x: True)
     array([1., 2.])
     """
+    if not isinstance(domain, Domain):
+        if not isinstance(domain, tuple) or len(domain) < 2:
+            raise TypeError(f"arrays: expected a Domain, or a tuple (low, high), got {domain!r}")
+        domain = Domain(*domain)
     size, kind = _drawn(draw, shape), _drawn(draw, dtype)
     found = draw(entries(domain, math.prod(size), unique=unique))
     return pasteable(as_array(found, domain, size, kind))

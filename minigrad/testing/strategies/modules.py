@@ -6,6 +6,7 @@ T: time steps   N: batch
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,27 +14,32 @@ from hypothesis import strategies as st
 
 from ... import nn
 from ...backend import float64
-from ..recurrent import FORMS, Sequences, seeded
+from ..recurrent import FORMS, Sequences, check_kind, seeded
 
 LAYERS = (nn.RNN, nn.LSTM, nn.GRU, nn.LayerNormLSTM, nn.PeepholeLSTM)
 
 # A layer ------------------------------------------------------------------------------------------
 
 
-def modules(kinds: Sequence[Callable[..., nn.Module]] = LAYERS, **options: Any) -> st.SearchStrategy[Any]:
+Kind = Callable[..., nn.Module]
+
+
+def modules(kinds: Sequence[Kind] | Kind = LAYERS, **options: Any) -> st.SearchStrategy[Any]:
     """Recurrent layers, or cells, with random sizes, options and weights, on the default device, in training mode.
 
-    In a failing example a layer is printed as the code that makes it again, weights and all:
-    `minigrad.testing.seeded(minigrad.nn.LSTM, 1, 2, bidirectional=True, seed=3)`.
+    In a failing example a layer is printed as code, such as
+    `minigrad.testing.seeded(minigrad.nn.LSTM, 1, 2, bidirectional=True, seed=3)`; pasted behind
+    `import minigrad, numpy`, and the import of whatever module it names, it makes the same again, weights and all.
 
     Args:
-        kinds: the classes to choose from; RNN, LSTM, GRU, LayerNormLSTM and PeepholeLSTM unless given. A class of
-            your own may be among them, if it takes input_size and hidden_size and the options as these do.
+        kinds: the classes to choose from, or one; RNN, LSTM, GRU, LayerNormLSTM and PeepholeLSTM unless given. A class
+            of your own may be among them, if it takes input_size, hidden_size, dtype and device, and those of the
+            options that it has, as these do.
         options: those that are fixed: to a value, as in `num_layers=1`, or to a strategy of values. The others are
             drawn, as far as the class has them. dtype is float64, as `gradcheck` asks for, if nothing else is said.
 
     Raises:
-        TypeError: none of the classes has an option of this name.
+        TypeError: these are no such classes, none of them has an option of this name, or a device is given.
 
     >>> import minigrad as mg
     >>> from hypothesis import given, settings
@@ -46,16 +52,31 @@ def modules(kinds: Sequence[Callable[..., nn.Module]] = LAYERS, **options: Any) 
     ...     assert mg.testing.gradcheck(lambda *_: layer(input, state)[1], parameters)
     >>> prove()
     """
-    taken = {name for kind in kinds for name in inspect.signature(kind).parameters}
+    classes: list[Any] = list(kinds) if isinstance(kinds, (list, tuple)) else [kinds]
+    if not classes:
+        raise TypeError("modules: expected at least one class, got none")
+    for kind in classes:
+        check_kind(kind, "modules")
+        if not {"input_size", "hidden_size"} <= set(inspect.signature(kind).parameters) or not hasattr(
+            kind, "__name__"
+        ):
+            name = getattr(kind, "__name__", repr(kind))
+            raise TypeError(
+                "modules: expected classes of recurrent layers or cells, which take input_size and hidden_size, "
+                f"got {name}"
+            )
+    if "device" in options:
+        raise TypeError("modules: expected no device, layers are made on the default device; choose it by use_device")
+    taken = {name for kind in classes for name in inspect.signature(kind).parameters} - {"device"}
     for name in options:
         if name not in taken:
             known = ", ".join(sorted(taken))
             raise TypeError(f"modules: expected options out of {known}, got {name}")
-    return _modules(kinds, options)
+    return _modules(classes, options)
 
 
 @st.composite
-def _modules(draw: st.DrawFn, kinds: Sequence[Callable[..., nn.Module]], fixed: dict[str, Any]) -> Any:
+def _modules(draw: st.DrawFn, kinds: Sequence[Kind], fixed: dict[str, Any]) -> Any:
     kind: Any = draw(st.sampled_from(kinds))
     parameters = inspect.signature(kind).parameters
     chosen = {
@@ -71,11 +92,18 @@ def _modules(draw: st.DrawFn, kinds: Sequence[Callable[..., nn.Module]], fixed: 
     said = {name: value for name, value in chosen.items() if value != usual[name]}
     said["seed"] = draw(st.integers(0, 2**16))
     module = seeded(kind, *sizes, **said)
-    made_by = f"minigrad.nn.{kind.__name__}" if kind in vars(nn).values() else kind.__name__
-    code = ", ".join([made_by, *map(repr, sizes), *(f"{option}={_code(value)}" for option, value in said.items())])
+    code = ", ".join([_name(kind), *map(repr, sizes), *(f"{option}={_code(value)}" for option, value in said.items())])
     # Hypothesis asks the value itself, and else takes its repr, which does not tell the weights.
     module._repr_pretty_ = lambda printer, cycle: printer.text(f"minigrad.testing.seeded({code})")
     return module
+
+
+def _name(kind: Any) -> str:
+    """One's own class by its module, which must be imported; one of the program itself, or inside a function, alone."""
+    if kind in vars(nn).values():
+        return f"minigrad.nn.{kind.__name__}"
+    is_found = getattr(sys.modules.get(kind.__module__), kind.__name__, None) is kind
+    return f"{kind.__module__}.{kind.__name__}" if is_found and kind.__module__ != "__main__" else kind.__name__
 
 
 def _code(value: Any) -> str:
@@ -122,7 +150,8 @@ def sequences(
 ) -> st.SearchStrategy[Sequences]:
     """Arguments for any layer that `modules` draws: sequences of random lengths, in one of these forms.
 
-    In a failing example they are printed as code, as layers are.
+    They are for layers; a cell takes one step. In a failing example they are printed as code; pasted behind
+    `import minigrad, numpy`, and the import of whatever module it names, it makes the same again.
 
     Args:
         forms: out of "padded", "packed" and "single"; see Sequences.
@@ -130,7 +159,8 @@ def sequences(
         state: whether there is a first state; None: sometimes.
 
     Raises:
-        ValueError: there is no such form.
+        TypeError: `forms` is not a list or tuple, or `state` is not True, False or None.
+        ValueError: there is no such form, or a maximum is below 1.
 
     >>> import minigrad as mg
     >>> from hypothesis import given, settings
@@ -142,9 +172,15 @@ def sequences(
     ...     assert len(packed.batch_sizes) == max(sequences.lengths) <= 3
     >>> check()
     """
+    if not isinstance(forms, (list, tuple)) or not forms:
+        raise TypeError(f'sequences: expected a list of forms, such as ["packed"], got {forms!r}')
     for form in forms:
         if form not in FORMS:
             raise ValueError(f"sequences: expected forms out of {', '.join(FORMS)}, got {form!r}")
+    if state is not None and not isinstance(state, bool):
+        raise TypeError(f"sequences: expected state=True, False or None (sometimes), got {state!r}")
+    if min(max_steps, max_batch) < 1:
+        raise ValueError(f"sequences: expected max_steps and max_batch of at least 1, got {max_steps} and {max_batch}")
     steps, batch = st.integers(1, max_steps), st.integers(1, max_batch)
     lengths = {
         "padded": st.tuples(steps, batch).map(lambda sizes: (sizes[0],) * sizes[1]),

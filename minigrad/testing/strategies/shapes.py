@@ -46,11 +46,16 @@ def broadcastable_shapes(
     The other arguments, and errors, are those of `shapes`, and hold for the shape that is the result; the n shapes
     may have fewer axes.
 
+    Raises:
+        ValueError: n is not an integer of at least 0, or as for `shapes`.
+
     >>> from hypothesis import find
     >>> from minigrad.testing import strategies as mst
     >>> find(mst.broadcastable_shapes(2), lambda pair: len(pair[0]) == 1)
     ((1,), (1,))
     """
+    if not hasattr(n, "__index__") or n < 0:
+        raise ValueError(f"broadcastable_shapes: expected n, the number of shapes, of at least 0, got {n!r}")
     common = draw(shapes(min_dims=min_dims, max_dims=max_dims, min_side=min_side, max_side=max_side))
     return tuple(draw(broadcasting_to(common)) for _ in range(n))
 
@@ -81,16 +86,21 @@ def axes(
         min_size: of a tuple.
 
     Raises:
-        ValueError: nothing is left to draw, such as an integer for an array without axes.
+        ValueError: ndim or min_size is not an integer of at least 0, or nothing is left to draw, such as an integer
+            for an array without axes.
 
     >>> from hypothesis import find
     >>> from minigrad.testing import strategies as mst
     >>> find(mst.axes(3, negative=False), lambda axis: isinstance(axis, tuple) and len(axis) == 1)
     (0,)
     """
+    for name, size in (("ndim", ndim), ("min_size", min_size)):
+        if not hasattr(size, "__index__") or size < 0:
+            raise ValueError(f"axes: expected {name}, a number of axes, of at least 0, got {size!r}")
     kinds = [None] * none + [int] * (integers and ndim > 0) + [tuple] * (tuples and min_size <= ndim)
     if not kinds:
-        raise ValueError(f"axes: nothing to draw for {ndim} axes; allow none=True, or draw arrays with more axes")
+        cure = f"lower min_size={min_size}, " if tuples else ""
+        raise ValueError(f"axes: nothing to draw for {ndim} axes; {cure}allow none=True, or draw arrays with more axes")
     kind = draw(st.sampled_from(kinds))
     if kind is None:
         return None
