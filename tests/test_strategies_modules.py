@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import warnings
 from typing import Any
@@ -137,6 +138,11 @@ MISTAKES = {
     "a class without sizes": (lambda: mst.modules([nn.LayerNorm]), TypeError, r"take input_size .*, got LayerNorm"),
     "a name for a class": (lambda: mst.modules("LSTM"), TypeError, r"modules: expected a class that .*, got 'LSTM'"),
     "a layer for a class": (lambda: mst.modules([nn.LSTM(1, 2)]), TypeError, r"modules: expected .*, got LSTM\(1, 2\)"),
+    "a class in part": (
+        lambda: mst.modules([functools.partial(nn.LSTM, bias=False)]),
+        TypeError,
+        r"modules: expected classes of recurrent .*, got functools.partial",
+    ),
     "no class": (lambda: mst.modules([]), TypeError, r"modules: expected at least one class, got none"),
     "a class without dtype": (
         lambda: mst.modules([Plain]),

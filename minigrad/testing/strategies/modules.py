@@ -57,13 +57,11 @@ def modules(kinds: Sequence[Kind] | Kind = LAYERS, **options: Any) -> st.SearchS
         raise TypeError("modules: expected at least one class, got none")
     for kind in classes:
         check_kind(kind, "modules")
-        if not {"input_size", "hidden_size"} <= set(inspect.signature(kind).parameters) or not hasattr(
-            kind, "__name__"
-        ):
-            name = getattr(kind, "__name__", repr(kind))
+        name = getattr(kind, "__name__", None)
+        if name is None or not {"input_size", "hidden_size"} <= set(inspect.signature(kind).parameters):
             raise TypeError(
                 "modules: expected classes of recurrent layers or cells, which take input_size and hidden_size, "
-                f"got {name}"
+                f"got {name or repr(kind)}"
             )
     if "device" in options:
         raise TypeError("modules: expected no device, layers are made on the default device; choose it by use_device")
