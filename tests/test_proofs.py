@@ -102,7 +102,11 @@ def public() -> set[str]:
         for name, value in listed.items()
         if callable(value) and not (name.startswith("mg.") and isinstance(value, Primitive))
     }
-    plain = set(vars(type("", (), {}))) - {"__hash__"} | {"__slots__"}
+
+    class Plain:
+        """What any class has, which grows with Python."""
+
+    plain = set(vars(Plain)) - {"__hash__"} | {"__slots__"}
     own = {name for name in vars(mg.Tensor) if name not in plain and (name[0] != "_" or name.endswith("__"))}
     return found | {f"Tensor.{name}" for name in own}
 
