@@ -93,10 +93,10 @@ class Point:
         self.active = [i for i, x in enumerate(self.inputs) if isinstance(x, Tensor) and x.requires_grad]
         if not self.active:
             raise TypeError(f"{caller}: expected at least one Tensor with requires_grad=True among the inputs")
-        first = {id(self.inputs[i]): i for i in reversed(self.active)}
+        seen: dict[int, str] = {}
         for i in self.active:
-            if first[id(self.inputs[i])] != i:
-                same = self.names[first[id(self.inputs[i])]]
+            same = seen.setdefault(id(self.inputs[i]), self.names[i])
+            if same != self.names[i]:
                 raise ValueError(
                     f"{caller}: expected each Tensor once, but {self.names[i]} is {same} and cannot be moved alone; "
                     "give a copy, or a function that uses one input twice"
@@ -114,8 +114,8 @@ class Point:
     def extended(self, tensors: Sequence[Tensor], name: str) -> Point:
         """This point with further inputs, each called `name` and its number."""
         point = Point([*self.inputs, *tensors], self.caller)
-        point.keys = [*self.keys, *(f"{name} {k}" for k in range(len(tensors)))]
-        point.names = [*self.names, *(f"{name} {k}" for k in range(len(tensors)))]
+        further = [f"{name} {k}" for k in range(len(tensors))]
+        point.keys, point.names = [*self.keys, *further], [*self.names, *further]
         return point
 
     def direction(self, seed: int) -> Moves:
@@ -157,9 +157,9 @@ class Point:
         first, second = self.values(fn), self.values(fn)
         for k, (a, b) in enumerate(zip(first, second, strict=False)):
             if cpu.isnan(a).any():
-                index = tuple(int(n) for n in cpu.argwhere(cpu.isnan(a))[0])
                 raise GradcheckError(
-                    f"{self.caller}: output {k} is NaN at index {index}; the inputs lie where the function has no value"
+                    f"{self.caller}: output {k} is NaN at index {first_index(cpu.isnan(a))}; the inputs lie where the "
+                    "function has no value"
                 )
             allowed = 2 * tolerance.eps * tolerance.atol + 1e-13 * abs(a)
             with cpu.errstate(invalid="ignore"):
@@ -192,3 +192,8 @@ def outputs_of(ys: Any, caller: str) -> list[Tensor]:
 def host(x: Tensor) -> Array:
     """The array of a Tensor, as one of NumPy's."""
     return namespace_of(x._data).to_host(x._data)
+
+
+def first_index(mask: Array) -> tuple[int, ...]:
+    """The index of the first entry of a host array that is true."""
+    return tuple(int(n) for n in cpu.argwhere(mask)[0])
