@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from . import tape
 from .backend import ArrayNamespace, cpu, is_array, namespace_of
+from .cotangent import Deferred
 from .graph import Edge, Node, Tensor
 from .messages import describe, explained, input_names
 from .ops.primitive import Primitive
@@ -205,7 +206,7 @@ class _Watcher:
             place_found = found.replace(" at index", f" in the gradient of {_name(node, place)} at index")
             names = [*input_names(node.primitive, node.inputs), "the output"]
             values = zip(names, [*node.inputs, node.output], strict=True)
-            saved = ", ".join(f"{name} {_range(x)}" for name, x in values if is_array(x))
+            saved = ", ".join(f"{name} {_range(x)}" for name, x in values if type(x) is Tensor or is_array(x))
             raise AnomalyError(
                 f"backward of {node.primitive.name}: {place_found}, from incoming gradients "
                 f"{', '.join(_range(g) for g in received if g is not None)}"
@@ -243,7 +244,7 @@ def _name(node: Node, place: int) -> str:
 
 def _on_host(x: Any) -> Any:
     """The floating-point values of something as a NumPy array; None for anything else."""
-    array = x._data if type(x) is Tensor else x
+    array = x._data if type(x) is Tensor else x.copy().array() if type(x) is Deferred else x
     if isinstance(array, float):
         array = cpu.asarray(array)
     if not is_array(array) or array.dtype.kind != "f":

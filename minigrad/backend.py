@@ -116,6 +116,11 @@ class ArrayNamespace:
         """out[index] += values, where an index that occurs twice is added twice."""
         self.module.add.at(out, index, values)
 
+    def address(self, array: Array) -> int:
+        """Where the first entry of an array lies in memory."""
+        found: int = array.__array_interface__["data"][0]
+        return found
+
 
 class CudaNamespace(ArrayNamespace):  # pragma: gpu
     """CuPy on one CUDA device."""
@@ -140,6 +145,10 @@ class CudaNamespace(ArrayNamespace):  # pragma: gpu
     def activate(self) -> contextlib.AbstractContextManager[Any]:
         context: contextlib.AbstractContextManager[Any] = self.module.cuda.Device(self.number)
         return context
+
+    def address(self, array: Array) -> int:
+        found: int = array.data.ptr
+        return found
 
     def make_current(self) -> None:
         if self.module.cuda.runtime.getDevice() != self.number:

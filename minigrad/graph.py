@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .backend import Array, ArrayNamespace, cpu, is_array
-from .ops.primitive import Primitive
+from .ops.primitive import Absent, Primitive
 
 if TYPE_CHECKING:
     from .tensor import Methods as _Methods
@@ -27,8 +27,8 @@ class Storage:
 
     __slots__ = ("written",)
 
-    def __init__(self) -> None:
-        self.written = 0
+    def __init__(self, written: int = 0) -> None:
+        self.written = written
 
 
 class Tensor(_Methods):
@@ -36,27 +36,44 @@ class Tensor(_Methods):
 
     __slots__ = ("__weakref__", "_data", "_grad", "_hooks", "_requires_grad", "_source", "_storage", "is_parameter")
 
+    _data: Array
+    _requires_grad: bool
+    _source: tuple[Node, int] | None  # None for a leaf
+    _storage: Storage | None  # None until somebody shares the memory
+
+    # Those which few tensors have: until they are set, they read as in UNSET.
+    _grad: Tensor | None
+    _hooks: Hooks | None  # of a leaf; those of a computed tensor are its node's
+    is_parameter: bool
+
     def __init__(self, data: Array, requires_grad: bool = False, storage: Storage | None = None) -> None:
         if type(data) is not cpu.array_type and not is_array(data):
             raise TypeError(f"Tensor() takes an array, got {type(data).__name__}; write minigrad.tensor(...)")
         self._data = data
         self._requires_grad = requires_grad
-        self._grad: Tensor | None = None
-        self.is_parameter = False
-        self._source: tuple[Node, int] | None = None  # None for a leaf
-        self._hooks: Hooks | None = None  # of a leaf; those of a computed tensor are its node's
-        self._storage: Storage | None = storage  # None until somebody shares the memory, or needs it unchanged
+        self._source = None
+        self._storage = storage
+
+
+UNSET = {"_grad": None, "_hooks": None, "is_parameter": False}
 
 
 def storage_of(tensor: Tensor) -> Storage:
     """The storage of a tensor, from now on watched for writes."""
-    if tensor._storage is None:
-        tensor._storage = Storage()
-    return tensor._storage
+    storage = tensor._storage
+    if storage is None:
+        node = tensor._source[0] if tensor._source else None
+        if node is not None and node.primitive.saves_output:  # the node saved the array alone, and has to know
+            if node.storage is None:
+                node.storage = Storage()
+            storage = node.storage
+        else:
+            storage = Storage()
+        tensor._storage = storage
+    return storage
 
 
 Edge = Tensor | tuple["Node", int] | None
-Spec = tuple[tuple[int, ...], Any]  # shape and dtype
 Hooks = dict[int, Callable[[Tensor], Tensor | None]]  # in the order in which they run
 
 
@@ -103,7 +120,7 @@ class Node:
         "parameters",
         "primitive",
         "specs",
-        "storages",
+        "storage",
         "xp",
     )
 
@@ -112,10 +129,10 @@ class Node:
     parameters: dict[str, Any]
     xp: ArrayNamespace
     edges: Sequence[Edge]  # one per input; None where no gradient is wanted
-    inputs: Sequence[Any]  # one per input: an array or a Python scalar that was saved, or else its Spec
-    output: Array | None  # if it was saved
-    specs: Sequence[Spec]  # of each output
-    storages: Sequence[Storage | None]  # of each input, None if not saved; and last of the output, if saved
+    inputs: Sequence[Any]  # one per input: the Tensor that was saved, a Python scalar, or what `absent` makes of it
+    output: Array | None  # if it was saved; the array alone, because its Tensor holds this node
+    storage: Storage | None  # of the output that was saved, if anybody shares its memory
+    specs: Sequence[Absent]  # shape and dtype of each output
     notes: Notes | None
 
     def noted(self) -> Notes:

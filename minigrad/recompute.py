@@ -130,7 +130,7 @@ def _explored(outputs: list[Tensor], since: int) -> tuple[list[Source], Any]:
             elif edge is not None:
                 sources[(edge[0].birth, edge[1]) if type(edge) is tuple else id(edge)] = edge
     in_order = [nodes[birth] for birth in sorted(nodes)]
-    shape = [(node.primitive.name, tuple(node.specs)) for node in in_order]
+    shape = [(node.primitive.name, [(spec.shape, spec.dtype) for spec in node.specs]) for node in in_order]
     return list(sources.values()), ([y._data.shape for y in outputs], shape, set(sources))
 
 

@@ -8,51 +8,19 @@ arrays (compute) or, with `create_graph`, on Tensors (record), so that what they
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from . import graph, tape
 from .backend import ArrayNamespace, namespace_of
-from .cotangent import Inbox, owned_array
-from .graph import Edge, Hooks, Node, Notes, Storage, Tensor
+from .cotangent import Deferred, Inbox, Slices, owned_array
+from .graph import Edge, Hooks, Node, Notes, Tensor
 from .messages import describe, input_names
 from .mode import mode
-from .ops.primitive import Absent, Compute, Shape, registry
-from .tape import apply, as_array
-
-# The readings of a derivative ---------------------------------------------------------------------
-
-
-class Record:
-    """The record reading: every registered name as a function from Tensors to Tensors."""
-
-    def __init__(self, compute: Compute) -> None:
-        self._compute = compute
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        computed = getattr(self._compute, name)
-        primitive = registry[name]
-
-        def record(*inputs: Any, **parameters: Any) -> Any:
-            operands = inputs[0] if primitive.variadic else inputs
-            if not any(type(x) is Tensor for x in operands):  # scalars alone: a constant, of this device
-                return Tensor(as_array(self._compute.arrays, computed(*inputs, **parameters), name))
-            return apply(primitive, operands, parameters)
-
-        setattr(self, name, record)
-        return record
-
-
-_readings: dict[ArrayNamespace, tuple[Compute, Record]] = {}
-
-
-def _readings_of(xp: ArrayNamespace) -> tuple[Compute, Record]:
-    found = _readings.get(xp)
-    if found is None:
-        compute = Compute(xp)
-        found = _readings[xp] = (compute, Record(compute))
-    return found
-
+from .ops import elementwise, index, shape
+from .ops.primitive import Absent, Shape
+from .readings import readings_of
+from .tape import absent
 
 # The part of the graph that matters ---------------------------------------------------------------
 
@@ -96,6 +64,8 @@ class Goal:
 
 Found = list[tuple[Any, Any, bool]]
 
+TAKE_DEFERRED = {shape.transpose, elementwise.copy, index.take}  # whose derivative knows what to do with a Deferred
+
 
 def sweep(
     outputs: Sequence[Tensor],
@@ -115,26 +85,33 @@ def sweep(
     """
     goal = None if wanted is None else Goal(wanted, outputs, since)
     places = goal.places if goal else set()
-    waiting: dict[int, tuple[Node, Inbox]] = {}  # by birth
+    waiting: dict[int, Inbox] = {}  # by the birth of the node
     births: list[int] = []  # a heap of negated births: the newest node first
-    leaves: dict[int, tuple[Tensor, Inbox]] = {}
+    leaves: dict[int, Inbox] = {}  # by id
     passing: dict[Place, tuple[Any, bool]] = {}  # what went by the wanted tensors on its way
     retained: Found = []  # and by those that asked for it
 
     watcher = tape.watcher
+    defers = not create_graph
 
-    def send(edge: Any, cotangent: Any, xp: ArrayNamespace) -> None:
+    def send(edge: Any, cotangent: Any, xp: ArrayNamespace) -> Any:
+        """Add a cotangent to what an edge leads to; gives what it is from now on."""
         if type(edge) is tuple:
             node, slot = edge
-            if node.birth not in waiting:
-                waiting[node.birth] = (node, Inbox(len(node.specs)))
+            inbox = waiting.get(node.birth)
+            if inbox is None:
+                waiting[node.birth] = inbox = Inbox(node, len(node.specs))
                 heapq.heappush(births, -node.birth)
-            inbox = waiting[node.birth][1]
+            if defers and node.primitive is shape.unstack and cotangent.shape:
+                return inbox.add_slice(slot, cotangent, xp)
         else:
-            inbox, slot = leaves.setdefault(id(edge), (edge, Inbox(1)))[1], 0
+            inbox, slot = leaves.get(id(edge)), 0
+            if inbox is None:
+                leaves[id(edge)] = inbox = Inbox(edge, 1)
         if watcher is not None and inbox.values[slot] is not None:
             watcher.added(edge, inbox.values[slot], cotangent, inbox.values[slot] + cotangent)
         inbox.add(slot, cotangent, None if create_graph else xp)
+        return cotangent
 
     before, mode.recording = mode.recording, create_graph
     try:
@@ -143,72 +120,73 @@ def sweep(
             if goal is None or goal.led_to_by(start):
                 send(start, cotangent, namespace_of(output._data))
         while births:
-            node, inbox = waiting.pop(-heapq.heappop(births))
+            inbox = waiting.pop(-heapq.heappop(births))
+            node: Node = inbox.node
             if node.notes is not None and node.birth > since:
                 retained += _heed(node, node.notes, inbox, create_graph)
             for slot in range(len(node.specs)) if places else ():
                 if (node.birth, slot) in places:
-                    passing[node.birth, slot] = (inbox.values[slot], bool(inbox.owned >> slot & 1))
-            if goal is None or node.birth in goal.useful:
-                try:
-                    contributions = _differentiate(node, inbox.values, create_graph, goal)
-                except Exception as error:
-                    if watcher is not None:
-                        watcher.explain(node, error)
-                    raise
-                for place, edge, cotangent in contributions:
-                    if watcher is not None:
-                        watcher.backward(node, place, inbox.values, cotangent)
-                    send(edge, cotangent, node.xp)
-                if not retain_graph:
-                    node.edges = node.inputs = node.storages = ()
-                    node.output = None
-        for leaf, inbox in leaves.values():
-            if leaf._hooks and not since:
-                _run(leaf._hooks, inbox, 0, namespace_of(leaf._data), create_graph)
+                    passing[node.birth, slot] = (inbox.take(slot), bool(inbox.owned >> slot & 1))
+            if goal is not None and node.birth not in goal.useful:
+                continue
+            try:
+                if not node.edges:
+                    raise _freed(node)
+                edges = node.edges if goal is None else [e if goal.led_to_by(e) else None for e in node.edges]
+                contributions = _differentiate(node, edges, inbox, create_graph)
+            except Exception as error:
+                if watcher is not None:
+                    watcher.explain(node, error)
+                raise
+            last = kept = None
+            for place, edge, cotangent in contributions:
+                if watcher is not None:
+                    watcher.backward(node, place, inbox.values, cotangent)
+                # One that goes to several places goes there as what it became at the first.
+                kept = send(edge, kept if cotangent is last else cotangent, node.xp)
+                last = cotangent
+            if not retain_graph:
+                node.edges = node.inputs = ()
+                node.output = node.storage = None
+        for inbox in leaves.values():
+            if inbox.node._hooks and not since:
+                _run(inbox.node._hooks, inbox, 0, namespace_of(inbox.node._data), create_graph)
     finally:
         mode.recording = before
 
     if wanted is None:
-        return [*((leaf, inbox.values[0], bool(inbox.owned)) for leaf, inbox in leaves.values()), *retained]
+        return [*((inbox.node, inbox.take(0), bool(inbox.owned)) for inbox in leaves.values()), *retained]
     found: Found = []
     for edge in wanted:
         if type(edge) is tuple:
             value, owned = passing.get(_place(edge), (None, False))
         else:
-            inbox = leaves.get(id(edge), (edge, Inbox(1)))[1]
-            value, owned = inbox.values[0], bool(inbox.owned)
+            inbox = leaves.get(id(edge)) or Inbox(edge, 1)
+            value, owned = inbox.take(0), bool(inbox.owned)
         found.append((edge, value, owned))
     return found
 
 
-def _differentiate(
-    node: Node, received: list[Any], create_graph: bool, goal: Goal | None
-) -> list[tuple[int, Edge, Any]]:
+def _differentiate(node: Node, edges: Sequence[Edge], inbox: Inbox, create_graph: bool) -> list[tuple[int, Edge, Any]]:
     """The inputs of a node by number, with their edges and the cotangents that the derivative formulas give."""
-    if not node.edges:
-        raise _freed(node)
     if graph.last_write > node.birth:
         _check_unwritten(node)
     primitive = node.primitive
     node.xp.make_current()
-    compute, record = _readings_of(node.xp)
-    xp: Any = record if create_graph else compute
-    inputs = [Absent(*saved) if type(saved) is tuple else saved for saved in node.inputs]
-    if create_graph:
-        inputs = [_rewrapped(*saved) for saved in zip(inputs, node.edges, node.storages, strict=False)]
+    readings = readings_of(node.xp)
+    xp: Any = readings.record if create_graph else readings.defer
+    inputs = _inputs(node, create_graph)
     output: Any
-    g: Any = received[0]
+    g: Any
     if primitive.multiple:
-        output = [Absent(*spec) for spec in node.specs]
-        # An output that nobody used contributes zeros.
-        g = [_zeros(node, slot, create_graph) if r is None else r for slot, r in enumerate(received)]
-    elif not primitive.saves_output:
-        output = Absent(*node.specs[0])
+        output = node.specs
+        g = _received(node, inbox, create_graph)
     else:
-        output = _rewrapped(node.output, (node, 0), node.storages[-1]) if create_graph else node.output
+        output = node.specs[0] if not primitive.saves_output else _output(node) if create_graph else node.output
+        g = inbox.values[0]
+        if type(g) is Deferred and primitive not in TAKE_DEFERRED:
+            g = inbox.take(0)
 
-    edges = node.edges if goal is None else [edge if goal.led_to_by(edge) else None for edge in node.edges]
     if primitive.variadic:
         (vjp,) = primitive.vjps
         results = vjp(xp, g, output, inputs, **node.parameters) if vjp else ()
@@ -218,11 +196,41 @@ def _differentiate(
             for k, (edge, cotangent) in found
             if edge is not None and cotangent is not None
         ]
-    return [
-        (k, edge, _fitted(xp, vjp(xp, g, output, *inputs, **node.parameters), edge, node))
-        for k, (edge, vjp) in enumerate(zip(edges, primitive.vjps, strict=True))
-        if edge is not None and vjp is not None
-    ]
+    contributions = []
+    for k, edge in enumerate(edges):
+        vjp = primitive.vjps[k]
+        if edge is not None and vjp is not None:
+            cotangent = vjp(xp, g, output, *inputs, **node.parameters)
+            contributions.append((k, edge, _fitted(xp, cotangent, edge, node)))
+    return contributions
+
+
+def _inputs(node: Node, create_graph: bool) -> list[Any]:
+    """The inputs as the derivative gets them: arrays, or Tensors at their old place in the graph; scalars; absentees."""
+    inputs = []
+    for k, x in enumerate(node.inputs):
+        if type(x) is Tensor:
+            inputs.append(x if create_graph else x._data)
+        else:
+            inputs.append(absent(node, k) if x is None else x)
+    return inputs
+
+
+def _received(node: Node, inbox: Inbox, create_graph: bool) -> list[Any]:
+    """What the outputs of a node with several have received; one that nobody used contributes zeros."""
+    if inbox.buffer is not None and all(inbox.is_slice(slot) for slot in range(len(node.specs))):
+        slices = Slices(inbox.values)
+        slices.buffer = inbox.buffer
+        return slices
+    found = [inbox.take(slot) for slot in range(len(node.specs))]
+    return [_zeros(node, slot, create_graph) if g is None else g for slot, g in enumerate(found)]
+
+
+def _output(node: Node) -> Tensor:
+    """The saved output as the Tensor it was, at its old place in the graph."""
+    tensor = Tensor(node.output, True, node.storage)
+    tensor._source = (node, 0)
+    return tensor
 
 
 def _heed(node: Node, notes: Notes, inbox: Inbox, create_graph: bool) -> Found:
@@ -231,13 +239,13 @@ def _heed(node: Node, notes: Notes, inbox: Inbox, create_graph: bool) -> Found:
         if inbox.values[slot] is not None:
             _run(hooks, inbox, slot, node.xp, create_graph)
     alive = [(reference(), slot) for slot, reference in notes.retainers.items()]
-    return [(x, inbox.values[slot], False) for x, slot in alive if x is not None and inbox.values[slot] is not None]
+    return [(x, inbox.take(slot), False) for x, slot in alive if x is not None and inbox.values[slot] is not None]
 
 
 def _run(hooks: Hooks, inbox: Inbox, slot: int, xp: ArrayNamespace, create_graph: bool) -> None:
     """Run the hooks on one gradient. Each gets a Tensor that it may keep, and may give another to go on with."""
     for hook in list(hooks.values()):
-        g = inbox.values[slot]
+        g = inbox.take(slot)
         if not create_graph:
             g = Tensor(owned_array(xp, g, bool(inbox.owned >> slot & 1), g.shape))
         changed = hook(g)
@@ -256,12 +264,11 @@ def _run(hooks: Hooks, inbox: Inbox, slot: int, xp: ArrayNamespace, create_graph
 
 def _fitted(xp: Any, cotangent: Any, edge: Any, node: Node) -> Any:
     """A cotangent with broadcasting undone, of exactly the shape and dtype of what it is for."""
-    target = edge[0].specs[edge[1]] if type(edge) is tuple else (edge._data.shape, edge._data.dtype)
-    shape, dtype = target
-    if getattr(cotangent, "shape", None) != shape:
-        _check_sums_to(shape, cotangent, node)
-        cotangent = xp.sum_to(cotangent, shape=shape)
-    return cotangent if cotangent.dtype == dtype else xp.astype(cotangent, dtype=dtype)
+    target = edge[0].specs[edge[1]] if type(edge) is tuple else edge._data
+    if getattr(cotangent, "shape", None) != target.shape:
+        _check_sums_to(target.shape, cotangent, node)
+        cotangent = xp.sum_to(cotangent, shape=target.shape)
+    return cotangent if cotangent.dtype == target.dtype else xp.astype(cotangent, dtype=target.dtype)
 
 
 def _check_sums_to(shape: Shape, cotangent: Any, node: Node) -> None:
@@ -278,21 +285,9 @@ def _check_sums_to(shape: Shape, cotangent: Any, node: Node) -> None:
     )
 
 
-def _rewrapped(saved: Any, edge: Edge, storage: Storage | None) -> Any:
-    """Something saved as the Tensor it was, at its old place in the graph."""
-    if type(edge) is Tensor and type(saved) is not Absent:
-        return edge
-    if type(saved) in (Absent, float, int):
-        return saved
-    tensor = Tensor(saved, edge is not None, storage)
-    if type(edge) is tuple:
-        tensor._source = edge
-    return tensor
-
-
 def _zeros(node: Node, slot: int, as_tensor: bool) -> Any:
-    shape, dtype = node.specs[slot]
-    zeros = node.xp.zeros(shape, dtype=dtype)
+    spec = node.specs[slot]
+    zeros = node.xp.zeros(spec.shape, dtype=spec.dtype)
     return Tensor(zeros) if as_tensor else zeros
 
 
@@ -306,8 +301,9 @@ def _freed(node: Node) -> RuntimeError:
 
 
 def _check_unwritten(node: Node) -> None:
+    storages = [x._storage if type(x) is Tensor else None for x in node.inputs]
     names = [*input_names(node.primitive, node.inputs), "the output"]
-    for name, storage in zip(names, node.storages, strict=False):
+    for name, storage in zip(names, [*storages, node.storage], strict=True):
         if storage is not None and storage.written > node.birth:
             raise RuntimeError(
                 f"{node.primitive.name}: {name}, which it saved for the backward pass, has been written to since "

@@ -22,7 +22,7 @@ from .backend import (
 from .graph import Edge, Node, Storage, Tensor, clock, storage_of
 from .messages import explained, how_to_make, mixed_devices, type_name
 from .mode import mode
-from .ops.primitive import NOTHING, Primitive, Result
+from .ops.primitive import NOTHING, Absent, Primitive, Result
 
 
 class Watcher(Protocol):
@@ -50,29 +50,37 @@ class Watcher(Protocol):
 
 watcher: Watcher | None = None
 
+new = object.__new__  # without the call of __init__
+
 # Recording ----------------------------------------------------------------------------------------
 
 
 def apply(primitive: Primitive[Result], inputs: Sequence[Any], parameters: dict[str, Any]) -> Result:
     """Compute a primitive, and record it if an input needs a gradient.
 
-    Inputs are Tensors, arrays of the same device, or Python scalars, which stay as they are.
+    Inputs are Tensors, arrays of the same device, or Python scalars, which stay as they are. This is where the time
+    of small operations goes, so what is rare is looked for late.
     """
     arrays: list[Any] = []
+    edges: list[Edge] = []
     kind = None
     needs_grad = False
     for x in inputs:
         if type(x) is Tensor:
             data = x._data
-            if kind is None:
+            if type(data) is not kind:
+                if kind is not None:
+                    raise mixed_devices(primitive, inputs)
                 kind = type(data)
-            elif kind is not type(data):
-                raise mixed_devices(primitive, inputs)
             arrays.append(data)
             if x._requires_grad:
                 needs_grad = True
+                edges.append(x._source or x)
+            else:
+                edges.append(None)
         elif type(x) is float or type(x) is int:
             arrays.append(x)
+            edges.append(None)
         else:
             return apply(primitive, [_as_operand(primitive, x) for x in inputs], parameters)
 
@@ -82,7 +90,11 @@ def apply(primitive: Primitive[Result], inputs: Sequence[Any], parameters: dict[
     else:
         xp = cpu if kind is cpu.array_type else _one_device(primitive, inputs)
     try:
-        y = primitive.value(xp, *([arrays] if primitive.variadic else arrays), **parameters)
+        y = (
+            primitive.value(xp, arrays, **parameters)
+            if primitive.variadic
+            else primitive.value(xp, *arrays, **parameters)
+        )
     except (ValueError, IndexError, TypeError, AttributeError, NotImplementedError, ZeroDivisionError) as error:
         raise explained(primitive, inputs, parameters, error) from error
 
@@ -91,16 +103,36 @@ def apply(primitive: Primitive[Result], inputs: Sequence[Any], parameters: dict[
         recorded = False
         if not primitive.is_declared:
             _check_no_gradient_is_lost(primitive, y)
-    outputs = []
+    outputs: list[Tensor] = []
+    specs: list[Absent] = []
     for a in y if primitive.multiple else (y,):
         if type(a) is not kind:
             a = as_array(xp, a, primitive.name)
-        if recorded and a.dtype.kind != "f":
+        spec = new(Absent)
+        spec.shape, spec.dtype = a.shape, a.dtype
+        specs.append(spec)
+        if spec.dtype.kind != "f":
             recorded = False  # converted to integers: no gradient flows through
-        fresh = a.base is None and a is not arrays[0]
-        outputs.append(Tensor(a, recorded, None if fresh else _shared_storage(a, inputs)))
+        out = new(Tensor)
+        out._data = a
+        out._requires_grad = recorded
+        out._source = None
+        out._storage = None if a.base is None and a is not arrays[0] else _shared_storage(a, inputs)
+        outputs.append(out)
     if recorded:
-        _record(primitive, parameters, xp, inputs, arrays, outputs)
+        node = new(Node)
+        node.birth = next(clock)
+        node.primitive = primitive
+        node.parameters = parameters
+        node.xp = xp
+        node.edges = edges
+        node.inputs = inputs if primitive.saves_all else _kept(primitive, inputs, edges)
+        node.specs = specs
+        node.output = node.storage = node.notes = None
+        if primitive.saves_output:
+            node.output, node.storage = outputs[0]._data, outputs[0]._storage
+        for slot, out in enumerate(outputs):
+            out._source = (node, slot)
     if watcher is not None:
         watcher.forward(primitive, inputs, parameters, xp, outputs)
     found: Any = outputs if primitive.multiple else outputs[0]
@@ -108,45 +140,24 @@ def apply(primitive: Primitive[Result], inputs: Sequence[Any], parameters: dict[
     return result
 
 
-def _record(
-    primitive: Primitive[Any],
-    parameters: dict[str, Any],
-    xp: ArrayNamespace,
-    inputs: Sequence[Any],
-    arrays: list[Any],
-    outputs: list[Tensor],
-) -> None:
-    """Make the node of one application and hang its outputs on it."""
-    edges: list[Edge] = [(x._source or x) if type(x) is Tensor and x._requires_grad else None for x in inputs]
-    saves = primitive.saves_inputs * len(inputs) if primitive.variadic else primitive.saves_inputs
+def _kept(primitive: Primitive[Any], inputs: Sequence[Any], edges: Sequence[Edge]) -> list[Any]:
+    """What a node remembers of its inputs: those that are saved, and Python scalars; of others, what `absent` reads."""
     if primitive.saves_for_other:
-        saves = (edges[1] is not None, edges[0] is not None)
-    saved: list[Any] = []
-    storages: list[Storage | None] = []
-    for x, array, save in zip(inputs, arrays, saves, strict=True):
-        if type(x) is not Tensor:  # a Python scalar
-            saved.append(x)
-            storages.append(None)
-        else:
-            saved.append(array if save else (array.shape, array.dtype))
-            storages.append(storage_of(x) if save else None)
+        saves: Sequence[bool] = (edges[1] is not None, edges[0] is not None)
+    else:
+        saves = primitive.saves_inputs * len(inputs) if primitive.variadic else primitive.saves_inputs
+    return [
+        x if save or type(x) is not Tensor else None if edge is not None else Absent(x._data.shape, x._data.dtype)
+        for x, edge, save in zip(inputs, edges, saves, strict=True)
+    ]
 
-    node = Node()
-    node.birth = next(clock)
-    node.primitive = primitive
-    node.parameters = parameters
-    node.xp = xp
-    node.edges = edges
-    node.inputs = saved
-    node.output = None
-    node.specs = [(y._data.shape, y._data.dtype) for y in outputs]
-    if primitive.saves_output:
-        node.output = outputs[0]._data
-        storages.append(storage_of(outputs[0]))
-    node.storages = storages
-    node.notes = None
-    for slot, y in enumerate(outputs):
-        y._source = (node, slot)
+
+def absent(node: Node, place: int) -> Absent:
+    """Shape and dtype of an input that was not saved."""
+    edge = node.edges[place]
+    if type(edge) is tuple:
+        return edge[0].specs[edge[1]]
+    return Absent(edge._data.shape, edge._data.dtype) if edge is not None else node.inputs[place]
 
 
 def by_hand(name: str, derivative: Callable[..., list[Any]]) -> Primitive[Any]:
@@ -185,11 +196,9 @@ def attach(
     node.parameters = parameters
     node.xp = namespace_of(outputs[0]._data)
     node.edges = [None if type(x) is Tensor and not x._requires_grad else x for x in sources]
-    node.inputs = [x[0].specs[x[1]] if isinstance(x, tuple) else (x._data.shape, x._data.dtype) for x in sources]
-    node.output = None
-    node.specs = [(y._data.shape, y._data.dtype) for y in outputs]
-    node.storages = [storage_of(x) if unchanged and type(x) is Tensor else None for x in sources]
-    node.notes = None
+    node.inputs = [x if unchanged and type(x) is Tensor else None for x in sources]
+    node.output = node.storage = node.notes = None
+    node.specs = [Absent(y._data.shape, y._data.dtype) for y in outputs]
     for slot, y in enumerate(outputs):
         y._source = (node, slot)
 

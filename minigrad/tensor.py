@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from . import engine
 from .backend import Array, cpu, is_array, is_floating, namespace_of
 from .conversion import Conversions
-from .graph import RemovableHandle, Tensor, mark_written, storage_of
+from .graph import UNSET, RemovableHandle, Storage, Tensor, mark_written, storage_of, tick
 from .indexing import as_index, take
 from .messages import ELSEWHERE, describe, type_name
 from .mode import mode
@@ -47,6 +47,8 @@ class Methods(Conversions):
     if not TYPE_CHECKING:  # for a type checker, what is not there is not there
 
         def __getattr__(self, name: str) -> Any:
+            if name in UNSET:
+                return UNSET[name]
             cure = ELSEWHERE.get(name)
             told = f"a Tensor has no attribute {name!r}" + (f"; write {cure}" if cure else "")
             raise AttributeError(told, name=name, obj=self)
@@ -75,7 +77,7 @@ class Methods(Conversions):
                 "forget the gradient first: x.grad = None"
             )
         mark_written(self)
-        self._data, self._storage = array, None  # other memory: what shared the old goes on without this tensor
+        self._data, self._storage = array, Storage(tick())  # other memory: what shared the old goes on without this
 
     @property
     def requires_grad(self) -> bool:

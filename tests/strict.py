@@ -117,6 +117,7 @@ class StrictArray:
     ndim = property(lambda self: self._host.ndim)
     size = property(lambda self: self._host.size)
     nbytes = property(lambda self: self._host.nbytes)
+    flags = property(lambda self: self._host.flags)
     strides = property(lambda self: self._host.strides)
     T = property(lambda self: self.transpose())
 
@@ -309,6 +310,9 @@ class StrictNamespace(ArrayNamespace):
             raise _refuse(f"to_host takes an array of this device, got {type(array)}")
         self.reads += 1
         return array._host.copy()
+
+    def address(self, array: StrictArray) -> int:
+        return int(array._host.__array_interface__["data"][0])
 
     def synchronize(self) -> None:
         self.synchronizations += 1

@@ -27,6 +27,7 @@ PLAN = [
     "graph",
     "mode",
     "tape",
+    "readings",
     "sweep",
     "anomaly",
     "engine",

@@ -87,14 +87,17 @@ def ignore_retain_graph(retain: bool) -> Any:
     return patch.object(engine, "sweep", lambda *args, **options: right(*args, **options | {"retain_graph": retain}))
 
 
-def cut_what_was_saved(edges: tuple[type, ...]) -> Any:
-    right = sweep._rewrapped
+def cut_what_was_saved(leaves: bool) -> Any:
+    inputs, output = sweep._inputs, sweep._output
 
-    def cut(saved: Any, edge: Any, storage: Any) -> Any:
-        found = right(saved, edge, storage)
-        return Tensor(found._data) if isinstance(edge, edges) and type(found) is Tensor else found
+    def cut(x: Any) -> Any:
+        return Tensor(x._data) if type(x) is Tensor and (x._source is None) == leaves else x
 
-    return patch.object(sweep, "_rewrapped", cut)
+    return patch.multiple(
+        sweep,
+        _inputs=lambda node, create_graph: [cut(x) for x in inputs(node, create_graph)],
+        _output=lambda node: cut(output(node)),
+    )
 
 
 def sweep_what_leads_nowhere() -> Any:
@@ -114,8 +117,8 @@ BREAKS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "sum over the wrong axis": sum_over_the_wrong_axis,
     "always retain": lambda: ignore_retain_graph(True),
     "never retain": lambda: ignore_retain_graph(False),
-    "cut leaves in recorded gradients": lambda: cut_what_was_saved((Tensor,)),
-    "cut results in recorded gradients": lambda: cut_what_was_saved((tuple,)),
+    "cut leaves in recorded gradients": lambda: cut_what_was_saved(leaves=True),
+    "cut results in recorded gradients": lambda: cut_what_was_saved(leaves=False),
     "sweep what leads nowhere": sweep_what_leads_nowhere,
     "forget hooks": forget_hooks,
 }

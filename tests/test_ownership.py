@@ -148,7 +148,7 @@ def test_a_swept_node_holds_nothing(device):
     y = mg.exp(x * x)
     node, _ = y._source
     y.sum().backward()
-    assert (len(node.inputs), len(node.edges), len(node.storages), node.output) == (0, 0, 0, None)
+    assert (len(node.inputs), len(node.edges), node.output, node.storage) == (0, 0, None, None)
 
 
 def test_what_no_derivative_reads_may_change(device):

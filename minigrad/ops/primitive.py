@@ -164,6 +164,7 @@ class Primitive(Generic[Result]):
         self.parameters = tuple(a.name for a in arguments if a.kind is a.KEYWORD_ONLY)
         self.saves_output, self.saves_inputs = self._what_is_saved(saves)
         self.saves_for_other = OTHER in saves
+        self.saves_all = all(self.saves_inputs) and not self.saves_for_other
         if kind == "contraction" and not variadic and len(self.inputs) != 2:
             raise ValueError(
                 f"contraction: expected {self.name} to have two inputs, or one sequence of them with variadic=True, "
