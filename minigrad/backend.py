@@ -116,6 +116,13 @@ class ArrayNamespace:
         """out[index] += values, where an index that occurs twice is added twice."""
         self.module.add.at(out, index, values)
 
+    def in_c_order(self, matrix: Array) -> Array:
+        """A copy of a matrix in C order; in strips, because NumPy's own way through a transposed one is slow."""
+        copy = self.module.empty(matrix.shape, dtype=matrix.dtype)
+        for start in range(0, matrix.shape[1], 32):
+            copy[:, start : start + 32] = matrix[:, start : start + 32]
+        return copy
+
     def address(self, array: Array) -> int:
         """Where the first entry of an array lies in memory."""
         found: int = array.__array_interface__["data"][0]
@@ -145,6 +152,9 @@ class CudaNamespace(ArrayNamespace):  # pragma: gpu
     def activate(self) -> contextlib.AbstractContextManager[Any]:
         context: contextlib.AbstractContextManager[Any] = self.module.cuda.Device(self.number)
         return context
+
+    def in_c_order(self, matrix: Array) -> Array:
+        return self.module.ascontiguousarray(matrix)
 
     def address(self, array: Array) -> int:
         found: int = array.data.ptr

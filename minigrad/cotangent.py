@@ -12,7 +12,6 @@ parts of an array. None of them outlives its sweep, because an optimizer will wr
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -25,7 +24,7 @@ MOST_ROWS = 8192  # that are kept before they are multiplied: more would cost me
 
 
 class Looked(NamedTuple):
-    """What rows x[n] = table[indices[n]] receive: the sum for each row of the table, and how to have it for each x[n]."""
+    """What rows x[n] = table[indices[n]] receive: summed for each row of the table, and how to have it for each x[n]."""
 
     indices: Array
     rows: Array  # of the shape of the table
@@ -241,10 +240,12 @@ class Inbox:
 
     def is_slice(self, slot: int) -> bool:
         """Whether what an output has received lies in the buffer; zeros are put there if it is nothing."""
+        assert self.buffer is not None
         if self.values[slot] is None:
             self.values[slot] = part = self.buffer[slot]
             part[...] = 0
-        return self.values[slot].base is self.buffer
+        found: bool = self.values[slot].base is self.buffer
+        return found
 
     def take(self, slot: int) -> Any:
         """What an output has received, as an array (or recorded tensor), or None."""

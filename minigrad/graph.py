@@ -34,12 +34,13 @@ class Storage:
 class Tensor(_Methods):
     """An array, and its place in the graph. Make one with `tensor`; see there."""
 
-    __slots__ = ("__weakref__", "_data", "_grad", "_hooks", "_requires_grad", "_source", "_storage", "is_parameter")
+    __slots__ = ("__weakref__", "_data", "_grad", "_hint", "_hooks", "_requires_grad", "_source", "_storage", "is_parameter")
 
     _data: Array
     _requires_grad: bool
     _source: tuple[Node, int] | None  # None for a leaf
     _storage: Storage | None  # None until somebody shares the memory
+    _hint: Any  # what is known of the entries, see shortcuts.py
 
     # Those which few tensors have: until they are set, they read as in UNSET.
     _grad: Tensor | None
@@ -53,6 +54,7 @@ class Tensor(_Methods):
         self._requires_grad = requires_grad
         self._source = None
         self._storage = storage
+        self._hint = None
 
 
 UNSET = {"_grad": None, "_hooks": None, "is_parameter": False}
@@ -115,6 +117,7 @@ class Node:
         "birth",
         "edges",
         "inputs",
+        "lookup",
         "notes",
         "output",
         "parameters",
@@ -133,6 +136,7 @@ class Node:
     output: Array | None  # if it was saved; the array alone, because its Tensor holds this node
     storage: Storage | None  # of the output that was saved, if anybody shares its memory
     specs: Sequence[Absent]  # shape and dtype of each output
+    lookup: Any  # how the first input was looked up, if the value was computed from the table: see shortcuts.py
     notes: Notes | None
 
     def noted(self) -> Notes:

@@ -9,6 +9,7 @@ from .backend import Array, as_dtype, cpu, is_array, namespace_of, python_scalar
 from .graph import Tensor
 from .messages import describe
 from .ops import index
+from .shortcuts import looked_up
 from .tape import apply, as_tensor
 
 # x[...] -------------------------------------------------------------------------------------------
@@ -104,7 +105,11 @@ def take(x: Tensor, indices: Any, axis: int | None = None) -> Tensor:
     [[3.0, 4.0], [3.0, 4.0]]
     """
     x = as_tensor(x, "take")
-    return apply(index.take, (x,), {"indices": _integers(x, indices, "take"), "axis": axis})
+    indices = _integers(x, indices, "take")
+    rows = apply(index.take, (x,), {"indices": indices, "axis": axis})
+    if axis == 0:
+        looked_up(rows, x, indices)
+    return rows
 
 
 def take_along_axis(x: Tensor, indices: Any, axis: int | None = -1) -> Tensor:

@@ -1,4 +1,4 @@
-"""How a sweep reads the derivative formulas: on arrays, deferring what can be added up more cheaply later, or on Tensors.
+"""How a sweep reads the derivative formulas: on arrays, deferring sums that are cheaper later, or on Tensors.
 
 Both offer every registered name. A formula gets one of them as its `xp`.
 """

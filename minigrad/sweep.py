@@ -13,12 +13,12 @@ from typing import Any
 
 from . import graph, tape
 from .backend import ArrayNamespace, namespace_of
-from .cotangent import Deferred, Inbox, Slices, owned_array
+from .cotangent import Deferred, Inbox, Looked, Slices, owned_array
 from .graph import Edge, Hooks, Node, Notes, Tensor
 from .messages import describe, input_names
 from .mode import mode
 from .ops import elementwise, index, shape
-from .ops.primitive import Absent, Shape
+from .ops.primitive import Shape
 from .readings import readings_of
 from .tape import absent
 
@@ -63,6 +63,7 @@ class Goal:
 # The sweep ----------------------------------------------------------------------------------------
 
 Found = list[tuple[Any, Any, bool]]
+Contribution = tuple[int, Edge, Any]  # the number of an input, where it came from, its cotangent
 
 TAKE_DEFERRED = {shape.transpose, elementwise.copy, index.take}  # whose derivative knows what to do with a Deferred
 
@@ -167,12 +168,14 @@ def sweep(
     return found
 
 
-def _differentiate(node: Node, edges: Sequence[Edge], inbox: Inbox, create_graph: bool) -> list[tuple[int, Edge, Any]]:
+def _differentiate(node: Node, edges: Sequence[Edge], inbox: Inbox, create_graph: bool) -> list[Contribution]:
     """The inputs of a node by number, with their edges and the cotangents that the derivative formulas give."""
     if graph.last_write > node.birth:
         _check_unwritten(node)
     primitive = node.primitive
     node.xp.make_current()
+    if node.lookup is not None and not create_graph and node.lookup.is_valid:
+        return _through_table(node, edges, inbox)
     readings = readings_of(node.xp)
     xp: Any = readings.record if create_graph else readings.defer
     inputs = _inputs(node, create_graph)
@@ -196,7 +199,7 @@ def _differentiate(node: Node, edges: Sequence[Edge], inbox: Inbox, create_graph
             for k, (edge, cotangent) in found
             if edge is not None and cotangent is not None
         ]
-    contributions = []
+    contributions: list[Contribution] = []
     for k, edge in enumerate(edges):
         vjp = primitive.vjps[k]
         if edge is not None and vjp is not None:
@@ -205,8 +208,33 @@ def _differentiate(node: Node, edges: Sequence[Edge], inbox: Inbox, create_graph
     return contributions
 
 
+def _through_table(node: Node, edges: Sequence[Edge], inbox: Inbox) -> list[Contribution]:
+    """The same for y = f(x), f acting row by row, where x = table[indices] and y was looked up in f(table).
+
+    All gradients come from what each row of f(table) receives. What x receives is kept undone: its own derivative
+    needs a sum for each row of the table.
+    """
+    readings, lookup = readings_of(node.xp), node.lookup
+    xp, vjps, parameters = readings.defer, node.primitive.vjps, node.parameters
+    g, inputs = inbox.take(0), _inputs(node, create_graph=False)
+    rows = lookup.table._data
+    g_rows = readings.compute.segment_sum(g, indices=lookup.indices, size=rows.shape[0])
+    contributions: list[Contribution] = []
+    for k, (edge, vjp) in enumerate(zip(edges, vjps, strict=True)):
+        if edge is None or vjp is None:
+            continue
+        cotangent = vjp(xp, g_rows, node.specs[0], rows, *inputs[1:], **parameters)
+        if k == 0:
+            x = absent(node, 0) if type(node.inputs[0]) is not Tensor else inputs[0]
+            undone = Deferred(node.xp, x.shape, cotangent.dtype)
+            undone.looked.append(Looked(lookup.indices, cotangent, lambda: vjp(xp, g, None, *inputs, **parameters)))
+            cotangent = undone
+        contributions.append((k, edge, _fitted(xp, cotangent, edge, node)))
+    return contributions
+
+
 def _inputs(node: Node, create_graph: bool) -> list[Any]:
-    """The inputs as the derivative gets them: arrays, or Tensors at their old place in the graph; scalars; absentees."""
+    """The inputs as a derivative gets them: arrays, or Tensors at their old place in the graph; scalars; absentees."""
     inputs = []
     for k, x in enumerate(node.inputs):
         if type(x) is Tensor:

@@ -58,13 +58,13 @@ new = object.__new__  # without the call of __init__
 def apply(primitive: Primitive[Result], inputs: Sequence[Any], parameters: dict[str, Any]) -> Result:
     """Compute a primitive, and record it if an input needs a gradient.
 
-    Inputs are Tensors, arrays of the same device, or Python scalars, which stay as they are. This is where the time
-    of small operations goes, so what is rare is looked for late.
+    Inputs are Tensors, arrays of the same device, or Python scalars, which stay as they are. Here is where the time
+    of small operations goes: hence few calls, and what is rare is looked for late.
     """
     arrays: list[Any] = []
     edges: list[Edge] = []
     kind = None
-    needs_grad = False
+    needs_grad, all_need_grad = False, True
     for x in inputs:
         if type(x) is Tensor:
             data = x._data
@@ -77,8 +77,10 @@ def apply(primitive: Primitive[Result], inputs: Sequence[Any], parameters: dict[
                 needs_grad = True
                 edges.append(x._source or x)
             else:
+                all_need_grad = False
                 edges.append(None)
         elif type(x) is float or type(x) is int:
+            all_need_grad = False
             arrays.append(x)
             edges.append(None)
         else:
@@ -89,63 +91,74 @@ def apply(primitive: Primitive[Result], inputs: Sequence[Any], parameters: dict[
         arrays = [xp.from_host(as_host_array(x)) for x in arrays]
     else:
         xp = cpu if kind is cpu.array_type else _one_device(primitive, inputs)
+    lookup = None
     try:
-        y = (
-            primitive.value(xp, arrays, **parameters)
-            if primitive.variadic
-            else primitive.value(xp, *arrays, **parameters)
-        )
+        if primitive.shortcut is not None:
+            y, lookup = primitive.shortcut(primitive, xp, inputs, arrays)
+        elif primitive.variadic:
+            y = primitive.value(xp, arrays, **parameters)
+        elif parameters:
+            y = primitive.value(xp, *arrays, **parameters)
+        else:
+            y = primitive.value(xp, *arrays)
     except (ValueError, IndexError, TypeError, AttributeError, NotImplementedError, ZeroDivisionError) as error:
         raise explained(primitive, inputs, parameters, error) from error
 
-    recorded = needs_grad and mode.recording
-    if recorded and not primitive.vjps:
-        recorded = False
+    records = needs_grad and mode.recording
+    if records and not primitive.vjps:
+        records = False
         if not primitive.is_declared:
             _check_no_gradient_is_lost(primitive, y)
+
     outputs: list[Tensor] = []
     specs: list[Absent] = []
     for a in y if primitive.multiple else (y,):
         if type(a) is not kind:
             a = as_array(xp, a, primitive.name)
-        spec = new(Absent)
-        spec.shape, spec.dtype = a.shape, a.dtype
-        specs.append(spec)
-        if spec.dtype.kind != "f":
-            recorded = False  # converted to integers: no gradient flows through
+        if records and a.dtype.kind != "f":
+            records = False  # converted to integers: no gradient flows through
         out = new(Tensor)
         out._data = a
-        out._requires_grad = recorded
-        out._source = None
+        out._requires_grad = records
+        out._source = out._hint = None
         out._storage = None if a.base is None and a is not arrays[0] else _shared_storage(a, inputs)
         outputs.append(out)
-    if recorded:
+        if records:
+            spec = new(Absent)
+            spec.shape, spec.dtype = a.shape, a.dtype
+            specs.append(spec)
+    if records:
         node = new(Node)
         node.birth = next(clock)
         node.primitive = primitive
         node.parameters = parameters
         node.xp = xp
         node.edges = edges
-        node.inputs = inputs if primitive.saves_all else _kept(primitive, inputs, edges)
+        if all_need_grad and primitive.saves_all:
+            node.inputs = inputs
+        elif all_need_grad and primitive.saves_none:
+            node.inputs = (None,) * len(inputs)
+        else:
+            node.inputs = _kept(primitive, inputs, edges)
         node.specs = specs
+        node.lookup = lookup
         node.output = node.storage = node.notes = None
         if primitive.saves_output:
-            node.output, node.storage = outputs[0]._data, outputs[0]._storage
+            node.output, node.storage = a, out._storage
         for slot, out in enumerate(outputs):
             out._source = (node, slot)
     if watcher is not None:
         watcher.forward(primitive, inputs, parameters, xp, outputs)
-    found: Any = outputs if primitive.multiple else outputs[0]
+    found: Any = outputs if primitive.multiple else out
     result: Result = found  # which of the two it is, the primitive knows
     return result
 
 
 def _kept(primitive: Primitive[Any], inputs: Sequence[Any], edges: Sequence[Edge]) -> list[Any]:
     """What a node remembers of its inputs: those that are saved, and Python scalars; of others, what `absent` reads."""
+    saves = primitive.saves_inputs * len(inputs) if primitive.variadic else primitive.saves_inputs
     if primitive.saves_for_other:
-        saves: Sequence[bool] = (edges[1] is not None, edges[0] is not None)
-    else:
-        saves = primitive.saves_inputs * len(inputs) if primitive.variadic else primitive.saves_inputs
+        saves = (edges[1] is not None, edges[0] is not None, *saves[2:])
     return [
         x if save or type(x) is not Tensor else None if edge is not None else Absent(x._data.shape, x._data.dtype)
         for x, edge, save in zip(inputs, edges, saves, strict=True)
@@ -155,9 +168,12 @@ def _kept(primitive: Primitive[Any], inputs: Sequence[Any], edges: Sequence[Edge
 def absent(node: Node, place: int) -> Absent:
     """Shape and dtype of an input that was not saved."""
     edge = node.edges[place]
-    if type(edge) is tuple:
+    if isinstance(edge, tuple):
         return edge[0].specs[edge[1]]
-    return Absent(edge._data.shape, edge._data.dtype) if edge is not None else node.inputs[place]
+    if edge is None:
+        found: Absent = node.inputs[place]
+        return found
+    return Absent(edge._data.shape, edge._data.dtype)
 
 
 def by_hand(name: str, derivative: Callable[..., list[Any]]) -> Primitive[Any]:
@@ -197,7 +213,7 @@ def attach(
     node.xp = namespace_of(outputs[0]._data)
     node.edges = [None if type(x) is Tensor and not x._requires_grad else x for x in sources]
     node.inputs = [x if unchanged and type(x) is Tensor else None for x in sources]
-    node.output = node.storage = node.notes = None
+    node.output = node.storage = node.lookup = node.notes = None
     node.specs = [Absent(y._data.shape, y._data.dtype) for y in outputs]
     for slot, y in enumerate(outputs):
         y._source = (node, slot)

@@ -26,6 +26,7 @@ PLAN = [
     "messages",
     "graph",
     "mode",
+    "shortcuts",
     "tape",
     "readings",
     "sweep",

@@ -18,6 +18,7 @@ from ..anomaly import time_steps
 from ..graph import Tensor
 from ..ops.reduction import broadcast_to
 from ..ops.shape import concatenate, split, stack, unstack
+from ..shortcuts import reused
 from . import functional as F
 from .functional.checks import check_flags, check_probability, check_sizes
 from .locked import locked_mask
@@ -164,6 +165,9 @@ class Layers(RecurrentBase):
                 suffix = next(suffixes)
                 steps = layout.cut(self._input_share(x, suffix))  # (N, GH) each
                 hh = self._recurrent(suffix, self._recurrent_mask(rows, x))
+                for weight in hh:
+                    if type(weight) is Tensor:
+                        reused(weight, len(steps))
                 hs, state = self._over_time(steps, next(states), hh, f"layer {layer}", direction == "_reverse")
                 outputs.append(layout.join(hs))
                 last.append(state)

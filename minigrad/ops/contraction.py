@@ -78,6 +78,25 @@ outer_sum.derivatives(
     lambda xp, g, out, x, y: xp.matmul(x, g),
 )
 
+def _not_linear(x: Shape, w: Shape, b: Shape) -> str:
+    return f"x (..., K), w (M, K) and b (M,), got {x}, {w} and {b}"
+
+
+@contraction(_not_linear)
+def linear(xp: XP, x: Array, w: Array, b: Array) -> Array:
+    """y = x wᵀ + b        ∂L/∂x = g w, ∂L/∂w = Σₙ gₙ xₙᵀ, ∂L/∂b = Σₙ gₙ          x (..., K), w (M, K), b (M,), y (..., M)"""
+    if w.ndim != 2 or b.shape != w.shape[:1]:
+        raise ValueError("w is no matrix with an entry of b for each row")
+    y = matmul.value(xp, x, w.T)
+    return xp.add(y, b, out=y) if y.ndim and y.dtype == b.dtype else y + b
+
+
+linear.derivatives(
+    lambda xp, g, y, x, w, b: xp.matmul(g, w),
+    lambda xp, g, y, x, w, b: xp.outer_sum(g, x),
+    lambda xp, g, y, x, w, b: g,
+)
+
 # Sums of products ---------------------------------------------------------------------------------
 
 

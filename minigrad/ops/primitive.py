@@ -23,7 +23,7 @@ function is differentiable, a `Domain` if points inside are excepted, or a list 
 `shape`, `index` and `contraction` take neither: what they save follows from the kind. What they need is
 `explain_shapes`, a function that gets the shape of each input, and the parameters as keywords, after the
 value has failed, and returns what was expected, in words, or None for the array library's own. A contraction
-has two inputs, or is variadic and gets all of them as one sequence.
+multiplies its first two inputs, or is variadic and gets all of them as one sequence.
 
     @shape(lambda x: f"an array of at least one axis, got shape {x}")
     def backwards(xp, x):
@@ -57,8 +57,8 @@ XP = Any  # the namespace a formula is read in: an ArrayNamespace, or one of the
 Shape = tuple[int, ...]
 ShapeRule = Callable[..., str | None]
 
-# What forward keeps for backward: the output, all inputs, some inputs by name, or nothing. OTHER is for a
-# product of two: each input is kept only if the other needs a gradient, whose derivative alone reads it.
+# What forward keeps for backward: the output, all inputs, some inputs by name, or nothing. OTHER is for a product of
+# the first two inputs: each of them is kept only if the other needs a gradient, whose derivative alone reads it.
 OUTPUT: Final = "the output"
 INPUTS: Final = "all inputs"
 OTHER: Final = "the other input"
@@ -153,6 +153,7 @@ class Primitive(Generic[Result]):
         self.explain_shapes = explain_shapes
         self.vjps: tuple[Callable[..., Any] | None, ...] = ()
         self.is_declared = False  # whether anybody has said what the derivatives are
+        self.shortcut: Callable[..., Any] | None = None  # another way to the value: see shortcuts.py
         self.__doc__ = value.__doc__
         self.__name__ = self.name
         self.__qualname__ = self.name
@@ -164,13 +165,13 @@ class Primitive(Generic[Result]):
         self.parameters = tuple(a.name for a in arguments if a.kind is a.KEYWORD_ONLY)
         self.saves_output, self.saves_inputs = self._what_is_saved(saves)
         self.saves_for_other = OTHER in saves
-        self.saves_all = all(self.saves_inputs) and not self.saves_for_other
-        if kind == "contraction" and not variadic and len(self.inputs) != 2:
+        self.saves_all, self.saves_none = all(self.saves_inputs), not any(self.saves_inputs)
+        if kind == "contraction" and not variadic and len(self.inputs) < 2:
             raise ValueError(
-                f"contraction: expected {self.name} to have two inputs, or one sequence of them with variadic=True, "
-                f"got the inputs {self.inputs}"
+                f"contraction: expected {self.name} to have two inputs or more, or one sequence of them with "
+                f"variadic=True, got the inputs {self.inputs}"
             )
-        if self.saves_for_other and len(self.inputs) != 2:
+        if self.saves_for_other and len(self.inputs) < 2:
             raise ValueError(f"{self.name} saves each input for the other, but has the inputs {self.inputs}")
         if multiple and self.saves_output:
             raise ValueError(f"{self.name} has several outputs; they cannot be saved")
@@ -182,8 +183,8 @@ class Primitive(Generic[Result]):
         unknown = set(named) - {OUTPUT, INPUTS, OTHER, NOTHING, *self.inputs}
         if unknown:
             raise ValueError(f"{self.name} saves {sorted(unknown)}, but its inputs are {list(self.inputs)}")
-        every = INPUTS in named or OTHER in named
-        return OUTPUT in named, tuple(every or name in named for name in self.inputs)
+        of_product = self.inputs[:2] if OTHER in named else ()
+        return OUTPUT in named, tuple(INPUTS in named or name in (*named, *of_product) for name in self.inputs)
 
     def derivatives(self, *vjps: Callable[..., Any] | None) -> None:
         """Give the derivative formulas, one per input, in the order of the inputs.

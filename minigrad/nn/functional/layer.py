@@ -9,6 +9,7 @@ from ...backend import float32, namespace_of
 from ...graph import Tensor
 from ...indexing import take
 from ...messages import describe
+from ...ops import contraction
 from ...ops.elementwise import sqrt, where
 from ...tape import as_tensor
 from .checks import (
@@ -42,14 +43,13 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         raise ValueError(f"linear: expected a weight (out, in), got {describe(weight)}")
     if x.ndim == 0 or x.shape[-1] != weight.shape[-1]:
         raise ValueError(f"linear: expected x (..., {weight.shape[-1]}), got {describe(x)}")
-    y = x @ weight.T
     if bias is None:
-        return y
+        return x @ weight.T
     bias = as_tensor(bias, "linear, bias")
     check_alike("linear", "bias", bias, "x", x)
     if bias.shape != weight.shape[:1]:  # one of another shape could broadcast
         raise ValueError(f"linear: expected a bias {weight.shape[:1]}, got {describe(bias)}")
-    return y + bias
+    return contraction.linear(x, weight, bias)
 
 
 def embedding(ids: Any, weight: Tensor, padding_idx: int | None = None) -> Tensor:
