@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from ...backend import Array, is_floating, namespace_of
 from ...graph import Tensor
+from ...indexing import take
 from ...messages import describe
 from ...ops.elementwise import absolute, clip, where
 from ...ops.elementwise import softplus as log1p_exp
@@ -46,8 +47,8 @@ class _Labelled(NamedTuple):
 
     def picked(self) -> Tensor:
         """The score of the right class.          (M,)"""
-        xp = namespace_of(self.classes)
-        return self.scores[xp.arange(len(self.classes)), self.classes]
+        count, size = self.scores.shape
+        return take(self.scores, namespace_of(self.classes).arange(count) * size + self.classes)
 
     def reduced(self, losses: Tensor, reduction: str) -> Tensor:
         """The losses (M,) of those that count; their mean is over the sum of the weights."""
@@ -70,12 +71,11 @@ def _labelled(
 ) -> _Labelled:
     check_integers(caller, ignore_index=ignore_index)
     check_one_device(caller, "targets", targets, name, scores)
-    came = f"{name} {describe(scores)} and targets {describe(targets)}"
-    scores = _classes_last(scores)
+    came, scores = scores, _classes_last(scores)
     if scores.ndim == 0 or scores.shape[:-1] != targets.shape:
         raise ValueError(
             f"{caller}: expected {name} (N, V) and targets (N,), or {name} (N, V, ...) and targets (N, ...); got "
-            f"{came}. For a sequence (T, N, V), write {caller}({name}.reshape(-1, V), targets.reshape(-1))"
+            f"{name} {describe(came)} and targets {describe(targets)}. For a sequence (T, N, V), write {caller}({name}.reshape(-1, V), targets.reshape(-1))"
         )
     if targets.dtype.kind not in "iu":
         raise TypeError(
