@@ -33,24 +33,25 @@ def _add_at(xp: XP, y: Array, index: Any, x: Array) -> None:
     (but a NaN or an infinity goes to every row); both lose to the library's own, entry by entry, where there is little
     to add up, or where the matrix would be large.
     """
-    count = math.prod(getattr(index, "shape", ()))
-    if not count or not x.size or x.shape != index.shape + y.shape[1:]:
+    if not hasattr(index, "dtype") or x.shape != index.shape + y.shape[1:] or not x.size:
         xp.add_at(y, index, x)
-        return
-    rows, numbers = x.reshape(count, -1), index.reshape(count)
-    if xp.on_host and x.size >= WORTH_A_CALL * min(count, len(y)):
-        order = xp.argsort(numbers, kind="stable")
-        numbers = numbers[order]
-        ends = [*(xp.flatnonzero(numbers[1:] != numbers[:-1]) + 1).tolist(), count]
-        start, y = 0, y.reshape(len(y), -1)
-        for end in ends:
-            y[int(numbers[start])] += xp.add.reduce(rows[order[start:end]], axis=0)
-            start = end
-    elif not xp.on_host and x.dtype.kind == "f" and count * len(y) <= LARGEST_ONE_HOT:
-        hot = xp.arange(len(y))[:, None] == numbers % len(y)  # wrapped silently, as an index is there
-        y += (hot.astype(x.dtype) @ rows).reshape(y.shape)
+    elif xp.on_host and x.size >= WORTH_A_CALL * min(index.size, len(y)):
+        width = x.size // index.size
+        _add_segments(xp, y.reshape(len(y), width), index.reshape(-1), x.reshape(index.size, width))
+    elif not xp.on_host and x.dtype.kind == "f" and index.size * len(y) <= LARGEST_ONE_HOT:
+        hot = xp.arange(len(y))[:, None] == index.reshape(-1) % len(y)  # wrapped silently, as an index is there
+        y += (hot.astype(x.dtype) @ x.reshape(index.size, -1)).reshape(y.shape)
     else:
         xp.add_at(y, index, x)
+
+
+def _add_segments(xp: XP, y: Array, numbers: Array, rows: Array) -> None:
+    """y[number] += the sum of the rows of that number, for each number there is."""
+    order = xp.argsort(numbers, kind="stable")
+    numbers = numbers[order]
+    starts = [0, *(xp.flatnonzero(numbers[1:] != numbers[:-1]) + 1).tolist(), len(numbers)]
+    for number, start, end in zip(numbers[starts[:-1]].tolist(), starts, starts[1:], strict=False):
+        y[number] += xp.sum(rows[order[start:end]], axis=0, dtype=y.dtype)
 
 
 # Any index ----------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ...backend import Array, is_floating, namespace_of
+from ...backend import Array, int64, is_floating, namespace_of
 from ...graph import Tensor
 from ...indexing import take
 from ...messages import describe
@@ -41,25 +41,25 @@ class _Labelled(NamedTuple):
 
     scores: Tensor  # (M, V)
     classes: Array  # (M,), 0 where ignored
-    counted: Tensor  # (M,), False where ignored
+    counted: Tensor | None  # (M,), False where ignored; None if all are known to count
     weights: Tensor | None  # (M,), of each one's class
     shape: tuple[int, ...]  # of the targets
 
     def picked(self) -> Tensor:
         """The score of the right class.          (M,)"""
         count, size = self.scores.shape
-        return take(self.scores, namespace_of(self.classes).arange(count) * size + self.classes)
+        places = namespace_of(self.classes).arange(count) * size + self.classes.astype(int64, copy=False)
+        return take(self.scores, places)
 
     def reduced(self, losses: Tensor, reduction: str) -> Tensor:
         """The losses (M,) of those that count; their mean is over the sum of the weights."""
-        losses = where(self.counted, losses, 0.0)
-        if reduction == "none":
-            return losses.reshape(self.shape)
-        if reduction == "sum":
-            return losses.sum()
-        if self.weights is None:
-            return losses.sum() / self.counted.sum().astype(losses.dtype)
-        return losses.sum() / where(self.counted, self.weights, 0.0).sum()
+        weights = self.weights
+        if self.counted is not None:
+            losses = where(self.counted, losses, 0.0)
+            weights = where(self.counted, 1.0 if weights is None else weights, 0.0).astype(losses.dtype)
+        if reduction == "mean" and weights is not None:
+            return losses.sum() / weights.sum()
+        return _reduced(losses.reshape(self.shape) if reduction == "none" else losses, reduction)
 
 
 def _classes_last(scores: Tensor) -> Tensor:
@@ -84,11 +84,13 @@ def _labelled(
         )
     xp, count = namespace_of(scores.data), targets.size
     labels = targets.data.reshape(count)
-    counted = labels != ignore_index
-    classes = xp.where(counted, labels, 0)
+    is_counted = labels != ignore_index
+    counted = None if xp.on_host and count and is_counted.all() else Tensor(is_counted)
+    classes = labels if counted is None else xp.where(is_counted, labels, 0)
     check_ids(caller, Tensor(classes), scores.shape[-1], "targets")
     weights = None if weight is None else weight[classes]
-    return _Labelled(scores.reshape(count, scores.shape[-1]), classes, Tensor(counted), weights, targets.shape)
+    scores = scores if scores.ndim == 2 else scores.reshape(count, scores.shape[-1])
+    return _Labelled(scores, classes, counted, weights, targets.shape)
 
 
 def _scores_and_targets(caller: str, name: str, scores: Any, targets: Any) -> tuple[Tensor, Tensor]:
