@@ -47,6 +47,9 @@ class ArrayNamespace:
     # An index out of range raises by itself. CuPy wraps it silently, and a check would synchronise.
     checks_indices = True
 
+    # The arrays lie in the host's memory: reading an entry waits for nothing, and a call costs no launch.
+    on_host = True
+
     def __init__(self, module: Any, array_type: type, device: str) -> None:
         self.module = module
         self.array_type = array_type
@@ -133,6 +136,7 @@ class CudaNamespace(ArrayNamespace):  # pragma: gpu
     """CuPy on one CUDA device."""
 
     checks_indices = False
+    on_host = False
 
     def __init__(self, cupy: Any, number: int) -> None:
         super().__init__(cupy, cupy.ndarray, f"cuda:{number}")

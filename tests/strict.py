@@ -282,6 +282,7 @@ class StrictNamespace(ArrayNamespace):
     """NumPy's functions as CuPy has them. `reads` and `synchronizations` count what makes the host wait."""
 
     checks_indices = False
+    on_host = False
 
     def __init__(self) -> None:
         super().__init__(_Module, StrictArray, "strict")

@@ -57,6 +57,8 @@ def clip_grad_norm_(
             "cannot be scaled by it. Look for the operation that made it so, or leave error_if_nonfinite out"
         )
     factor = xp.minimum(1.0, max_norm / (norm + 1e-6))
+    if xp.on_host and factor == 1.0:
+        return Tensor(norm)
     for g in grads:
         xp.multiply(g.data, factor.astype(g.dtype), out=g.data)
         mark_written(g)
@@ -117,7 +119,8 @@ def _norm(xp: ArrayNamespace, arrays: list[Array], p: float) -> Array:
     # In float16 the square of 256 is infinite already.
     arrays = [a.astype(float32) if a.dtype == float16 else a for a in arrays]
     if p == 2:
-        return xp.asarray(xp.sqrt(xp.sum(xp.stack([xp.asarray(xp.vdot(a, a)) for a in arrays]))))
+        flat = [a.ravel("K") for a in arrays]  # in the order of the memory, so that a transposed one is not copied
+        return xp.asarray(xp.sqrt(xp.sum(xp.stack([xp.asarray(xp.vdot(a, a)) for a in flat]))))
     if p == math.inf:
         return xp.asarray(xp.max(xp.stack([xp.asarray(xp.max(xp.absolute(a))) for a in arrays])))
     powers = xp.stack([xp.asarray(xp.sum(xp.absolute(a) ** p)) for a in arrays])

@@ -20,6 +20,40 @@ def _has_arrays(index: Any) -> bool:
     return any(hasattr(part, "dtype") for part in parts)
 
 
+# Adding up ----------------------------------------------------------------------------------------
+
+WORTH_A_CALL = 512  # entries to add up per row of the result, from which a call for each row costs less than add_at
+LARGEST_ONE_HOT = 2**24  # entries of a one-hot matrix on a GPU
+
+
+def _add_at(xp: XP, y: Array, index: Any, x: Array) -> None:
+    """y[index] += x, where an index that occurs twice is added twice. Whole rows are added in the quickest way.
+
+    On the CPU that is row by row of y, on a GPU a product with a one-hot matrix, which gives the same bits each time
+    (but a NaN or an infinity goes to every row); both lose to the library's own, entry by entry, where there is little
+    to add up, or where the matrix would be large.
+    """
+    if not hasattr(index, "dtype") or x.shape != index.shape + y.shape[1:] or not x.size:
+        xp.add_at(y, index, x)
+    elif xp.on_host and x.size >= WORTH_A_CALL * min(index.size, len(y)):
+        width = x.size // index.size
+        _add_segments(xp, y.reshape(len(y), width), index.reshape(-1), x.reshape(index.size, width))
+    elif not xp.on_host and x.dtype.kind == "f" and index.size * len(y) <= LARGEST_ONE_HOT:
+        hot = xp.arange(len(y))[:, None] == index.reshape(-1) % len(y)  # wrapped silently, as an index is there
+        y += (hot.astype(x.dtype) @ x.reshape(index.size, -1)).reshape(y.shape)
+    else:
+        xp.add_at(y, index, x)
+
+
+def _add_segments(xp: XP, y: Array, numbers: Array, rows: Array) -> None:
+    """y[number] += the sum of the rows of that number, for each number there is."""
+    order = xp.argsort(numbers, kind="stable")
+    numbers = numbers[order]
+    starts = [0, *(xp.flatnonzero(numbers[1:] != numbers[:-1]) + 1).tolist(), len(numbers)]
+    for number, start, end in zip(numbers[starts[:-1]].tolist(), starts, starts[1:], strict=False):
+        y[number] += xp.sum(rows[order[start:end]], axis=0, dtype=y.dtype)
+
+
 # Any index ----------------------------------------------------------------------------------------
 
 
@@ -46,7 +80,7 @@ def scatter_add(xp: XP, x: Array, *, index: Any, shape: Shape) -> Array:
     """y = zeros(shape); y[index] += x, where an entry picked twice is added twice          its adjoint is getitem"""
     y = xp.zeros(shape, dtype=x.dtype)
     if _has_arrays(index):
-        xp.add_at(y, index, x)
+        _add_at(xp, y, index, x)
     else:  # slices and integers pick no entry twice
         y[index] = x
     return y
@@ -89,7 +123,7 @@ def segment_sum(xp: XP, x: Array, *, indices: Array, size: int, axis: int = 0) -
     """
     ndim = getattr(indices, "ndim", 0)
     y = xp.zeros((*x.shape[:axis], size, *x.shape[axis + ndim :]), dtype=x.dtype)
-    xp.add_at(y, (*[slice(None)] * axis, indices), x)
+    _add_at(xp, y, (*[slice(None)] * axis, indices) if axis else indices, x)
     return y
 
 

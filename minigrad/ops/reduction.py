@@ -86,12 +86,19 @@ def _(xp: XP, g: Array, y: Array, x: Array, *, axis: Axis = None, ddof: int = 0,
     return xp.where(y == 0, 0, g * centred * scale / xp.where(y == 0, 1, y))
 
 
+def _sum_kept(xp: XP, x: Array, axis: Axis) -> Array:
+    """Σ x with the axes kept. Along a last axis of few entries NumPy's sum is four times slower than its einsum."""
+    if x.ndim > 1 and _axes(axis, x.ndim) == (x.ndim - 1,):
+        return xp.einsum("...j->...", x)[..., None]
+    return xp.sum(x, axis=axis, keepdims=True)
+
+
 @reduction(saves=(INPUTS, OUTPUT))
 def logsumexp(xp: XP, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     """y = log Σ eˣ        ∂y/∂xᵢ = e^(xᵢ - y)          the largest x is taken out first: it cannot overflow"""
     largest = xp.max(x, axis=axis, keepdims=True)
     largest = xp.where(xp.isfinite(largest), largest, xp.zeros_like(largest))
-    y = xp.log(xp.sum(xp.exp(x - largest), axis=axis, keepdims=True)) + largest
+    y = xp.log(_sum_kept(xp, xp.exp(x - largest), axis)) + largest
     return y if keepdims else y.reshape([n for a, n in enumerate(x.shape) if a not in _axes(axis, x.ndim)])
 
 

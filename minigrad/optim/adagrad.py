@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..backend import Array, ArrayNamespace
+from .blocks import blocks
 from .optimizer import Optimizer
 
 
@@ -56,11 +57,12 @@ class Adagrad(Optimizer):
         if not state:
             state.update(step=0, sum=xp.full_like(p, group["initial_accumulator_value"]))
         state["step"] += 1
-        s, scratch, denominator = state["sum"], xp.empty_like(p), xp.empty_like(p)
-        xp.multiply(g, g, out=scratch)
-        xp.add(s, scratch, out=s)
-        xp.sqrt(s, out=denominator)
-        xp.add(denominator, group["eps"], out=denominator)
-        xp.multiply(g, group["lr"] / (1 + (state["step"] - 1) * group["lr_decay"]), out=scratch)
-        xp.divide(scratch, denominator, out=scratch)
-        xp.subtract(p, scratch, out=p)
+        lr = group["lr"] / (1 + (state["step"] - 1) * group["lr_decay"])
+        for p, g, s, scratch in blocks(xp, 1, p, g, state["sum"]):
+            xp.multiply(g, g, out=scratch)
+            xp.add(s, scratch, out=s)
+            xp.sqrt(s, out=scratch)
+            xp.add(scratch, group["eps"], out=scratch)
+            xp.divide(g, scratch, out=scratch)
+            xp.multiply(scratch, lr, out=scratch)
+            xp.subtract(p, scratch, out=p)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..backend import Array, ArrayNamespace
+from .blocks import blocks
 from .optimizer import Optimizer, zeros_of
 
 
@@ -70,26 +71,29 @@ class Adam(Optimizer):
     def _update(self, xp: ArrayNamespace, p: Array, g: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
         beta1, beta2 = group["betas"]
         state["step"] = t = state.get("step", 0) + 1
-        m, v, scratch = zeros_of(xp, state, "exp_avg", p), zeros_of(xp, state, "exp_avg_sq", p), xp.empty_like(p)
-        if group["decoupled_weight_decay"]:
-            xp.multiply(p, 1 - group["lr"] * group["weight_decay"], out=p)
-        xp.multiply(m, beta1, out=m)
-        xp.multiply(g, 1 - beta1, out=scratch)
-        xp.add(m, scratch, out=m)
-        xp.multiply(v, beta2, out=v)
-        xp.multiply(g, g, out=scratch)
-        xp.multiply(scratch, 1 - beta2, out=scratch)
-        xp.add(v, scratch, out=v)
+        root = math.sqrt(1 - beta2**t)
+        decay = 1 - group["lr"] * group["weight_decay"] if group["decoupled_weight_decay"] else 1.0
+        moments = [zeros_of(xp, state, "exp_avg", p), zeros_of(xp, state, "exp_avg_sq", p)]
         if group["amsgrad"]:
-            largest = zeros_of(xp, state, "max_exp_avg_sq", p)
-            v = xp.maximum(largest, v, out=largest)
+            moments.append(zeros_of(xp, state, "max_exp_avg_sq", p))
+        for p, g, m, v, *largest, scratch in blocks(xp, 1, p, g, *moments):
+            if decay != 1.0:
+                xp.multiply(p, decay, out=p)
+            xp.multiply(m, beta1, out=m)
+            xp.multiply(g, 1 - beta1, out=scratch)
+            xp.add(m, scratch, out=m)
+            xp.multiply(v, beta2, out=v)
+            xp.multiply(g, 1 - beta2, out=scratch)
+            xp.multiply(scratch, g, out=scratch)
+            xp.add(v, scratch, out=v)
+            for u in largest:
+                v = xp.maximum(u, v, out=u)
 
-        xp.sqrt(v, out=scratch)
-        xp.multiply(scratch, 1 / math.sqrt(1 - beta2**t), out=scratch)
-        xp.add(scratch, group["eps"], out=scratch)
-        xp.divide(m, scratch, out=scratch)
-        xp.multiply(scratch, group["lr"] / (1 - beta1**t), out=scratch)
-        xp.subtract(p, scratch, out=p)
+            xp.sqrt(v, out=scratch)  # both parts of the fraction times √(1 - β₂ᵗ)
+            xp.add(scratch, group["eps"] * root, out=scratch)
+            xp.divide(m, scratch, out=scratch)
+            xp.multiply(scratch, group["lr"] * root / (1 - beta1**t), out=scratch)
+            xp.subtract(p, scratch, out=p)
 
 
 class AdamW(Adam):

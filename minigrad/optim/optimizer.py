@@ -322,7 +322,14 @@ class Optimizer:
 
 
 def _direction(xp: ArrayNamespace, p: Array, g: Array, group: dict[str, Any]) -> Array:
-    """g itself, or an array of our own: turned round by maximize, and with the coupled weight decay added."""
+    """g itself, or an array of our own: turned round by maximize, and with the coupled weight decay added.
+
+    A gradient laid out in another order than p, such as a transposed one, is copied: passing over two orders together
+    is several times slower.
+    """
+    if g.strides != p.strides:
+        transposed, g = g, xp.empty_like(p)
+        g[...] = transposed
     if group.get("maximize"):
         g = xp.negative(g, out=xp.empty_like(g))
     if group.get("weight_decay") and not group.get("decoupled_weight_decay"):

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..backend import Array, ArrayNamespace
+from .blocks import blocks
 from .optimizer import Optimizer, zeros_of
 
 
@@ -56,24 +57,31 @@ class RMSprop(Optimizer):
     def _update(self, xp: ArrayNamespace, p: Array, g: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
         alpha = group["alpha"]
         state["step"] = state.get("step", 0) + 1
-        s, d, scratch = zeros_of(xp, state, "square_avg", p), xp.empty_like(p), xp.empty_like(p)
-        xp.multiply(s, alpha, out=s)
-        xp.multiply(g, g, out=scratch)
-        xp.multiply(scratch, 1 - alpha, out=scratch)
-        xp.add(s, scratch, out=s)
+        remembered = [zeros_of(xp, state, "square_avg", p)]
         if group["centered"]:
-            m = zeros_of(xp, state, "grad_avg", p)
-            xp.multiply(m, alpha, out=m)
-            xp.multiply(g, 1 - alpha, out=scratch)
-            xp.add(m, scratch, out=m)
-            xp.multiply(m, m, out=scratch)
-            s = xp.subtract(s, scratch, out=scratch)
-        xp.sqrt(s, out=d)
-        xp.add(d, group["eps"], out=d)
-        xp.divide(g, d, out=d)
+            remembered.append(zeros_of(xp, state, "grad_avg", p))
         if group["momentum"]:
-            b = zeros_of(xp, state, "momentum_buffer", p)
-            xp.multiply(b, group["momentum"], out=b)
-            d = xp.add(b, d, out=b)
-        xp.multiply(d, group["lr"], out=scratch)
-        xp.subtract(p, scratch, out=p)
+            remembered.append(zeros_of(xp, state, "momentum_buffer", p))
+        for p, g, s, *rest, d in blocks(xp, 1, p, g, *remembered):
+            xp.multiply(s, alpha, out=s)
+            xp.multiply(g, 1 - alpha, out=d)
+            if group["centered"]:
+                m = rest[0]
+                xp.multiply(m, alpha, out=m)
+                xp.add(m, d, out=m)
+            xp.multiply(d, g, out=d)
+            xp.add(s, d, out=s)
+            if group["centered"]:
+                xp.multiply(m, m, out=d)
+                s = xp.subtract(s, d, out=d)
+            xp.sqrt(s, out=d)
+            xp.add(d, group["eps"], out=d)
+            xp.divide(g, d, out=d)
+            if group["momentum"]:
+                b = rest[-1]
+                xp.multiply(b, group["momentum"], out=b)
+                xp.add(b, d, out=b)
+                xp.multiply(b, group["lr"], out=d)
+            else:
+                xp.multiply(d, group["lr"], out=d)
+            xp.subtract(p, d, out=p)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..backend import Array, ArrayNamespace
+from .blocks import blocks
 from .optimizer import Optimizer
 
 
@@ -56,19 +57,19 @@ class SGD(Optimizer):
             raise ValueError("SGD: nesterov needs a momentum, and no dampening")
 
     def _update(self, xp: ArrayNamespace, p: Array, g: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
-        scratch = xp.empty_like(p)
-        if group["momentum"]:
-            if "momentum_buffer" not in state:
-                v = state["momentum_buffer"] = g.copy()
-            else:
-                v = state["momentum_buffer"]
-                xp.multiply(v, group["momentum"], out=v)
+        momentum = group["momentum"]
+        is_first = "momentum_buffer" not in state
+        if momentum and is_first:
+            state["momentum_buffer"] = g.copy()
+        for p, g, v, scratch in blocks(xp, 1, p, g, state["momentum_buffer"] if momentum else g):
+            if momentum and not is_first:
+                xp.multiply(v, momentum, out=v)
                 xp.multiply(g, 1 - group["dampening"], out=scratch)
                 xp.add(v, scratch, out=v)
-            if group["nesterov"]:
-                xp.multiply(v, group["momentum"], out=scratch)
-                g = xp.add(scratch, g, out=scratch)
+            if momentum and group["nesterov"]:
+                xp.multiply(v, momentum, out=scratch)
+                xp.add(scratch, g, out=scratch)
+                xp.multiply(scratch, group["lr"], out=scratch)
             else:
-                g = v
-        xp.multiply(g, group["lr"], out=scratch)
-        xp.subtract(p, scratch, out=p)
+                xp.multiply(v, group["lr"], out=scratch)
+            xp.subtract(p, scratch, out=p)

@@ -162,4 +162,5 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
         return x * 0.0
     xp = namespace_of(x.data)
     kept = xp.generator.random(x.shape, dtype=float32) >= p
-    return x * Tensor(xp.asarray(kept.astype(x.dtype) * (1.0 / (1.0 - p))))  # of 0-d arrays NumPy makes scalars
+    mask = xp.multiply(kept, 1.0 / (1.0 - p), dtype=x.dtype)
+    return x * Tensor(xp.asarray(mask))  # of 0-d arrays NumPy makes scalars

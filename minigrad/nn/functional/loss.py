@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ...backend import Array, is_floating, namespace_of
+from ...backend import Array, int64, is_floating, namespace_of
 from ...graph import Tensor
+from ...indexing import take
 from ...messages import describe
 from ...ops.elementwise import absolute, clip, where
 from ...ops.elementwise import softplus as log1p_exp
@@ -40,25 +41,25 @@ class _Labelled(NamedTuple):
 
     scores: Tensor  # (M, V)
     classes: Array  # (M,), 0 where ignored
-    counted: Tensor  # (M,), False where ignored
+    counted: Tensor | None  # (M,), False where ignored; None if all are known to count
     weights: Tensor | None  # (M,), of each one's class
     shape: tuple[int, ...]  # of the targets
 
     def picked(self) -> Tensor:
         """The score of the right class.          (M,)"""
-        xp = namespace_of(self.classes)
-        return self.scores[xp.arange(len(self.classes)), self.classes]
+        count, size = self.scores.shape
+        places = namespace_of(self.classes).arange(count) * size + self.classes.astype(int64, copy=False)
+        return take(self.scores, places)
 
     def reduced(self, losses: Tensor, reduction: str) -> Tensor:
         """The losses (M,) of those that count; their mean is over the sum of the weights."""
-        losses = where(self.counted, losses, 0.0)
-        if reduction == "none":
-            return losses.reshape(self.shape)
-        if reduction == "sum":
-            return losses.sum()
-        if self.weights is None:
-            return losses.sum() / self.counted.sum().astype(losses.dtype)
-        return losses.sum() / where(self.counted, self.weights, 0.0).sum()
+        weights = self.weights
+        if self.counted is not None:
+            losses = where(self.counted, losses, 0.0)
+            weights = where(self.counted, 1.0 if weights is None else weights, 0.0).astype(losses.dtype)
+        if reduction == "mean" and weights is not None:
+            return losses.sum() / weights.sum()
+        return _reduced(losses.reshape(self.shape) if reduction == "none" else losses, reduction)
 
 
 def _classes_last(scores: Tensor) -> Tensor:
@@ -70,12 +71,11 @@ def _labelled(
 ) -> _Labelled:
     check_integers(caller, ignore_index=ignore_index)
     check_one_device(caller, "targets", targets, name, scores)
-    came = f"{name} {describe(scores)} and targets {describe(targets)}"
-    scores = _classes_last(scores)
+    came, scores = scores, _classes_last(scores)
     if scores.ndim == 0 or scores.shape[:-1] != targets.shape:
         raise ValueError(
             f"{caller}: expected {name} (N, V) and targets (N,), or {name} (N, V, ...) and targets (N, ...); got "
-            f"{came}. For a sequence (T, N, V), write {caller}({name}.reshape(-1, V), targets.reshape(-1))"
+            f"{name} {describe(came)} and targets {describe(targets)}. For a sequence (T, N, V), write {caller}({name}.reshape(-1, V), targets.reshape(-1))"
         )
     if targets.dtype.kind not in "iu":
         raise TypeError(
@@ -84,11 +84,13 @@ def _labelled(
         )
     xp, count = namespace_of(scores.data), targets.size
     labels = targets.data.reshape(count)
-    counted = labels != ignore_index
-    classes = xp.where(counted, labels, 0)
+    is_counted = labels != ignore_index
+    counted = None if xp.on_host and count and is_counted.all() else Tensor(is_counted)
+    classes = labels if counted is None else xp.where(is_counted, labels, 0)
     check_ids(caller, Tensor(classes), scores.shape[-1], "targets")
     weights = None if weight is None else weight[classes]
-    return _Labelled(scores.reshape(count, scores.shape[-1]), classes, Tensor(counted), weights, targets.shape)
+    scores = scores if scores.ndim == 2 else scores.reshape(count, scores.shape[-1])
+    return _Labelled(scores, classes, counted, weights, targets.shape)
 
 
 def _scores_and_targets(caller: str, name: str, scores: Any, targets: Any) -> tuple[Tensor, Tensor]:
