@@ -229,7 +229,7 @@ class Inbox:
 
         The slice may be handed on, so what comes later is added outside of the buffer.
         """
-        if self.values[slot] is not None or type(contribution) is Deferred:
+        if self.values[slot] is not None or type(contribution) is Deferred or not contribution.shape:
             self.add(slot, contribution, xp)
             return contribution
         if self.buffer is None:

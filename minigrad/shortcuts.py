@@ -68,11 +68,16 @@ def product(
     if type(w) is Tensor and type(w._hint) is Reused and not _is_written(w, w._hint.made):
         arrays = [arrays[0], w._hint.array, *arrays[2:]]
     lookup = x._hint if type(x) is Tensor else None
-    if type(lookup) is Lookup and arrays[1].ndim == 2 and 2 * lookup.table._data.shape[0] <= lookup.indices.size:
-        if lookup.is_valid and not _is_written(x, lookup.made):
-            rows = primitive.value(xp, lookup.table._data, *arrays[1:])
-            return take.value(xp, rows, indices=lookup.indices, axis=0), lookup
+    if type(lookup) is Lookup and _is_shorter(lookup, x, arrays[1]):
+        rows = primitive.value(xp, lookup.table._data, *arrays[1:])
+        return take.value(xp, rows, indices=lookup.indices, axis=0), lookup
     return primitive.value(xp, *arrays), None
+
+
+def _is_shorter(lookup: Lookup, x: Tensor, w: Array) -> bool:
+    """Whether to multiply the table, of which each row is then used twice or more often."""
+    fewer = 2 * lookup.table._data.shape[0] <= lookup.indices.size
+    return fewer and w.ndim == 2 and lookup.is_valid and not _is_written(x, lookup.made)
 
 
 matmul.shortcut = linear.shortcut = product

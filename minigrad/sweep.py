@@ -63,7 +63,6 @@ class Goal:
 # The sweep ----------------------------------------------------------------------------------------
 
 Found = list[tuple[Any, Any, bool]]
-Contribution = tuple[int, Edge, Any]  # the number of an input, where it came from, its cotangent
 
 TAKE_DEFERRED = {shape.transpose, elementwise.copy, index.take}  # whose derivative knows what to do with a Deferred
 
@@ -92,26 +91,32 @@ def sweep(
     passing: dict[Place, tuple[Any, bool]] = {}  # what went by the wanted tensors on its way
     retained: Found = []  # and by those that asked for it
 
-    watcher = tape.watcher
-    defers = not create_graph
+    watcher, heappush, heappop = tape.watcher, heapq.heappush, heapq.heappop
+    device: ArrayNamespace | None = None
+    xp: Any = None  # the reading of the formulas
+    usual: Any = None  # what it gives
 
-    def send(edge: Any, cotangent: Any, xp: ArrayNamespace) -> Any:
+    def send(edge: Any, cotangent: Any, arrays: ArrayNamespace) -> Any:
         """Add a cotangent to what an edge leads to; gives what it is from now on."""
         if type(edge) is tuple:
             node, slot = edge
-            inbox = waiting.get(node.birth)
+            birth = node.birth
+            inbox = waiting.get(birth)
             if inbox is None:
-                waiting[node.birth] = inbox = Inbox(node, len(node.specs))
-                heapq.heappush(births, -node.birth)
-            if defers and node.primitive is shape.unstack and cotangent.shape:
-                return inbox.add_slice(slot, cotangent, xp)
+                waiting[birth] = inbox = Inbox(node, len(node.specs))
+                heappush(births, -birth)
+            if node.primitive is shape.unstack and not create_graph:
+                return inbox.add_slice(slot, cotangent, arrays)
         else:
             inbox, slot = leaves.get(id(edge)), 0
             if inbox is None:
                 leaves[id(edge)] = inbox = Inbox(edge, 1)
-        if watcher is not None and inbox.values[slot] is not None:
-            watcher.added(edge, inbox.values[slot], cotangent, inbox.values[slot] + cotangent)
-        inbox.add(slot, cotangent, None if create_graph else xp)
+        if inbox.values[slot] is None:
+            inbox.values[slot] = cotangent
+        else:
+            if watcher is not None:
+                watcher.added(edge, inbox.values[slot], cotangent, inbox.values[slot] + cotangent)
+            inbox.add(slot, cotangent, None if create_graph else arrays)
         return cotangent
 
     before, mode.recording = mode.recording, create_graph
@@ -121,34 +126,45 @@ def sweep(
             if goal is None or goal.led_to_by(start):
                 send(start, cotangent, namespace_of(output._data))
         while births:
-            inbox = waiting.pop(-heapq.heappop(births))
+            inbox = waiting.pop(-heappop(births))
             node: Node = inbox.node
             if node.notes is not None and node.birth > since:
                 retained += _heed(node, node.notes, inbox, create_graph)
-            for slot in range(len(node.specs)) if places else ():
-                if (node.birth, slot) in places:
-                    passing[node.birth, slot] = (inbox.take(slot), bool(inbox.owned >> slot & 1))
-            if goal is not None and node.birth not in goal.useful:
-                continue
+            if places:
+                for slot in range(len(node.specs)):
+                    if (node.birth, slot) in places:
+                        passing[node.birth, slot] = (inbox.take(slot), bool(inbox.owned >> slot & 1))
+            edges = node.edges
+            if goal is not None:
+                if node.birth not in goal.useful:
+                    continue
+                edges = [edge if goal.led_to_by(edge) else None for edge in edges]
+            if node.xp is not device:
+                device = node.xp
+                device.make_current()
+                readings = readings_of(device)
+                xp, usual = (readings.record, Tensor) if create_graph else (readings.defer, device.array_type)
             try:
-                if not node.edges:
-                    raise _freed(node)
-                edges = node.edges if goal is None else [e if goal.led_to_by(e) else None for e in node.edges]
-                contributions = _differentiate(node, edges, inbox, create_graph)
+                last = kept = None
+                for place, cotangent in enumerate(_differentiate(node, edges, inbox, xp, create_graph)):
+                    if cotangent is None:
+                        continue
+                    edge = edges[place]
+                    target = edge[0].specs[edge[1]] if type(edge) is tuple else edge._data
+                    # One that goes to several places goes there as what it became at the first.
+                    found = kept if cotangent is last else cotangent
+                    if type(found) is not usual or found.shape != target.shape or found.dtype != target.dtype:
+                        found = _fitted(xp, found, target, node)
+                    if watcher is not None:
+                        watcher.backward(node, place, inbox.values, found)
+                    last, kept = cotangent, send(edge, found, device)
             except Exception as error:
                 if watcher is not None:
                     watcher.explain(node, error)
                 raise
-            last = kept = None
-            for place, edge, cotangent in contributions:
-                if watcher is not None:
-                    watcher.backward(node, place, inbox.values, cotangent)
-                # One that goes to several places goes there as what it became at the first.
-                kept = send(edge, kept if cotangent is last else cotangent, node.xp)
-                last = cotangent
             if not retain_graph:
                 node.edges = node.inputs = ()
-                node.output = node.storage = None
+                node.output = node.storage = node.lookup = None
         for inbox in leaves.values():
             if inbox.node._hooks and not since:
                 _run(inbox.node._hooks, inbox, 0, namespace_of(inbox.node._data), create_graph)
@@ -157,27 +173,26 @@ def sweep(
 
     if wanted is None:
         return [*((inbox.node, inbox.take(0), bool(inbox.owned)) for inbox in leaves.values()), *retained]
-    found: Found = []
+    results: Found = []
     for edge in wanted:
         if type(edge) is tuple:
             value, owned = passing.get(_place(edge), (None, False))
         else:
             inbox = leaves.get(id(edge)) or Inbox(edge, 1)
             value, owned = inbox.take(0), bool(inbox.owned)
-        found.append((edge, value, owned))
-    return found
+        results.append((edge, value, owned))
+    return results
 
 
-def _differentiate(node: Node, edges: Sequence[Edge], inbox: Inbox, create_graph: bool) -> list[Contribution]:
-    """The inputs of a node by number, with their edges and the cotangents that the derivative formulas give."""
+def _differentiate(node: Node, edges: Sequence[Edge], inbox: Inbox, xp: Any, create_graph: bool) -> list[Any]:
+    """What the derivative formulas give for each input of a node, None for one without an edge."""
+    if not node.edges:
+        raise _freed(node)
     if graph.last_write > node.birth:
         _check_unwritten(node)
-    primitive = node.primitive
-    node.xp.make_current()
     if node.lookup is not None and not create_graph and node.lookup.is_valid:
-        return _through_table(node, edges, inbox)
-    readings = readings_of(node.xp)
-    xp: Any = readings.record if create_graph else readings.defer
+        return _through_table(node, edges, inbox, xp)
+    primitive, parameters = node.primitive, node.parameters
     inputs = _inputs(node, create_graph)
     output: Any
     g: Any
@@ -189,48 +204,40 @@ def _differentiate(node: Node, edges: Sequence[Edge], inbox: Inbox, create_graph
         g = inbox.values[0]
         if type(g) is Deferred and primitive not in TAKE_DEFERRED:
             g = inbox.take(0)
-
     if primitive.variadic:
         (vjp,) = primitive.vjps
-        results = vjp(xp, g, output, inputs, **node.parameters) if vjp else ()
-        found = enumerate(zip(edges, results, strict=True))
-        return [
-            (k, edge, _fitted(xp, cotangent, edge, node))
-            for k, (edge, cotangent) in found
-            if edge is not None and cotangent is not None
-        ]
-    contributions: list[Contribution] = []
-    for k, edge in enumerate(edges):
-        vjp = primitive.vjps[k]
-        if edge is not None and vjp is not None:
-            cotangent = vjp(xp, g, output, *inputs, **node.parameters)
-            contributions.append((k, edge, _fitted(xp, cotangent, edge, node)))
+        found = vjp(xp, g, output, inputs, **parameters) if vjp else [None] * len(edges)
+        return [None if edge is None else cotangent for edge, cotangent in zip(edges, found, strict=True)]
+    contributions = []
+    for edge, vjp in zip(edges, primitive.vjps, strict=True):
+        if edge is None or vjp is None:
+            contributions.append(None)
+        elif parameters:
+            contributions.append(vjp(xp, g, output, *inputs, **parameters))
+        else:
+            contributions.append(vjp(xp, g, output, *inputs))
     return contributions
 
 
-def _through_table(node: Node, edges: Sequence[Edge], inbox: Inbox) -> list[Contribution]:
+def _through_table(node: Node, edges: Sequence[Edge], inbox: Inbox, xp: Any) -> list[Any]:
     """The same for y = f(x), f acting row by row, where x = table[indices] and y was looked up in f(table).
 
-    All gradients come from what each row of f(table) receives. What x receives is kept undone: its own derivative
+    All gradients come from what each row of f(table) receives. What x receives is left undone: its own derivative
     needs a sum for each row of the table.
     """
-    readings, lookup = readings_of(node.xp), node.lookup
-    xp, vjps, parameters = readings.defer, node.primitive.vjps, node.parameters
+    lookup, vjps, parameters = node.lookup, node.primitive.vjps, node.parameters
     g, inputs = inbox.take(0), _inputs(node, create_graph=False)
-    rows = lookup.table._data
-    g_rows = readings.compute.segment_sum(g, indices=lookup.indices, size=rows.shape[0])
-    contributions: list[Contribution] = []
-    for k, (edge, vjp) in enumerate(zip(edges, vjps, strict=True)):
-        if edge is None or vjp is None:
-            continue
-        cotangent = vjp(xp, g_rows, node.specs[0], rows, *inputs[1:], **parameters)
-        if k == 0:
-            x = absent(node, 0) if type(node.inputs[0]) is not Tensor else inputs[0]
-            undone = Deferred(node.xp, x.shape, cotangent.dtype)
-            undone.looked.append(Looked(lookup.indices, cotangent, lambda: vjp(xp, g, None, *inputs, **parameters)))
-            cotangent = undone
-        contributions.append((k, edge, _fitted(xp, cotangent, edge, node)))
-    return contributions
+    rows, x = lookup.table._data, absent(node, 0) if node.inputs[0] is None else inputs[0]
+    g_rows = readings_of(node.xp).compute.segment_sum(g, indices=lookup.indices, size=rows.shape[0])
+    found = [
+        None if edge is None or vjp is None else vjp(xp, g_rows, node.specs[0], rows, *inputs[1:], **parameters)
+        for edge, vjp in zip(edges, vjps, strict=True)
+    ]
+    if found[0] is not None:
+        by_row, found[0] = found[0], Deferred(node.xp, x.shape, x.dtype)
+        vjp = vjps[0]
+        found[0].looked.append(Looked(lookup.indices, by_row, lambda: vjp(xp, g, None, *inputs, **parameters)))
+    return found
 
 
 def _inputs(node: Node, create_graph: bool) -> list[Any]:
@@ -290,9 +297,8 @@ def _run(hooks: Hooks, inbox: Inbox, slot: int, xp: ArrayNamespace, create_graph
         inbox.owned &= ~(1 << slot)
 
 
-def _fitted(xp: Any, cotangent: Any, edge: Any, node: Node) -> Any:
-    """A cotangent with broadcasting undone, of exactly the shape and dtype of what it is for."""
-    target = edge[0].specs[edge[1]] if type(edge) is tuple else edge._data
+def _fitted(xp: Any, cotangent: Any, target: Any, node: Node) -> Any:
+    """A cotangent with broadcasting undone, of exactly the shape and dtype of the `target`."""
     if getattr(cotangent, "shape", None) != target.shape:
         _check_sums_to(target.shape, cotangent, node)
         cotangent = xp.sum_to(cotangent, shape=target.shape)

@@ -34,7 +34,7 @@ class Watcher(Protocol):
         inputs: Sequence[Any],
         parameters: dict[str, Any],
         xp: ArrayNamespace,
-        outputs: list[Tensor],
+        outputs: Sequence[Tensor],
     ) -> None:
         """After an application."""
 
@@ -99,36 +99,31 @@ def apply(primitive: Primitive[Result], inputs: Sequence[Any], parameters: dict[
             y = primitive.value(xp, arrays, **parameters)
         elif parameters:
             y = primitive.value(xp, *arrays, **parameters)
+        elif len(arrays) == 2:
+            y = primitive.value(xp, arrays[0], arrays[1])
         else:
             y = primitive.value(xp, *arrays)
     except (ValueError, IndexError, TypeError, AttributeError, NotImplementedError, ZeroDivisionError) as error:
         raise explained(primitive, inputs, parameters, error) from error
 
-    records = needs_grad and mode.recording
-    if records and not primitive.vjps:
-        records = False
-        if not primitive.is_declared:
+    node = None
+    if needs_grad and mode.recording:
+        if primitive.vjps:
+            node = Node()
+        elif not primitive.is_declared:
             _check_no_gradient_is_lost(primitive, y)
-
-    outputs: list[Tensor] = []
-    specs: list[Absent] = []
-    for a in y if primitive.multiple else (y,):
-        if type(a) is not kind:
-            a = as_array(xp, a, primitive.name)
-        if records and a.dtype.kind != "f":
-            records = False  # converted to integers: no gradient flows through
+    if primitive.multiple:
+        outputs = [_output(xp, a, primitive, inputs, arrays) for a in y]
+    else:
+        if type(y) is not kind:
+            y = as_array(xp, y, primitive.name)
         out = new(Tensor)
-        out._data = a
-        out._requires_grad = records
+        out._data = y
+        out._requires_grad = False
         out._source = out._hint = None
-        out._storage = None if a.base is None and a is not arrays[0] else _shared_storage(a, inputs)
-        outputs.append(out)
-        if records:
-            spec = new(Absent)
-            spec.shape, spec.dtype = a.shape, a.dtype
-            specs.append(spec)
-    if records:
-        node = new(Node)
+        out._storage = None if y.base is None and y is not arrays[0] else _shared_storage(y, inputs)
+        outputs = (out,)
+    if node is not None and outputs[0]._data.dtype.kind == "f":  # no gradient flows through integers
         node.birth = next(clock)
         node.primitive = primitive
         node.parameters = parameters
@@ -140,13 +135,17 @@ def apply(primitive: Primitive[Result], inputs: Sequence[Any], parameters: dict[
             node.inputs = (None,) * len(inputs)
         else:
             node.inputs = _kept(primitive, inputs, edges)
-        node.specs = specs
         node.lookup = lookup
         node.output = node.storage = node.notes = None
         if primitive.saves_output:
-            node.output, node.storage = a, out._storage
+            node.output, node.storage = y, out._storage
+        node.specs = specs = []
         for slot, out in enumerate(outputs):
+            out._requires_grad = True
             out._source = (node, slot)
+            spec = Absent()
+            spec.shape, spec.dtype = out._data.shape, out._data.dtype
+            specs.append(spec)
     if watcher is not None:
         watcher.forward(primitive, inputs, parameters, xp, outputs)
     found: Any = outputs if primitive.multiple else out
@@ -154,15 +153,31 @@ def apply(primitive: Primitive[Result], inputs: Sequence[Any], parameters: dict[
     return result
 
 
+def _output(xp: ArrayNamespace, y: Any, primitive: Primitive[Any], inputs: Sequence[Any], arrays: list[Any]) -> Tensor:
+    """One of several outputs."""
+    a = as_array(xp, y, primitive.name)
+    fresh = a.base is None and a is not arrays[0]
+    return Tensor(a, False, None if fresh else _shared_storage(a, inputs))
+
+
 def _kept(primitive: Primitive[Any], inputs: Sequence[Any], edges: Sequence[Edge]) -> list[Any]:
     """What a node remembers of its inputs: those that are saved, and Python scalars; of others, what `absent` reads."""
     saves = primitive.saves_inputs * len(inputs) if primitive.variadic else primitive.saves_inputs
     if primitive.saves_for_other:
         saves = (edges[1] is not None, edges[0] is not None, *saves[2:])
-    return [
-        x if save or type(x) is not Tensor else None if edge is not None else Absent(x._data.shape, x._data.dtype)
-        for x, edge, save in zip(inputs, edges, saves, strict=True)
-    ]
+    found: list[Any] = []
+    for k, x in enumerate(inputs):
+        if saves[k] or type(x) is not Tensor:
+            found.append(x)
+        else:
+            found.append(None if edges[k] is not None else absent_like(x._data))
+    return found
+
+
+def absent_like(array: Any) -> Absent:
+    spec = Absent()
+    spec.shape, spec.dtype = array.shape, array.dtype
+    return spec
 
 
 def absent(node: Node, place: int) -> Absent:
@@ -173,7 +188,7 @@ def absent(node: Node, place: int) -> Absent:
     if edge is None:
         found: Absent = node.inputs[place]
         return found
-    return Absent(edge._data.shape, edge._data.dtype)
+    return absent_like(edge._data)
 
 
 def by_hand(name: str, derivative: Callable[..., list[Any]]) -> Primitive[Any]:
@@ -214,7 +229,7 @@ def attach(
     node.edges = [None if type(x) is Tensor and not x._requires_grad else x for x in sources]
     node.inputs = [x if unchanged and type(x) is Tensor else None for x in sources]
     node.output = node.storage = node.lookup = node.notes = None
-    node.specs = [Absent(y._data.shape, y._data.dtype) for y in outputs]
+    node.specs = [absent_like(y._data) for y in outputs]
     for slot, y in enumerate(outputs):
         y._source = (node, slot)
 
@@ -285,6 +300,8 @@ def _as_operand(primitive: Primitive[Any], x: Any) -> Any:
 
 def call(primitive: Primitive[Any], inputs: Sequence[Any], parameters: dict[str, Any]) -> Any:
     """`apply`, for people: a parameter may be a Tensor (the indices of `take`), and its array is used."""
+    if not parameters and not primitive.variadic:
+        return apply(primitive, inputs, parameters)
     if primitive.variadic:
         inputs = [as_tensor(x, f"{primitive.name}, in the list") for x in inputs]
     return apply(primitive, inputs, {name: _plain(primitive, name, p) for name, p in parameters.items()})

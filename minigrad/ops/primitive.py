@@ -64,6 +64,8 @@ INPUTS: Final = "all inputs"
 OTHER: Final = "the other input"
 NOTHING: Final = ""
 
+NO_PARAMETERS: Final[dict[str, Any]] = {}
+
 
 @dataclass(frozen=True)
 class Domain:
@@ -91,9 +93,8 @@ class Absent:
 
     __slots__ = ("dtype", "shape")
 
-    def __init__(self, shape: Shape, dtype: DType) -> None:
-        self.shape = shape
-        self.dtype = dtype
+    shape: Shape
+    dtype: DType
 
     @property
     def ndim(self) -> int:
@@ -198,6 +199,10 @@ class Primitive(Generic[Result]):
         self.is_declared = True
 
     def __call__(self, *args: Any, **parameters: Any) -> Result:
+        result: Result
+        if not parameters and len(args) == len(self.inputs) and not self.variadic:
+            result = Primitive.dispatch(self, args, NO_PARAMETERS)
+            return result
         inputs, rest = args[: len(self.inputs)], args[len(self.inputs) :]
         if rest:  # NumPy lets parameters be positional: sum(x, 0)
             if len(rest) > len(self.parameters):
@@ -209,7 +214,7 @@ class Primitive(Generic[Result]):
         if len(inputs) < len(self.inputs):
             missing = ", ".join(self.inputs[len(inputs) :])
             raise TypeError(f"{self.name}{self.__signature__} needs {missing}; inputs are positional")
-        result: Result = Primitive.dispatch(self, list(inputs[0]) if self.variadic else inputs, parameters)
+        result = Primitive.dispatch(self, list(inputs[0]) if self.variadic else inputs, parameters)
         return result
 
     def __repr__(self) -> str:
