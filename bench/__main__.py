@@ -1,26 +1,25 @@
-"""What things cost: `python -m bench NAME`. Results are printed, and written to bench/results/ as JSON."""
+"""What things cost: `python -m bench NAME`. Each command measures, keeps JSON under bench/results/, and shows that."""
 
 from __future__ import annotations
 
-import json
-import os
-import platform
-import statistics
-import time
-from collections.abc import Callable
+import contextlib
+import importlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Annotated, Any
 
-import numpy as np
-import typer
-from rich.console import Console
-from rich.table import Table
+try:
+    import typer
+    from rich.console import Console
 
-import minigrad as mg
-from minigrad import nn
+    from . import options as o
+    from . import pictures, record
+except ImportError as error:
+    raise SystemExit(f"{error}. This program needs minigrad's extra: pip install -e '.[bench]'") from error
 
 app = typer.Typer(help=__doc__, add_completion=False, no_args_is_help=True)
-RESULTS = Path(__file__).parent / "results"
+console = Console(highlight=False)
 
 
 @app.callback()
@@ -29,76 +28,50 @@ def main() -> None:
 
 
 @app.command()
-def scaling(repeats: int = 5, save: bool = True) -> None:
-    """Time against length: a chain of operations, and an RNN unrolled over a sequence, forward and backward."""
-    rows = [measured("chain", chain, n, repeats) for n in (1_000, 10_000, 100_000)]
-    rows += [measured("unrolled RNN", unrolled, n, repeats) for n in (200, 2_000, 10_000)]
-    table = Table("what", "length", "forward, µs each", "backward, µs each")
-    for row in rows:
-        table.add_row(row["what"], f"{row['length']:,}", f"{row['forward_us']:.2f}", f"{row['backward_us']:.2f}")
-    Console().print(table)
-    if save:
-        write("scaling", rows)
+def scaling(
+    cells: Annotated[o.Cells, o.cells()] = "rnn,lstm",
+    rounds: o.Rounds = 5,
+    show: o.Show = False,
+    folder: o.Folder = None,
+    threads: o.Threads = o.THREADS,
+) -> None:
+    """Time against T (to 10 000), N, H and L, with fitted exponents."""
+    carry_out("scaling", show, folder, threads, cells=cells, rounds=rounds)
 
 
-def chain(length: int) -> tuple[float, float]:
-    """Seconds forward and backward of `length` additions to a 0-d tensor."""
-    x = mg.tensor(1.0, requires_grad=True)
+def carry_out(name: str, show: bool, folder: Path | None, threads: int, **options: Any) -> None:
+    """Measure, unless only to show; then make table and picture from the JSON.
 
-    def forward() -> mg.Tensor:
-        y = x
-        for _ in range(length):
-            y = y + 1.0
-        return y
-
-    return forward_and_backward(forward)
-
-
-def unrolled(length: int) -> tuple[float, float]:
-    """Seconds forward and backward of an RNN of 16 units over `length` steps, batch 1."""
-    rnn = nn.RNN(8, 16)
-    sequence = mg.randn((length, 1, 8))
-    return forward_and_backward(lambda: rnn(sequence)[0].sum())
-
-
-def forward_and_backward(forward: Callable[[], mg.Tensor]) -> tuple[float, float]:
-    start = time.perf_counter()
-    y = forward()
-    middle = time.perf_counter()
-    y.backward()
-    return middle - start, time.perf_counter() - middle
+    What is there already is written after every row, so that a run that is broken off keeps what it has.
+    """
+    with clear_errors():
+        module = importlib.import_module(f"bench.{name}")
+        if not show:
+            rows = []
+            for row in module.run(threads=threads, **options):
+                rows.append(row)
+                record.write(name, rows, threads=threads, packages=packages(module), folder=folder, **options)
+        document = record.read(name, folder)
+        for table in module.table(document):
+            console.print(table)
+        figure = module.picture(document)
+        if figure is not None:
+            console.print(f"picture: {pictures.save(figure, name, folder)}", soft_wrap=True, markup=False)
 
 
-def measured(what: str, run: Callable[[int], tuple[float, float]], length: int, repeats: int) -> dict[str, Any]:
-    """The median over some runs after a warm-up, in microseconds per step of the length."""
-    run(length)
-    times = [run(length) for _ in range(repeats)]
-    forward, backward = (statistics.median(column) / length * 1e6 for column in zip(*times, strict=True))
-    return {"what": what, "length": length, "forward_us": round(forward, 3), "backward_us": round(backward, 3)}
+def packages(module: ModuleType) -> tuple[str, ...]:
+    """The distributions whose versions a command's results depend on."""
+    return getattr(module, "PACKAGES", ())
 
 
-def write(name: str, rows: list[dict[str, Any]]) -> None:
-    """Keep what was measured, and on what."""
-    machine = {
-        "processor": processor(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "minigrad": mg.__version__,
-    }
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n", encoding="utf-8")
-    Console().print(f"written to {path}")
-
-
-def processor() -> str:
-    """The processor's name, where the system tells it."""
+@contextlib.contextmanager
+def clear_errors() -> Iterator[None]:
+    """What the user can put right is told in a line, without a traceback."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or "unknown"
+        yield
+    except (ValueError, OSError, ImportError) as error:
+        Console(stderr=True, highlight=False).print(f"error: {error}", soft_wrap=True, markup=False)
+        raise typer.Exit(1) from error
 
 
 if __name__ == "__main__":

@@ -1,0 +1,56 @@
+"""Options of the command line that several commands share, and lists written as "64,128"."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+from typer import Option
+
+from . import record
+
+CELLS = ("rnn", "gru", "lstm")
+
+
+class Sizes(tuple[int, ...]):
+    """Positive whole numbers from text such as "64,128"."""
+
+    def __new__(cls, text: str) -> Sizes:
+        parts = str(text).split(",")
+        if not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+            raise typer.BadParameter(f"expected positive whole numbers such as 64,128, got {text!r}")
+        return super().__new__(cls, map(int, parts))
+
+
+class Names(tuple[str, ...]):
+    """Names from text such as "minigrad,torch"."""
+
+    def __new__(cls, text: str) -> Names:
+        return super().__new__(cls, (part.strip() for part in str(text).split(",")))
+
+
+class Cells(tuple[str, ...]):
+    """Cells from text such as "rnn,lstm"."""
+
+    def __new__(cls, text: str) -> Cells:
+        names = Names(text)
+        for name in names:
+            if name not in CELLS:
+                raise typer.BadParameter(f"there is no cell {name!r}; choose from {', '.join(CELLS)}")
+        return super().__new__(cls, names)
+
+
+Show = Annotated[bool, Option("--show", help="Measure nothing: table and picture again from the JSON that is there.")]
+Folder = Annotated[Optional[Path], Option(help="Where JSON and picture go; bench/results if not given.")]  # noqa: UP045
+Threads = Annotated[int, Option(help="Threads of the matrix products, in every system.", min=1)]
+Rounds = Annotated[int, Option(help="How often everything is measured, in turns.", min=1)]
+THREADS = record.cores()
+
+
+def sizes(help: str) -> Option:
+    return Option(parser=Sizes, metavar="N,N...", help=help)
+
+
+def cells() -> Option:
+    return Option(parser=Cells, metavar="NAME,NAME...", help=f"Of {', '.join(CELLS)}.")

@@ -1,0 +1,48 @@
+"""Pictures: PNG files beside the JSON that they are made from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from . import record
+
+# One colour for a system or a cell in every picture, told apart by the colour-blind too (Okabe and Ito).
+COLOURS = {
+    "minigrad": "#0072B2", "torch": "#D55E00", "torch-cells": "#E69F00", "jax": "#009E73", "autograd": "#CC79A7",
+    "rnn": "#0072B2", "gru": "#D55E00", "lstm": "#009E73",
+}  # fmt: skip
+
+
+def panels(count: int, *, columns: int = 3, title: str = "") -> tuple[Figure, list[Axes]]:
+    """A figure with `count` panels in rows of at most `columns`, and the panels."""
+    columns = min(count, columns)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(4.2 * columns, 3.4 * rows + 0.4), layout="constrained")
+    figure.suptitle(title)
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for unused in axes[count:]:
+        unused.remove()
+    return figure, axes[:count]
+
+
+def sizes_along_x(axes: Axes, sizes: list[int], label: str) -> None:
+    """Logarithmic axes, with the sizes that were measured marked below."""
+    axes.set_xscale("log")
+    axes.set_xticks(sizes, [f"{size:,}" for size in sizes], minor=False)
+    axes.minorticks_off()
+    axes.set_xlabel(label)
+    axes.grid(alpha=0.3)
+
+
+def save(figure: Figure, name: str, folder: Path | None = None) -> Path:
+    """Write `figure` as `folder`/`name`.png (`bench/results` if None), the same bytes for the same figure."""
+    folder = record.RESULTS if folder is None else folder
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.png"
+    without: dict[str, Any] = {"Software": None}  # the version of matplotlib
+    figure.savefig(path, dpi=110, metadata=without)
+    return path
