@@ -14,6 +14,7 @@ from . import record
 COLOURS = {
     "minigrad": "#0072B2", "torch": "#D55E00", "torch-cells": "#E69F00", "jax": "#009E73", "autograd": "#CC79A7",
     "rnn": "#0072B2", "gru": "#D55E00", "lstm": "#009E73",
+    "cpu": "#0072B2", "cuda": "#D55E00",
 }  # fmt: skip
 
 
@@ -36,6 +37,13 @@ def sizes_along_x(axes: Axes, sizes: list[int], label: str) -> None:
     axes.minorticks_off()
     axes.set_xlabel(label)
     axes.grid(alpha=0.3)
+
+
+def with_spread(axes: Axes, sizes: list[int], spreads: list[dict[str, Any]], label: str, colour: str) -> None:
+    """A line through the medians, in milliseconds, and a band between the quartiles."""
+    medians, low, high = ([spread[name] * 1e3 for spread in spreads] for name in ("median", "low", "high"))
+    axes.plot(sizes, medians, "o-", label=label, color=colour)
+    axes.fill_between(sizes, low, high, alpha=0.2, color=colour, linewidth=0)
 
 
 def save(figure: Figure, name: str, folder: Path | None = None) -> Path:
