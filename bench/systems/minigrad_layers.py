@@ -1,0 +1,36 @@
+"""minigrad, as a user writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import minigrad as mg
+from minigrad import nn, optim
+from minigrad.nn import functional as F
+
+from .task import BETAS, EPS, RATE, Array, Task
+
+LAYERS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+
+
+def build(task: Task, weights: dict[str, Array], batches: list[tuple[Array, Array]]) -> Callable[[int], Any]:
+    embedding = nn.Embedding(task.vocabulary, task.hidden)
+    rnn = LAYERS[task.cell](task.hidden, task.hidden, task.layers)
+    output = nn.Linear(task.hidden, task.vocabulary)
+    model = nn.ModuleDict({"embedding": embedding, "rnn": rnn, "output": output})
+    model.load_state_dict(weights)
+    optimizer = optim.Adam(model.parameters(), lr=RATE, betas=BETAS, eps=EPS)
+    data = [(mg.tensor(ids), mg.tensor(targets.reshape(-1))) for ids, targets in batches]
+
+    def step(k: int) -> mg.Tensor:
+        ids, targets = data[k % len(data)]
+        hs, _ = rnn(embedding(ids))  # (T, N, H)
+        loss = F.cross_entropy(output(hs).reshape(-1, task.vocabulary), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), task.clip)
+        optimizer.step()
+        return loss
+
+    return step
