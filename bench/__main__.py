@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -19,12 +20,57 @@ except ImportError as error:
     raise SystemExit(f"{error}. This program needs minigrad's extra: pip install -e '.[bench]'") from error
 
 app = typer.Typer(help=__doc__, add_completion=False, no_args_is_help=True)
-console = Console(highlight=False)
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
 
 
 @app.callback()
 def main() -> None:
     """What things cost. Run on a machine that does nothing else."""
+
+
+@app.command()
+def crossover(
+    cells: Annotated[o.Cells, o.cells()] = "rnn,gru,lstm",
+    hidden: Annotated[o.Sizes, o.sizes("Hidden sizes H.")] = "64,128,256,512,1024,2048",
+    batch: Annotated[o.Sizes, o.sizes("Batches N.")] = "16,64",
+    length: Annotated[o.Sizes, o.sizes("Time steps T.")] = "64",
+    rounds: o.Rounds = 5,
+    show: o.Show = False,
+    folder: o.Folder = None,
+    threads: o.Threads = o.THREADS,
+) -> None:
+    """One training step on CPU and GPU, and the size at which the GPU overtakes the CPU."""
+    options = {"cells": cells, "hidden": hidden, "batch": batch, "length": length, "rounds": rounds}
+    carry_out("crossover", show, folder, threads, **options)
+
+
+@app.command()
+def overhead(
+    systems: Annotated[o.Names, o.names("Of minigrad, torch, autograd.")] = "minigrad,torch,autograd",
+    rounds: o.Rounds = 9,
+    show: o.Show = False,
+    folder: o.Folder = None,
+    threads: o.Threads = o.THREADS,
+) -> None:
+    """Microseconds per recorded operation, forward and backward, over bare NumPy."""
+    carry_out("overhead", show, folder, threads, systems=systems, rounds=rounds)
+
+
+@app.command()
+def sample(
+    cells: Annotated[o.Cells, o.cells()] = "rnn,gru,lstm",
+    hidden: Annotated[o.Sizes, o.sizes("Hidden sizes H.")] = "128,512",
+    streams: Annotated[o.Sizes, o.sizes("How many texts are drawn side by side.")] = "1,64",
+    systems: Annotated[o.Names, o.names("Of minigrad, torch, torch-cells.")] = "minigrad,torch-cells,torch",
+    rounds: o.Rounds = 7,
+    seconds: o.Seconds = 0.3,
+    show: o.Show = False,
+    folder: o.Folder = None,
+    threads: o.Threads = o.THREADS,
+) -> None:
+    """Characters per second when sampling one stream and many, beside PyTorch."""
+    options = {"cells": cells, "hidden": hidden, "streams": streams, "systems": systems}
+    carry_out("sample", show, folder, threads, **options, rounds=rounds, seconds=seconds)
 
 
 @app.command()

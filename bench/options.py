@@ -45,11 +45,16 @@ Show = Annotated[bool, Option("--show", help="Measure nothing: table and picture
 Folder = Annotated[Optional[Path], Option(help="Where JSON and picture go; bench/results if not given.")]  # noqa: UP045
 Threads = Annotated[int, Option(help="Threads of the matrix products, in every system.", min=1)]
 Rounds = Annotated[int, Option(help="How often everything is measured, in turns.", min=1)]
+Seconds = Annotated[float, Option(help="How long one block of steps shall take.", min=0)]
 THREADS = record.cores()
 
 
 def sizes(help: str) -> Option:
     return Option(parser=Sizes, metavar="N,N...", help=help)
+
+
+def names(help: str) -> Option:
+    return Option(parser=Names, metavar="NAME,NAME...", help=help)
 
 
 def cells() -> Option:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ COLOURS = {
     "minigrad": "#0072B2", "torch": "#D55E00", "torch-cells": "#E69F00", "jax": "#009E73", "autograd": "#CC79A7",
     "rnn": "#0072B2", "gru": "#D55E00", "lstm": "#009E73",
     "cpu": "#0072B2", "cuda": "#D55E00",
+    "torch, 1 thread": "#E69F00",
 }  # fmt: skip
 
 
@@ -44,6 +46,18 @@ def with_spread(axes: Axes, sizes: list[int], spreads: list[dict[str, Any]], lab
     medians, low, high = ([spread[name] * 1e3 for spread in spreads] for name in ("median", "low", "high"))
     axes.plot(sizes, medians, "o-", label=label, color=colour)
     axes.fill_between(sizes, low, high, alpha=0.2, color=colour, linewidth=0)
+
+
+def bars(axes: Axes, groups: Sequence[str], heights: dict[str, list[float | None]]) -> None:
+    """A group of bars for each of `groups`, in it a bar for each name of `heights`; none where the height is None."""
+    width = 0.8 / len(heights)
+    for number, (name, values) in enumerate(heights.items()):
+        places = [group + (number + 0.5) * width - 0.4 for group, value in enumerate(values) if value is not None]
+        there = [value for value in values if value is not None]
+        colour = COLOURS.get(name, COLOURS.get(name.partition(",")[0]))
+        axes.bar(places, there, width, label=name, color=colour)
+    axes.set_xticks(range(len(groups)), groups)
+    axes.grid(axis="y", alpha=0.3)
 
 
 def save(figure: Figure, name: str, folder: Path | None = None) -> Path:
