@@ -7,17 +7,23 @@ import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Annotated, Any
 
 try:
     import typer
     from rich.console import Console
+    from typer import Option
 
     from . import options as o
     from . import pictures, record
+    from .chains import CHAINS
+    from .report import rewrite
+    from .samplers import SAMPLERS
+    from .systems import SYSTEMS
 except ImportError as error:
     raise SystemExit(f"{error}. This program needs minigrad's extra: pip install -e '.[bench]'") from error
+
+EVERY = {"system": ",".join(SYSTEMS), "chain": ",".join(CHAINS), "sampler": ",".join(SAMPLERS)}
 
 app = typer.Typer(help=__doc__, add_completion=False, no_args_is_help=True)
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
@@ -35,18 +41,42 @@ def crossover(
     batch: Annotated[o.Sizes, o.sizes("Batches N.")] = "16,64",
     length: Annotated[o.Sizes, o.sizes("Time steps T.")] = "64",
     rounds: o.Rounds = 5,
+    seconds: o.Seconds = 0.5,
     show: o.Show = False,
     folder: o.Folder = None,
     threads: o.Threads = o.THREADS,
 ) -> None:
     """One training step on CPU and GPU, and the size at which the GPU overtakes the CPU."""
-    options = {"cells": cells, "hidden": hidden, "batch": batch, "length": length, "rounds": rounds}
-    carry_out("crossover", show, folder, threads, **options)
+    options = {"cells": cells, "hidden": hidden, "batch": batch, "length": length}
+    carry_out("crossover", show, folder, threads, **options, rounds=rounds, seconds=seconds)
+
+
+@app.command()
+def peers(
+    cells: Annotated[o.Cells, o.cells()] = "lstm,gru,rnn",
+    layers: Annotated[o.Sizes, o.sizes("Layers L.")] = "1,2,3",
+    hidden: Annotated[o.Sizes, o.sizes("Hidden sizes H.")] = "64,128,256,512",
+    batch: Annotated[int, Option(help="N.", min=1)] = 50,
+    length: Annotated[int, Option(help="Time steps T.", min=1)] = 50,
+    systems: Annotated[o.Names, o.names(SYSTEMS)] = EVERY["system"],
+    rounds: o.Rounds = 5,
+    seconds: o.Seconds = 0.4,
+    cap: Annotated[float, Option(help="A system whose step takes longer than so many seconds is not timed.")] = 10.0,
+    quick: Annotated[bool, Option("--quick", help="Twelve configurations of the grid.")] = False,
+    resume: Annotated[bool, Option("--resume", help="Keep what an earlier run has measured, and go on.")] = False,
+    show: o.Show = False,
+    folder: o.Folder = None,
+    threads: o.Threads = o.THREADS,
+) -> None:
+    """The same training step in minigrad, PyTorch, JAX and others, over a grid of sizes."""
+    options = {"cells": cells, "layers": layers, "hidden": hidden, "batch": batch, "length": length}
+    options |= {"systems": systems, "rounds": rounds, "seconds": seconds, "cap": cap, "quick": quick}
+    carry_out("peers", show, folder, threads, resume, **options)
 
 
 @app.command()
 def overhead(
-    systems: Annotated[o.Names, o.names("Of minigrad, torch, autograd.")] = "minigrad,torch,autograd",
+    systems: Annotated[o.Names, o.names(CHAINS)] = EVERY["chain"],
     rounds: o.Rounds = 9,
     show: o.Show = False,
     folder: o.Folder = None,
@@ -61,7 +91,7 @@ def sample(
     cells: Annotated[o.Cells, o.cells()] = "rnn,gru,lstm",
     hidden: Annotated[o.Sizes, o.sizes("Hidden sizes H.")] = "128,512",
     streams: Annotated[o.Sizes, o.sizes("How many texts are drawn side by side.")] = "1,64",
-    systems: Annotated[o.Names, o.names("Of minigrad, torch, torch-cells.")] = "minigrad,torch-cells,torch",
+    systems: Annotated[o.Names, o.names(SAMPLERS)] = EVERY["sampler"],
     rounds: o.Rounds = 7,
     seconds: o.Seconds = 0.3,
     show: o.Show = False,
@@ -85,29 +115,34 @@ def scaling(
     carry_out("scaling", show, folder, threads, cells=cells, rounds=rounds)
 
 
-def carry_out(name: str, show: bool, folder: Path | None, threads: int, **options: Any) -> None:
+@app.command()
+def report() -> None:
+    """Write the tables and pictures of bench/README.md anew, from the JSON in bench/results/."""
+    with clear_errors():
+        rewrite()
+
+
+def carry_out(
+    name: str, show: bool, folder: Path | None, threads: int, resume: bool = False, /, **options: Any
+) -> None:
     """Measure, unless only to show; then make table and picture from the JSON.
 
-    What is there already is written after every row, so that a run that is broken off keeps what it has.
+    The JSON is written after every row, so that a run that is broken off keeps what it has.
     """
     with clear_errors():
         module = importlib.import_module(f"bench.{name}")
         if not show:
-            rows = []
-            for row in module.run(threads=threads, **options):
+            rows: list[dict[str, Any]] = []
+            done = {"done": record.read(name, folder)["rows"]} if resume else {}
+            for row in module.run(threads=threads, **options, **done):
                 rows.append(row)
-                record.write(name, rows, threads=threads, packages=packages(module), folder=folder, **options)
+                record.write(name, rows, threads=threads, packages=module.PACKAGES, folder=folder, **options)
         document = record.read(name, folder)
         for table in module.table(document):
             console.print(table)
         figure = module.picture(document)
         if figure is not None:
             console.print(f"picture: {pictures.save(figure, name, folder)}", soft_wrap=True, markup=False)
-
-
-def packages(module: ModuleType) -> tuple[str, ...]:
-    """The distributions whose versions a command's results depend on."""
-    return getattr(module, "PACKAGES", ())
 
 
 @contextlib.contextmanager

@@ -28,6 +28,7 @@ from .systems.task import Task, batches, weights
 PACKAGES = ("cupy-cuda12x", "cupy-cuda13x", "torch")
 NO_GPU = "no GPU was at hand"
 WARM_UP = 2  # steps; on a GPU the first one also compiles its kernels
+MOST = 200  # steps
 
 
 class Cpu:
@@ -111,9 +112,15 @@ def run(
     batch: Sequence[int] = (16, 64),
     length: Sequence[int] = (64,),
     rounds: int = 5,
+    seconds: float = 0.5,
     threads: int = 1,
 ) -> Iterator[dict[str, Any]]:
-    """A row per configuration and device; the device that is not there has a row of None."""
+    """A row per configuration and device; the device that is not there has a row of None.
+
+    Args:
+        rounds: how many steps are timed at least.
+        seconds: quick steps are timed more often, for about so long.
+    """
     at_hand = devices()
     missing = {"wall": None, "host": None, "device_time": None, "peak_bytes": None, "launches": None}
     with record.limited(threads):
@@ -121,18 +128,18 @@ def run(
             task = Task(cell, 1, H, batch=N, length=T)
             what = {"cell": cell, "hidden": H, "batch": N, "length": T}
             for device in at_hand:
-                yield {**what, "device": device.name, **measured(task, device, rounds)}
+                yield {**what, "device": device.name, **measured(task, device, rounds, seconds)}
             if len(at_hand) == 1:
                 yield {**what, "device": "cuda", **missing}
 
 
-def measured(task: Task, device: Any, rounds: int) -> dict[str, Any]:
+def measured(task: Task, device: Any, rounds: int, seconds: float) -> dict[str, Any]:
     """Wall, host and device time of a step, what it needs of memory, how many kernels it launches."""
     with mg.use_device(device.name):
         step = minigrad_layers.build(task, weights(task), batches(task))
-        for k in range(WARM_UP):
-            step(k)
-        times = [timed(lambda k=k: step(k), device) for k in range(rounds)]
+        warm = [timed(lambda k=k: step(k), device) for k in range(WARM_UP)]
+        count = max(rounds, min(MOST, int(seconds / warm[-1][0])))
+        times = [timed(lambda k=k: step(k), device) for k in range(count)]
         wall, host, own = zip(*times, strict=True)
         return {
             "wall": record.spread(wall),
@@ -209,17 +216,18 @@ def table(document: dict[str, Any]) -> list[Table]:
                           _ms(gpu["device_time"]), gpu["launches"], _mb(cpu), _mb(gpu)])  # fmt: skip
     columns = ["cell", "N", "T", "H", "CPU, ms", "GPU, ms", "GPU: host, ms", "GPU: device, ms", "kernels",
                "CPU, MB", "GPU, MB"]  # fmt: skip
-    without = "" if document["machine"]["gpu"] else f"; {NO_GPU}"
+    without = "" if document["machine"]["gpu"] else f" ({NO_GPU})"
     return [
-        tables.make(f"The GPU overtakes the CPU at H{without}", ["cell", "N", "T", "H"], overtaken),
-        tables.make("One training step: median (± half the distance of the quartiles), peak memory", columns, steps),
+        tables.make(f"The hidden size at which the GPU overtakes the CPU{without}", ["cell", "N", "T", "H"], overtaken),
+        tables.make("One training step: median ± half of the quartiles' distance; peak memory", columns, steps),
     ]
 
 
 def _ms(spread: dict[str, Any] | None) -> str | None:
     if spread is None:
         return None
-    return f"{tables.digits(spread['median'] * 1e3)} ± {tables.digits((spread['high'] - spread['low']) / 2 * 1e3, 2)}"
+    half = (spread["high"] - spread["low"]) / 2
+    return f"{tables.digits(spread['median'] * 1e3)} ±{tables.digits(half * 1e3, 2)}"
 
 
 def _mb(row: dict[str, Any]) -> str | None:

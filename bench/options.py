@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -53,8 +54,8 @@ def sizes(help: str) -> Option:
     return Option(parser=Sizes, metavar="N,N...", help=help)
 
 
-def names(help: str) -> Option:
-    return Option(parser=Names, metavar="NAME,NAME...", help=help)
+def names(known: Iterable[str]) -> Option:
+    return Option(parser=Names, metavar="NAME,NAME...", help=f"Of {', '.join(known)}.")
 
 
 def cells() -> Option:

@@ -19,6 +19,7 @@ from minigrad import nn
 
 from . import pictures, record, tables, timing
 
+PACKAGES = ()
 LAYERS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 BASE = {"T": 100, "N": 8, "H": 64, "L": 1}  # the sizes that stay while one grows
 SIZES = {
@@ -51,7 +52,9 @@ def run(
     rows = []
     for (what, axis, size), times in results.items():
         forward, backward = (record.spread(column) for column in zip(*times, strict=True))
-        rows.append({"what": what, "axis": axis, "size": size, "forward": forward, "backward": backward})
+        others = {} if what == "chain" else {name: value for name, value in BASE.items() if name != axis}
+        row = {"what": what, "axis": axis, "size": size, **others, "forward": forward, "backward": backward}
+        rows.append(row)
     return rows
 
 

@@ -16,7 +16,7 @@ def make(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> T
 
     A number is shown as it is: round it with `digits` before.
     """
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", min_width=min(len(title), 100))
     texts = [[MISSING if cell is None else str(cell) for cell in row] for row in rows]
     for number, column in enumerate(columns):
         numeric = all(_is_number(row[number]) for row in texts)
