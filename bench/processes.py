@@ -33,7 +33,7 @@ WARM_UP = 5  # steps whose losses are compared before anything is timed
 CLOSE = 1e-4  # relative; rounding makes about 1e-6 of it
 
 
-class SystemLost(Exception):  # noqa: N818 (it names what happened)
+class SystemLost(ChildProcessError):
     """A system that cannot go on: `status` is a word for the table, and the message the reason."""
 
     def __init__(self, status: str, reason: str) -> None:

@@ -14,4 +14,7 @@ SYSTEMS = {
     "minigrad": "bench.systems.minigrad_layers",
     "torch": "bench.systems.torch_layers",
     "torch-cells": "bench.systems.torch_cells",
+    "jax": "bench.systems.jax_scan",
+    "autograd": "bench.systems.hips_autograd",
+    "mygrad": "bench.systems.mygrad_loop",
 }

@@ -37,7 +37,8 @@ class Worker:
         seconds: list[float] = []
         while len(seconds) < warm_up and not (len(seconds) == 2 and seconds[1] > cap):
             loss, passed = self.timed()
-            losses.append(float(loss))
+            if loss is not None:
+                losses.append(float(loss))
             seconds.append(passed)
         facts = getattr(self.system, "facts", lambda _: {})(config_)
         return {"losses": losses, "seconds": seconds, **facts}
