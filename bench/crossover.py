@@ -34,7 +34,7 @@ MOST = 200  # steps
 class Cpu:
     """How a step is measured on the host."""
 
-    name = "cpu"
+    kind = name = "cpu"  # in the rows, and as minigrad calls it
 
     def synchronize(self) -> None:
         """Nothing runs on when a call has returned."""
@@ -62,7 +62,7 @@ class Cpu:
 class Gpu(Cpu):  # pragma: gpu
     """How a step is measured on a CUDA device, by CuPy's events and memory pool and CUPTI's list of kernels."""
 
-    name = "cuda"
+    kind = name = "cuda"
 
     def __init__(self) -> None:
         self.cupy = importlib.import_module("cupy")
@@ -128,7 +128,7 @@ def run(
             task = Task(cell, 1, H, batch=N, length=T)
             what = {"cell": cell, "hidden": H, "batch": N, "length": T}
             for device in at_hand:
-                yield {**what, "device": device.name, **measured(task, device, rounds, seconds)}
+                yield {**what, "device": device.kind, **measured(task, device, rounds, seconds)}
             if len(at_hand) == 1:
                 yield {**what, "device": "cuda", **missing}
 
@@ -182,7 +182,7 @@ def crossing(sizes: Sequence[int], cpu: Sequence[float], gpu: Sequence[float]) -
     if behind is None:
         return 0.0
     share = lead[behind] / (lead[behind] - lead[behind + 1])
-    return round(sizes[behind] * (sizes[behind + 1] / sizes[behind]) ** share, 1)
+    return round(sizes[behind] * (sizes[behind + 1] / sizes[behind]) ** share, 3)
 
 
 def lines(document: dict[str, Any]) -> dict[tuple[str, int, int], dict[str, list[dict[str, Any]]]]:

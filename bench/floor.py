@@ -39,7 +39,9 @@ def run(
         SystemLost: one of the two failed.
     """
     for task in (Task(*sizes, batch, length) for sizes in _sizes(cells, layers, hidden)):
-        found = processes.measure(task, tuple(MODULES), threads=threads, rounds=rounds, seconds=seconds, modules=modules)
+        found = processes.measure(
+            task, tuple(MODULES), threads=threads, rounds=rounds, seconds=seconds, modules=modules
+        )
         for finding in found.values():
             if finding.status != "timed":
                 raise processes.SystemLost(finding.status, finding.reason)

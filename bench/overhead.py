@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -20,12 +20,7 @@ LENGTHS = {"1": 1_000, "64x512": 100}  # of the chains, by the size of the array
 WAYS = ("forward", "backward")
 
 
-def run(
-    systems: Sequence[str] = tuple(CHAINS),
-    rounds: int = 9,
-    threads: int = 1,
-    lengths: Mapping[str, int] = LENGTHS,
-) -> Iterator[dict[str, Any]]:
+def run(systems: Sequence[str] = tuple(CHAINS), rounds: int = 9, threads: int = 1) -> Iterator[dict[str, Any]]:
     """A row per system, operation and size; a row for each system that is missing.
 
     Raises:
@@ -44,7 +39,7 @@ def run(
         for key, worker in list(workers.items()):
             try:
                 worker.answer()  # imported
-                worker.ask("call", function="times", lengths=lengths, repeats=1)  # warm
+                worker.ask("call", function="times", lengths=LENGTHS, repeats=1)  # warm
                 blocks[key] = []
             except processes.SystemLost as lost:
                 del workers[key]
@@ -53,7 +48,7 @@ def run(
             order = list(workers)[turn % len(workers) :] + list(workers)[: turn % len(workers)]
             for key in order:
                 time.sleep(processes.PAUSE)
-                blocks[key].append(workers[key].ask("call", function="times", lengths=lengths))
+                blocks[key].append(workers[key].ask("call", function="times", lengths=LENGTHS))
     for key, found in blocks.items():
         for operation, sizes in found[0].items():
             for size in sizes:

@@ -32,19 +32,13 @@ CHAIN = (1_000, 10_000, 100_000)
 WORDS = {"T": "time steps T", "N": "batch N", "H": "hidden size H", "L": "layers L", "length": "operations in a chain"}
 
 
-def run(
-    cells: Sequence[str] = ("rnn", "lstm"),
-    rounds: int = 5,
-    sizes: dict[str, Sequence[int]] = SIZES,
-    chain: Sequence[int] = CHAIN,
-    threads: int = 1,
-) -> list[dict[str, Any]]:
+def run(cells: Sequence[str] = ("rnn", "lstm"), rounds: int = 5, threads: int = 1) -> list[dict[str, Any]]:
     """A row per cell and size, and per length of the chain: seconds forward and backward."""
     tasks: dict[tuple[str, str, int], Callable[[], tuple[float, float]]] = {}
-    for length in chain:
+    for length in CHAIN:
         tasks["chain", "length", length] = partial(chained, length)
     for cell in cells:
-        for axis, values in sizes.items():
+        for axis, values in SIZES.items():
             for value in values:
                 tasks[cell, axis, value] = partial(unrolled, cell, **{**BASE, axis: value})
     with record.limited(threads):
@@ -92,17 +86,17 @@ def forward_and_backward(forward: Callable[[], mg.Tensor]) -> tuple[float, float
 def exponent(sizes: Sequence[float], seconds: Sequence[float]) -> tuple[float, list[float]]:
     """b in seconds = a sizeᵇ by least squares of the logarithms, and the sizes it was fitted to: the upper half.
 
-    Small sizes cost what calls cost; b is what the time tends to.
+    Small sizes cost what calls cost; b is what the time tends to. The sizes are in order, and two at least.
 
     >>> slope, fitted = exponent([1, 10, 100], [5.0, 30.0, 300.0])
     >>> round(slope, 6), fitted
     (1.0, [10, 100])
     """
-    middle = np.sqrt(min(sizes) * max(sizes))
-    upper = [(size, second) for size, second in zip(sizes, seconds, strict=True) if size >= middle]
-    logarithms = np.log(upper)
-    slope, _ = np.polyfit(logarithms[:, 0], logarithms[:, 1], 1)
-    return float(slope), [size for size, _ in upper]
+    middle = np.sqrt(sizes[0] * sizes[-1])
+    first = min(len(sizes) - 2, sum(size < middle for size in sizes))
+    upper = list(sizes[first:])
+    slope, _ = np.polyfit(np.log(upper), np.log(seconds[first:]), 1)
+    return float(slope), upper
 
 
 def curves(document: dict[str, Any]) -> dict[tuple[str, str], list[dict[str, Any]]]:
@@ -148,5 +142,6 @@ def picture(document: dict[str, Any]) -> Figure:
                 pictures.sizes_along_x(panel, sizes, WORDS[axis])
         panel.set_yscale("log")
         panel.set_ylabel("milliseconds")
-        panel.legend()
+        if panel.lines:
+            panel.legend()
     return figure
