@@ -17,6 +17,7 @@ try:
     from . import options as o
     from . import pictures, record
     from .chains import CHAINS
+    from .processes import SystemLost
     from .report import rewrite
     from .samplers import SAMPLERS
     from .systems import SYSTEMS
@@ -87,6 +88,24 @@ def overhead(
 
 
 @app.command()
+def floor(
+    cells: Annotated[o.Cells, o.cells()] = "lstm,gru,rnn",
+    layers: Annotated[o.Sizes, o.sizes("Layers L.")] = "1,2",
+    hidden: Annotated[o.Sizes, o.sizes("Hidden sizes H.")] = "64,128,256,512",
+    batch: Annotated[int, Option(help="N.", min=1)] = 50,
+    length: Annotated[int, Option(help="Time steps T.", min=1)] = 50,
+    rounds: o.Rounds = 5,
+    seconds: o.Seconds = 0.4,
+    show: o.Show = False,
+    folder: o.Folder = None,
+    threads: o.Threads = o.THREADS,
+) -> None:
+    """The training step's matrix products run alone, as a share of the step's time."""
+    options = {"cells": cells, "layers": layers, "hidden": hidden, "batch": batch, "length": length}
+    carry_out("floor", show, folder, threads, **options, rounds=rounds, seconds=seconds)
+
+
+@app.command()
 def sample(
     cells: Annotated[o.Cells, o.cells()] = "rnn,gru,lstm",
     hidden: Annotated[o.Sizes, o.sizes("Hidden sizes H.")] = "128,512",
@@ -133,10 +152,11 @@ def carry_out(
         module = importlib.import_module(f"bench.{name}")
         if not show:
             rows: list[dict[str, Any]] = []
+            packages = getattr(module, "PACKAGES", ())  # whose versions its results depend on
             done = {"done": record.read(name, folder)["rows"]} if resume else {}
             for row in module.run(threads=threads, **options, **done):
                 rows.append(row)
-                record.write(name, rows, threads=threads, packages=module.PACKAGES, folder=folder, **options)
+                record.write(name, rows, threads=threads, packages=packages, folder=folder, **options)
         document = record.read(name, folder)
         for table in module.table(document):
             console.print(table)
@@ -150,7 +170,7 @@ def clear_errors() -> Iterator[None]:
     """What the user can put right is told in a line, without a traceback."""
     try:
         yield
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, SystemLost) as error:
         Console(stderr=True, highlight=False).print(f"error: {error}", soft_wrap=True, markup=False)
         raise typer.Exit(1) from error
 

@@ -14,6 +14,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -21,7 +22,7 @@ from rich.table import Table
 
 import minigrad as mg
 
-from . import pictures, record, tables
+from . import pictures, processes, record, tables
 from .systems import minigrad_layers, resident
 from .systems.task import Task, batches, weights
 
@@ -54,13 +55,13 @@ class Cpu:
             return None
         return top - before
 
-    def launches(self, act: Callable[[], Any]) -> int | None:
-        """How many kernels `act` launches."""
+    def launches(self, task: Task) -> int | None:
+        """How many kernels a step launches."""
         return None
 
 
 class Gpu(Cpu):  # pragma: gpu
-    """How a step is measured on a CUDA device, by CuPy's events and memory pool and CUPTI's list of kernels."""
+    """How a step is measured on a CUDA device, by CuPy's events and memory pool."""
 
     kind = name = "cuda"
 
@@ -71,9 +72,7 @@ class Gpu(Cpu):  # pragma: gpu
         mg.synchronize(self.name)
 
     def mark(self) -> Any:
-        event = self.cupy.cuda.Event()
-        event.record()
-        return event
+        return self.cupy.cuda.get_current_stream().record()  # an event
 
     def between(self, start: Any, end: Any) -> float | None:
         return float(self.cupy.cuda.get_elapsed_time(start, end)) / 1e3
@@ -86,20 +85,11 @@ class Gpu(Cpu):  # pragma: gpu
         self.synchronize()
         return int(pool.total_bytes() - before)
 
-    def launches(self, act: Callable[[], Any]) -> int | None:
-        """CUPTI, which PyTorch's profiler asks, sees the kernels of the whole process, CuPy's as well."""
-        try:
-            torch = importlib.import_module("torch")
-        except ImportError:
-            return None
-        if not torch.cuda.is_available():
-            return None
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
-            act()
-            self.synchronize()
-        on_device = [event.name for event in profile.events() if event.device_type == torch.autograd.DeviceType.CUDA]
-        kernels = [name for name in on_device if not name.startswith(("Memcpy", "Memset"))]
-        return len(kernels) or None  # none seen: CUPTI could not be asked
+    def launches(self, task: Task) -> int | None:
+        with processes.Worker("kernels", "bench.kernels", record.cores()) as worker:
+            worker.answer()  # imported
+            counted: int | None = worker.ask("call", function="launches", config=asdict(task))["launches"]
+        return counted
 
 
 def devices() -> list[Any]:
@@ -146,7 +136,7 @@ def measured(task: Task, device: Any, rounds: int, seconds: float) -> dict[str, 
             "host": record.spread(host),
             "device_time": None if None in own else record.spread(own),
             "peak_bytes": device.peak(lambda: step(0)),
-            "launches": device.launches(lambda: step(0)),
+            "launches": device.launches(task),
         }
 
 
@@ -237,8 +227,8 @@ def _mb(row: dict[str, Any]) -> str | None:
 def picture(document: dict[str, Any]) -> Figure:
     """Time over H, a panel per cell, batch and T; the crossing marked."""
     found = lines(document)
-    batches_ = len({(N, T) for _, N, T in found})
-    figure, axes = pictures.panels(len(found), columns=batches_, title="One training step: CPU and GPU")
+    columns = len({(N, T) for _, N, T in found})  # a row of panels per cell, or a single row
+    figure, axes = pictures.panels(len(found), columns=columns if columns > 1 else 3, title="One training step")
     for panel, ((cell, N, T), rows) in zip(axes, found.items(), strict=True):
         sizes, size = crossing_of(rows)
         panel.set_title(f"{cell}, N={N}, T={T}")

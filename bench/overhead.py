@@ -134,5 +134,5 @@ def picture(document: dict[str, Any]) -> Figure:
         pictures.bars(panel, operations, heights)
         panel.set_title(f"{way}, arrays of {size}")
         panel.set_ylabel("µs")
-    axes[0].legend()
+    pictures.legend_below(figure)
     return figure

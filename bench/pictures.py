@@ -24,7 +24,7 @@ def panels(count: int, *, columns: int = 3, title: str = "") -> tuple[Figure, li
     """A figure with `count` panels in rows of at most `columns`, and the panels."""
     columns = min(count, columns)
     rows = -(-count // columns)
-    figure = Figure(figsize=(4.2 * columns, 3.4 * rows + 0.4), layout="constrained")
+    figure = Figure(figsize=(4.5 * columns, 3.4 * rows + 0.6), layout="constrained")
     figure.suptitle(title)
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for unused in axes[count:]:
@@ -58,6 +58,12 @@ def bars(axes: Axes, groups: Sequence[str], heights: dict[str, list[float | None
         axes.bar(places, there, width, label=name, color=colour)
     axes.set_xticks(range(len(groups)), groups)
     axes.grid(axis="y", alpha=0.3)
+
+
+def legend_below(figure: Figure) -> None:
+    """One legend for all panels, under them."""
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=max(1, len(labels)))
 
 
 def save(figure: Figure, name: str, folder: Path | None = None) -> Path:

@@ -84,5 +84,5 @@ def picture(document: dict[str, Any]) -> Figure:
         panel.set_title("one stream" if streams == 1 else f"{streams} streams")
         panel.yaxis.set_major_formatter("{x:,.0f}")
         panel.set_ylim(bottom=0)
-    axes[0].legend()
+    pictures.legend_below(figure)
     return figure

@@ -19,7 +19,6 @@ from minigrad import nn
 
 from . import pictures, record, tables, timing
 
-PACKAGES = ()
 LAYERS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 BASE = {"T": 100, "N": 8, "H": 64, "L": 1}  # the sizes that stay while one grows
 SIZES = {

@@ -209,8 +209,7 @@ class FakeGpu(crossover.Cpu):
         act()
         return 4_000_000
 
-    def launches(self, act):
-        act()
+    def launches(self, task):
         return 123
 
 
