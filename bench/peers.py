@@ -14,10 +14,11 @@ from . import pictures, processes, record, tables
 from .systems import SYSTEMS
 from .systems.task import Task
 
-PACKAGES = ("torch", "jax", "autograd")
+PACKAGES = ("torch", "jax", "autograd", "mygrad")
 CELLS, LAYERS, HIDDEN = ("lstm", "gru", "rnn"), (1, 2, 3), (64, 128, 256, 512)
 QUICK = ((1, 64), (2, 128), (1, 256), (1, 512))  # layers and hidden size of a third of the grid
 OURS = "minigrad"
+TICKS = (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20, 50)  # of the picture
 
 
 def run(
@@ -49,9 +50,7 @@ def run(
     Raises:
         ValueError: there is no system of that name.
     """
-    for name in systems:
-        if name not in modules:
-            raise ValueError(f"there is no system {name!r}; choose from {', '.join(modules)}")
+    processes.check_names(systems, modules)
     sizes = QUICK if quick else [(number, size) for number in layers for size in hidden]
     names = list(dict.fromkeys((OURS, *systems)))
     yield from done
@@ -147,6 +146,7 @@ def picture(document: dict[str, Any]) -> Figure:
     """How many times minigrad's time the others need, over H; above the line at 1 minigrad is faster."""
     rows = document["rows"]
     places = sorted({(row["layers"], row["cell"]) for row in rows})
+    every = [1.0, *(ratio for system in systems_of(document) for ratio in ratios(rows, system))]
     figure, axes = pictures.panels(len(places), title="Time of a training step over minigrad's")
     for panel, (layers, cell) in zip(axes, places, strict=True):
         here = sorted((row for row in rows if (row["layers"], row["cell"]) == (layers, cell)), key=_hidden)
@@ -172,8 +172,8 @@ def picture(document: dict[str, Any]) -> Figure:
         panel.set_yscale("log")
         panel.set_title(f"{cell}, {layers} layer{'s' * (layers > 1)}")
         pictures.sizes_along_x(panel, [_hidden(row) for row in here], "hidden size H")
-        ticks = (0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20)
-        panel.set_yticks(ticks, [f"{tick:g}×" for tick in ticks], minor=False)
+        panel.set_yticks(TICKS, [f"{tick:g}×" for tick in TICKS], minor=False)
+        panel.set_ylim(min(every) / 1.15, max(every) * 1.15)
     axes[0].legend()
     return figure
 

@@ -33,7 +33,7 @@ WARM_UP = 5  # steps whose losses are compared before anything is timed
 CLOSE = 1e-4  # relative; rounding makes about 1e-6 of it
 
 
-class SystemLost(ChildProcessError):
+class SystemLost(ChildProcessError):  # noqa: N818 (it names what happened)
     """A system that cannot go on: `status` is a word for the table, and the message the reason."""
 
     def __init__(self, status: str, reason: str) -> None:
@@ -165,6 +165,12 @@ def measure(
         for turn in range(rounds):
             each(block, turn)
     return found
+
+
+def check_names(systems: Sequence[str], modules: Mapping[str, str]) -> None:
+    for name in systems:
+        if name not in modules:
+            raise ValueError(f"there is no system {name!r}; choose from {', '.join(modules)}")
 
 
 def compare_losses(found: Mapping[str, Finding]) -> None:

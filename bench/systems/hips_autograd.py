@@ -39,7 +39,7 @@ CELLS = {"rnn": rnn, "lstm": lstm, "gru": gru}
 
 
 def build(task: Task, weights: dict[str, Array], batches: list[tuple[Array, Array]]) -> Callable[[int], Any]:
-    T, N, H, V = task.length, task.batch, task.hidden, task.vocabulary
+    T, N, H = task.length, task.batch, task.hidden
     cell, is_pair = CELLS[task.cell], task.cell == "lstm"
     positions, zeros = np.arange(T * N), np.zeros((N, H), dtype=np.float32)
 

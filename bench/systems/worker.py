@@ -22,7 +22,7 @@ class Worker:
 
     def __init__(self, module: str) -> None:
         self.system = importlib.import_module(module)
-        self.step: Callable[[int], Any]
+        self.step: Callable[[int], Any] | None = None
         self.count = 0  # steps so far
         self.before = 0  # bytes that were resident before the model was
 
@@ -31,6 +31,7 @@ class Worker:
 
         The first step may compile, so it does not tell how long a step takes.
         """
+        self.step = None  # what was built before goes
         config_, self.before = task.Task(**config), resident.now()
         self.step = self.system.build(config_, task.weights(config_), task.batches(config_))
         losses: list[float] = []

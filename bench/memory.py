@@ -1,0 +1,175 @@
+"""Peak memory of one training step against T, beside what the equations need."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from rich.table import Table
+
+from . import pictures, processes, tables
+from .systems import SYSTEMS
+from .systems.task import Task
+
+PACKAGES = ("torch", "jax", "autograd", "mygrad")
+CELLS, LENGTHS = ("lstm", "gru", "rnn"), (50, 100, 200, 400, 800)
+FLOAT = 4  # bytes
+
+# What one time step of one layer has to remember for the way back, in arrays (N, H):
+KEPT = {
+    "lstm": 7,  # i f g o, c, tanh c, h
+    "gru": 6,  # r z n, 1 - z, W_hn h + b_hn, h
+    "rnn": 1,  # h
+}
+
+
+def needed(task: Task) -> int:
+    """Floats per time step and sequence that no sweep can do without.
+
+    Each layer keeps KEPT arrays, the output layer the probabilities (V), and the gradient of its input (H) is there
+    when the sweep enters the recurrent layers. From then on the sweep of an LSTM or a GRU frees more than it makes: the
+    gates of a step, 4H and more, go when their gradient, 4H, comes. An RNN frees nothing, since h stays for the
+    gradient of W_hh, so that the gradient of its one gate (H) comes on top.
+    """
+    arrays = KEPT[task.cell] * task.layers + 1 + (task.cell == "rnn")
+    return arrays * task.hidden + task.vocabulary
+
+
+def run(
+    cells: Sequence[str] = CELLS,
+    lengths: Sequence[int] = LENGTHS,
+    hidden: int = 256,
+    layers: int = 1,
+    batch: int = 50,
+    systems: Sequence[str] = ("minigrad", "torch"),
+    threads: int = 1,
+    modules: Mapping[str, str] = SYSTEMS,
+) -> Iterator[dict[str, Any]]:
+    """A row per cell and T: of each system the bytes kept between steps and those of a step, or why there are none.
+
+    Args:
+        cells, lengths: every combination of these is measured; T is the length.
+        hidden, layers, batch: H, L and N.
+        systems: what is compared.
+        threads: how many each may use.
+        modules: where each system is.
+
+    Raises:
+        ValueError: there is no system of that name.
+    """
+    processes.check_names(systems, modules)
+    for task in (Task(cell, layers, hidden, batch, length) for cell in cells for length in lengths):
+        sizes = {"layers": layers, "hidden": hidden, "batch": batch, "length": task.length}
+        found = {name: peak(task, name, modules[name], threads) for name in systems}
+        yield {"cell": task.cell, **sizes, "needed": FLOAT * task.length * batch * needed(task), "systems": found}
+
+
+def peak(task: Task, name: str, module: str, threads: int) -> dict[str, Any]:
+    """The second step in a process of its own: the first one makes the optimizer's state and warms the allocators.
+
+    A short sequence goes before, so that what a library loads in its first step does not count.
+    """
+    short = dataclasses.replace(task, length=2)
+    with processes.Worker(name, module, threads) as worker:
+        try:
+            worker.answer()
+            for each in (short, task):
+                worker.ask("build", config=dataclasses.asdict(each), warm_up=1, cap=processes.PATIENCE)
+            return {"status": "measured", **worker.ask("peak")}
+        except processes.SystemLost as lost:
+            return {"status": lost.status, "reason": str(lost)}
+
+
+# What is read off ---------------------------------------------------------------------------------
+
+
+def line(lengths: Sequence[int], sizes: Sequence[float]) -> tuple[float, float, float]:
+    """a, b and R² of bytes = a + b T, by least squares.
+
+    >>> line([1, 2, 3], [12.0, 14.0, 16.0])
+    (10.0, 2.0, 1.0)
+    """
+    b, a = np.polyfit(lengths, sizes, 1)
+    rest = np.asarray(sizes) - (a + b * np.asarray(lengths))
+    return round(float(a), 6), round(float(b), 6), 1.0 - float(rest.var() / np.var(sizes))
+
+
+def curves(document: dict[str, Any]) -> dict[tuple[str, str], list[tuple[dict[str, Any], float]]]:
+    """(row, bytes) of each cell and system that was measured, and of what the equations need.
+
+    What a system keeps between steps counts, for a buffer that waits for the next step is memory of the step.
+    """
+    found: dict[tuple[str, str], list[tuple[dict[str, Any], float]]] = {}
+    for row in document["rows"]:
+        for name, each in row["systems"].items():
+            if each["status"] == "measured":
+                found.setdefault((row["cell"], name), []).append((row, each["kept"] + each["step"]))
+        found.setdefault((row["cell"], "equations"), []).append((row, row["needed"]))
+    return found
+
+
+def lengths_and_sizes(points: list[tuple[dict[str, Any], float]]) -> tuple[list[int], list[float]]:
+    return [row["length"] for row, _ in points], [size for _, size in points]
+
+
+def table(document: dict[str, Any]) -> list[Table]:
+    lengths = sorted({row["length"] for row in document["rows"]})
+    lines, fits = [], []
+    found = curves(document)
+    for (cell, name), points in found.items():
+        at = dict(zip(*lengths_and_sizes(points), strict=True))
+        torch = dict(zip(*lengths_and_sizes(found.get((cell, "torch"), [])), strict=True)).get(lengths[-1])
+        over = f"{at[lengths[-1]] / torch:.2f}×" if torch and lengths[-1] in at else None
+        lines.append([cell, name, *(tables.digits(at[T] / 2**20) if T in at else None for T in lengths), over])
+        if len(points) > 1:
+            row = points[0][0]
+            _, slope, fit = line(*lengths_and_sizes(points))
+            arrays = slope / (FLOAT * row["batch"] * row["hidden"])
+            least = slope * row["length"] / row["needed"]
+            mib = tables.digits(slope / 2**20)
+            fits.append([cell, name, mib, tables.digits(arrays), f"{least:.2f}×", f"{fit:.4f}"])
+    lost = {
+        (name, row["cell"], row["length"]): (each["status"], each["reason"])
+        for row in document["rows"]
+        for name, each in row["systems"].items()
+        if each["status"] != "measured"
+    }
+    made = [
+        tables.make(
+            "Peak memory, MiB", ["cell", "system", *(f"T = {T}" for T in lengths), "the last over torch"], lines
+        ),
+        tables.make(
+            "Memory = a + b T: the slope b",
+            ["cell", "system", "MiB a time step", "arrays (N, H)", "over the equations", "R²"],
+            fits,
+        ),
+    ]
+    if lost:
+        columns = ["system", "cell", "T", "", "why"]
+        made.append(tables.make("Not measured", columns, [[*key, *why] for key, why in lost.items()]))
+    return made
+
+
+def picture(document: dict[str, Any]) -> Figure:
+    """Bytes over T, a panel for each cell; a straight line is memory linear in T."""
+    found = curves(document)
+    cells = list(dict.fromkeys(cell for cell, _ in found))
+    figure, axes = pictures.panels(len(cells), title="Peak memory of a training step")
+    for panel, cell in zip(axes, cells, strict=True):
+        for (of, name), points in found.items():
+            if of == cell:
+                needs = name == "equations"
+                colour = "black" if needs else pictures.COLOURS.get(name)
+                lengths, sizes = lengths_and_sizes(points)
+                heights = [size / 2**20 for size in sizes]
+                panel.plot(lengths, heights, ":" if needs else "o-", label=name, color=colour)
+        panel.set_title(cell)
+        panel.set_xlabel("time steps T")
+        panel.set_ylabel("MiB")
+        panel.set_ylim(bottom=0)
+        panel.grid(alpha=0.3)
+    axes[0].legend()
+    return figure
