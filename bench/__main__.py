@@ -37,7 +37,7 @@ def main() -> None:
 
 @app.command()
 def crossover(
-    cells: Annotated[o.Cells, o.cells()] = "rnn,gru,lstm",
+    cells: Annotated[o.Names, o.cells()] = "rnn,gru,lstm",
     hidden: Annotated[o.Sizes, o.sizes("Hidden sizes H.")] = "64,128,256,512,1024,2048",
     batch: Annotated[o.Sizes, o.sizes("Batches N.")] = "16,64",
     length: Annotated[o.Sizes, o.sizes("Time steps T.")] = "64",
@@ -54,7 +54,7 @@ def crossover(
 
 @app.command()
 def peers(
-    cells: Annotated[o.Cells, o.cells()] = "lstm,gru,rnn",
+    cells: Annotated[o.Names, o.cells()] = "lstm,gru,rnn",
     layers: Annotated[o.Sizes, o.sizes("Layers L.")] = "1,2,3",
     hidden: Annotated[o.Sizes, o.sizes("Hidden sizes H.")] = "64,128,256,512",
     batch: Annotated[int, Option(help="N.", min=1)] = 50,
@@ -89,7 +89,7 @@ def overhead(
 
 @app.command()
 def floor(
-    cells: Annotated[o.Cells, o.cells()] = "lstm,gru,rnn",
+    cells: Annotated[o.Names, o.cells()] = "lstm,gru,rnn",
     layers: Annotated[o.Sizes, o.sizes("Layers L.")] = "1,2",
     hidden: Annotated[o.Sizes, o.sizes("Hidden sizes H.")] = "64,128,256,512",
     batch: Annotated[int, Option(help="N.", min=1)] = 50,
@@ -106,8 +106,25 @@ def floor(
 
 
 @app.command()
+def memory(
+    cells: Annotated[o.Names, o.cells()] = "lstm,gru,rnn",
+    lengths: Annotated[o.Sizes, o.sizes("Time steps T.")] = "50,100,200,400,800",
+    hidden: Annotated[int, Option(help="Hidden size H.", min=1)] = 256,
+    layers: Annotated[int, Option(help="Layers L.", min=1)] = 1,
+    batch: Annotated[int, Option(help="N.", min=1)] = 50,
+    systems: Annotated[o.Names, o.names(SYSTEMS)] = "minigrad,torch",
+    show: o.Show = False,
+    folder: o.Folder = None,
+    threads: o.Threads = o.THREADS,
+) -> None:
+    """Peak memory of one training step against T, beside what the equations need."""
+    options = {"cells": cells, "lengths": lengths, "hidden": hidden, "layers": layers, "batch": batch}
+    carry_out("memory", show, folder, threads, **options, systems=systems)
+
+
+@app.command()
 def sample(
-    cells: Annotated[o.Cells, o.cells()] = "rnn,gru,lstm",
+    cells: Annotated[o.Names, o.cells()] = "rnn,gru,lstm",
     hidden: Annotated[o.Sizes, o.sizes("Hidden sizes H.")] = "128,512",
     streams: Annotated[o.Sizes, o.sizes("How many texts are drawn side by side.")] = "1,64",
     systems: Annotated[o.Names, o.names(SAMPLERS)] = EVERY["sampler"],
@@ -124,7 +141,7 @@ def sample(
 
 @app.command()
 def scaling(
-    cells: Annotated[o.Cells, o.cells()] = "rnn,lstm",
+    cells: Annotated[o.Names, o.cells()] = "rnn,lstm",
     rounds: o.Rounds = 5,
     show: o.Show = False,
     folder: o.Folder = None,

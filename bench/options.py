@@ -31,17 +31,6 @@ class Names(tuple[str, ...]):
         return super().__new__(cls, (part.strip() for part in str(text).split(",")))
 
 
-class Cells(tuple[str, ...]):
-    """Cells from text such as "rnn,lstm"."""
-
-    def __new__(cls, text: str) -> Cells:
-        names = Names(text)
-        for name in names:
-            if name not in CELLS:
-                raise typer.BadParameter(f"there is no cell {name!r}; choose from {', '.join(CELLS)}")
-        return super().__new__(cls, names)
-
-
 Show = Annotated[bool, Option("--show", help="Measure nothing: table and picture again from the JSON that is there.")]
 Folder = Annotated[Optional[Path], Option(help="Where JSON and picture go; bench/results if not given.")]  # noqa: UP045
 Threads = Annotated[int, Option(help="Threads of the matrix products, in every system.", min=1)]
@@ -54,9 +43,18 @@ def sizes(help: str) -> Option:
     return Option(parser=Sizes, metavar="N,N...", help=help)
 
 
-def names(known: Iterable[str]) -> Option:
-    return Option(parser=Names, metavar="NAME,NAME...", help=f"Of {', '.join(known)}.")
+def names(known: Iterable[str], kind: str = "system") -> Option:
+    """An option that takes some of the names in `known`."""
+
+    def chosen(text: str) -> Names:
+        found = Names(text)
+        for name in found:
+            if name not in known:
+                raise typer.BadParameter(f"there is no {kind} {name!r}; choose from {', '.join(known)}")
+        return found
+
+    return Option(parser=chosen, metavar="NAME,NAME...", help=f"Of {', '.join(known)}.")
 
 
 def cells() -> Option:
-    return Option(parser=Cells, metavar="NAME,NAME...", help=f"Of {', '.join(CELLS)}.")
+    return names(CELLS, "cell")

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from . import pictures, processes, tables
 from .chains import CHAINS
+from .peers import OURS
 from .record import spread
 
 PACKAGES = ("torch", "autograd")
@@ -21,34 +22,27 @@ WAYS = ("forward", "backward")
 
 
 def run(systems: Sequence[str] = tuple(CHAINS), rounds: int = 9, threads: int = 1) -> Iterator[dict[str, Any]]:
-    """A row per system, operation and size; a row for each system that is missing.
-
-    Raises:
-        ValueError: there is no system of that name.
-    """
-    for name in systems:
-        if name not in CHAINS:
-            raise ValueError(f"there is no system {name!r}; choose from {', '.join(CHAINS)}")
+    """A row per system, operation and size; a row for each system that is missing. minigrad is always among them."""
     with contextlib.ExitStack() as stack:
-        blocks: dict[tuple[str, int], list[dict[str, Any]]] = {}
         workers = {}
-        for name in systems:
+        for name in dict.fromkeys((OURS, *systems)):
             # PyTorch spreads elementwise operations over threads too, so one thread may suit it better.
             for count in sorted({1, threads}) if name == "torch" else [threads]:
                 workers[name, count] = stack.enter_context(processes.Worker(name, CHAINS[name], count))
-        for key, worker in list(workers.items()):
-            try:
-                worker.answer()  # imported
-                worker.ask("call", function="times", lengths=LENGTHS, repeats=1)  # warm
-                blocks[key] = []
-            except processes.SystemLost as lost:
-                del workers[key]
-                yield {"system": label(*key), "status": lost.status, "reason": str(lost)}
-        for turn in range(rounds):
-            order = list(workers)[turn % len(workers) :] + list(workers)[: turn % len(workers)]
-            for key in order:
+        blocks: dict[tuple[str, int], list[dict[str, Any]]] = {key: [] for key in workers}
+        for turn in range(rounds + 1):  # the first one warms, and is not counted
+            keys = list(workers)
+            for key in keys[turn % len(keys) :] + keys[: turn % len(keys)]:
                 time.sleep(processes.PAUSE)
-                blocks[key].append(workers[key].ask("call", function="times", lengths=LENGTHS))
+                try:
+                    if turn == 0:
+                        workers[key].answer()  # imported
+                    found = workers[key].ask("call", function="times", lengths=LENGTHS)
+                except processes.SystemLost as lost:
+                    del workers[key], blocks[key]
+                    yield {"system": label(*key), "status": lost.status, "reason": str(lost)}
+                else:
+                    blocks[key] += [found] if turn else []
     for key, found in blocks.items():
         for operation, sizes in found[0].items():
             for size in sizes:
