@@ -1,26 +1,33 @@
-"""What things cost: `python -m bench NAME`. Results are printed, and written to bench/results/ as JSON."""
+"""What things cost: `python -m bench NAME`. Each command measures, keeps JSON under bench/results/, and shows that."""
 
 from __future__ import annotations
 
-import json
-import os
-import platform
-import statistics
-import time
-from collections.abc import Callable
+import contextlib
+import importlib
+import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import numpy as np
-import typer
-from rich.console import Console
-from rich.table import Table
+try:
+    import typer
+    from rich.console import Console
+    from typer import Option
 
-import minigrad as mg
-from minigrad import nn
+    from . import options as o
+    from . import pictures, record
+    from .chains import CHAINS
+    from .processes import SystemLost
+    from .report import rewrite
+    from .samplers import SAMPLERS
+    from .systems import SYSTEMS
+except ImportError as error:
+    raise SystemExit(f"{error}. This program needs minigrad's extra: pip install -e '.[bench]'") from error
+
+EVERY = {"system": ",".join(SYSTEMS), "chain": ",".join(CHAINS), "sampler": ",".join(SAMPLERS)}
 
 app = typer.Typer(help=__doc__, add_completion=False, no_args_is_help=True)
-RESULTS = Path(__file__).parent / "results"
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
 
 
 @app.callback()
@@ -29,76 +36,160 @@ def main() -> None:
 
 
 @app.command()
-def scaling(repeats: int = 5, save: bool = True) -> None:
-    """Time against length: a chain of operations, and an RNN unrolled over a sequence, forward and backward."""
-    rows = [measured("chain", chain, n, repeats) for n in (1_000, 10_000, 100_000)]
-    rows += [measured("unrolled RNN", unrolled, n, repeats) for n in (200, 2_000, 10_000)]
-    table = Table("what", "length", "forward, µs each", "backward, µs each")
-    for row in rows:
-        table.add_row(row["what"], f"{row['length']:,}", f"{row['forward_us']:.2f}", f"{row['backward_us']:.2f}")
-    Console().print(table)
-    if save:
-        write("scaling", rows)
+def crossover(
+    cells: Annotated[o.Names, o.cells()] = "rnn,gru,lstm",
+    hidden: Annotated[o.Sizes, o.sizes("Hidden sizes H.")] = "64,128,256,512,1024,2048",
+    batch: Annotated[o.Sizes, o.sizes("Batches N.")] = "16,64",
+    length: Annotated[o.Sizes, o.sizes("Time steps T.")] = "64",
+    rounds: o.Rounds = 5,
+    seconds: o.Seconds = 0.5,
+    show: o.Show = False,
+    folder: o.Folder = None,
+    threads: o.Threads = o.THREADS,
+) -> None:
+    """One training step on CPU and GPU, and the size at which the GPU overtakes the CPU."""
+    options = {"cells": cells, "hidden": hidden, "batch": batch, "length": length}
+    carry_out("crossover", show, folder, threads, **options, rounds=rounds, seconds=seconds)
 
 
-def chain(length: int) -> tuple[float, float]:
-    """Seconds forward and backward of `length` additions to a 0-d tensor."""
-    x = mg.tensor(1.0, requires_grad=True)
-
-    def forward() -> mg.Tensor:
-        y = x
-        for _ in range(length):
-            y = y + 1.0
-        return y
-
-    return forward_and_backward(forward)
-
-
-def unrolled(length: int) -> tuple[float, float]:
-    """Seconds forward and backward of an RNN of 16 units over `length` steps, batch 1."""
-    rnn = nn.RNN(8, 16)
-    sequence = mg.randn((length, 1, 8))
-    return forward_and_backward(lambda: rnn(sequence)[0].sum())
-
-
-def forward_and_backward(forward: Callable[[], mg.Tensor]) -> tuple[float, float]:
-    start = time.perf_counter()
-    y = forward()
-    middle = time.perf_counter()
-    y.backward()
-    return middle - start, time.perf_counter() - middle
+@app.command()
+def peers(
+    cells: Annotated[o.Names, o.cells()] = "lstm,gru,rnn",
+    layers: Annotated[o.Sizes, o.sizes("Layers L.")] = "1,2,3",
+    hidden: Annotated[o.Sizes, o.sizes("Hidden sizes H.")] = "64,128,256,512",
+    batch: Annotated[int, Option(help="N.", min=1)] = 50,
+    length: Annotated[int, Option(help="Time steps T.", min=1)] = 50,
+    systems: Annotated[o.Names, o.names(SYSTEMS)] = EVERY["system"],
+    rounds: o.Rounds = 5,
+    seconds: o.Seconds = 0.4,
+    cap: Annotated[float, Option(help="A system whose step takes longer than so many seconds is not timed.")] = 10.0,
+    quick: Annotated[bool, Option("--quick", help="Twelve configurations of the grid.")] = False,
+    resume: Annotated[bool, Option("--resume", help="Keep what an earlier run has measured, and go on.")] = False,
+    show: o.Show = False,
+    folder: o.Folder = None,
+    threads: o.Threads = o.THREADS,
+) -> None:
+    """The same training step in minigrad, PyTorch, JAX and others, over a grid of sizes."""
+    options = {"cells": cells, "layers": layers, "hidden": hidden, "batch": batch, "length": length}
+    options |= {"systems": systems, "rounds": rounds, "seconds": seconds, "cap": cap, "quick": quick}
+    carry_out("peers", show, folder, threads, resume, **options)
 
 
-def measured(what: str, run: Callable[[int], tuple[float, float]], length: int, repeats: int) -> dict[str, Any]:
-    """The median over some runs after a warm-up, in microseconds per step of the length."""
-    run(length)
-    times = [run(length) for _ in range(repeats)]
-    forward, backward = (statistics.median(column) / length * 1e6 for column in zip(*times, strict=True))
-    return {"what": what, "length": length, "forward_us": round(forward, 3), "backward_us": round(backward, 3)}
+@app.command()
+def overhead(
+    systems: Annotated[o.Names, o.names(CHAINS)] = EVERY["chain"],
+    rounds: o.Rounds = 9,
+    show: o.Show = False,
+    folder: o.Folder = None,
+    threads: o.Threads = o.THREADS,
+) -> None:
+    """Microseconds per recorded operation, forward and backward, over bare NumPy."""
+    carry_out("overhead", show, folder, threads, systems=systems, rounds=rounds)
 
 
-def write(name: str, rows: list[dict[str, Any]]) -> None:
-    """Keep what was measured, and on what."""
-    machine = {
-        "processor": processor(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "minigrad": mg.__version__,
-    }
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n", encoding="utf-8")
-    Console().print(f"written to {path}")
+@app.command()
+def floor(
+    cells: Annotated[o.Names, o.cells()] = "lstm,gru,rnn",
+    layers: Annotated[o.Sizes, o.sizes("Layers L.")] = "1,2",
+    hidden: Annotated[o.Sizes, o.sizes("Hidden sizes H.")] = "64,128,256,512",
+    batch: Annotated[int, Option(help="N.", min=1)] = 50,
+    length: Annotated[int, Option(help="Time steps T.", min=1)] = 50,
+    rounds: o.Rounds = 5,
+    seconds: o.Seconds = 0.4,
+    show: o.Show = False,
+    folder: o.Folder = None,
+    threads: o.Threads = o.THREADS,
+) -> None:
+    """The training step's matrix products run alone, as a share of the step's time."""
+    options = {"cells": cells, "layers": layers, "hidden": hidden, "batch": batch, "length": length}
+    carry_out("floor", show, folder, threads, **options, rounds=rounds, seconds=seconds)
 
 
-def processor() -> str:
-    """The processor's name, where the system tells it."""
+@app.command()
+def memory(
+    cells: Annotated[o.Names, o.cells()] = "lstm,gru,rnn",
+    lengths: Annotated[o.Sizes, o.sizes("Time steps T.")] = "50,100,200,400,800",
+    hidden: Annotated[int, Option(help="Hidden size H.", min=1)] = 256,
+    layers: Annotated[int, Option(help="Layers L.", min=1)] = 1,
+    batch: Annotated[int, Option(help="N.", min=1)] = 50,
+    systems: Annotated[o.Names, o.names(SYSTEMS)] = "minigrad,torch",
+    show: o.Show = False,
+    folder: o.Folder = None,
+    threads: o.Threads = o.THREADS,
+) -> None:
+    """Peak memory of one training step against T, beside what the equations need."""
+    options = {"cells": cells, "lengths": lengths, "hidden": hidden, "layers": layers, "batch": batch}
+    carry_out("memory", show, folder, threads, **options, systems=systems)
+
+
+@app.command()
+def sample(
+    cells: Annotated[o.Names, o.cells()] = "rnn,gru,lstm",
+    hidden: Annotated[o.Sizes, o.sizes("Hidden sizes H.")] = "128,512",
+    streams: Annotated[o.Sizes, o.sizes("How many texts are drawn side by side.")] = "1,64",
+    systems: Annotated[o.Names, o.names(SAMPLERS)] = EVERY["sampler"],
+    rounds: o.Rounds = 7,
+    seconds: o.Seconds = 0.3,
+    show: o.Show = False,
+    folder: o.Folder = None,
+    threads: o.Threads = o.THREADS,
+) -> None:
+    """Characters per second when sampling one stream and many, beside PyTorch."""
+    options = {"cells": cells, "hidden": hidden, "streams": streams, "systems": systems}
+    carry_out("sample", show, folder, threads, **options, rounds=rounds, seconds=seconds)
+
+
+@app.command()
+def scaling(
+    cells: Annotated[o.Names, o.cells()] = "rnn,lstm",
+    rounds: o.Rounds = 5,
+    show: o.Show = False,
+    folder: o.Folder = None,
+    threads: o.Threads = o.THREADS,
+) -> None:
+    """Time against T (to 10 000), N, H and L, with fitted exponents."""
+    carry_out("scaling", show, folder, threads, cells=cells, rounds=rounds)
+
+
+@app.command()
+def report() -> None:
+    """Write the tables and pictures of bench/README.md anew, from the JSON in bench/results/."""
+    with clear_errors():
+        rewrite()
+
+
+def carry_out(
+    name: str, show: bool, folder: Path | None, threads: int, resume: bool = False, /, **options: Any
+) -> None:
+    """Measure, unless only to show; then make table and picture from the JSON.
+
+    The JSON is written after every row, so that a run that is broken off keeps what it has.
+    """
+    with clear_errors():
+        module = importlib.import_module(f"bench.{name}")
+        if not show:
+            rows: list[dict[str, Any]] = []
+            packages = getattr(module, "PACKAGES", ())  # whose versions its results depend on
+            done = {"done": record.read(name, folder)["rows"]} if resume else {}
+            for row in module.run(threads=threads, **options, **done):
+                rows.append(row)
+                record.write(name, rows, threads=threads, packages=packages, folder=folder, **options)
+        document = record.read(name, folder)
+        for table in module.table(document):
+            console.print(table)
+        figure = module.picture(document)
+        if figure is not None:
+            console.print(f"picture: {pictures.save(figure, name, folder)}", soft_wrap=True, markup=False)
+
+
+@contextlib.contextmanager
+def clear_errors() -> Iterator[None]:
+    """What the user can put right is told in a line, without a traceback."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or "unknown"
+        yield
+    except (ValueError, OSError, ImportError, SystemLost) as error:
+        Console(stderr=True, highlight=False).print(f"error: {error}", soft_wrap=True, markup=False)
+        raise typer.Exit(1) from error
 
 
 if __name__ == "__main__":

@@ -54,6 +54,11 @@ class Worker:
         kept, top = resident.peak(self.timed)
         return {"kept": kept - self.before, "step": top - kept}
 
+    def call(self, function: str, **what: Any) -> dict[str, Any]:
+        """Whatever else the system's module can do."""
+        found: dict[str, Any] = getattr(self.system, function)(**what)
+        return found
+
     def timed(self) -> tuple[Any, float]:
         start = time.perf_counter()
         loss = self.step(self.count)
