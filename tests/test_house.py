@@ -67,6 +67,7 @@ PLAN = [
     "nn",
     "optim.options",
     "optim.state",
+    "optim.blocks",
     "optim.optimizer",
     "optim.sgd",
     "optim.adagrad",
