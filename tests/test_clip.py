@@ -30,6 +30,38 @@ def test_clipping_leaves_alone_what_has_no_gradient(device: str) -> None:
     assert unused.grad is None
 
 
+def test_gradients_within_the_norm_keep_every_bit(device: str) -> None:
+    p = with_gradient(0.1, 0.2, 0.3)
+    before = p.grad.tolist()
+    nn.utils.clip_grad_norm_([p], 0.5)
+    assert p.grad.tolist() == before
+
+
+def test_a_norm_that_is_nan_goes_to_every_gradient(device: str) -> None:
+    p, q = with_gradient(float("nan")), with_gradient(1.0, 2.0)
+    assert math.isnan(nn.utils.clip_grad_norm_([p, q], 1.0).item())
+    assert all(map(math.isnan, q.grad.tolist()))
+
+
+def test_what_was_not_clipped_was_not_written_to_on_the_cpu() -> None:
+    """A graph that has saved the gradient can still be gone back through."""
+    p = leaf(3.0)
+    g = mg.tensor([0.5], requires_grad=True)
+    p.grad = g.detach()
+    y = (g * g).sum()
+    nn.utils.clip_grad_norm_([p], 1.0)
+    y.backward()
+    assert g.grad.tolist() == [1.0]
+
+
+def test_a_transposed_gradient_is_scaled_where_it_is(device: str) -> None:
+    p = mg.zeros((2, 3), requires_grad=True)
+    base = mg.tensor([[3.0, 0.0], [0.0, 4.0], [0.0, 0.0]])
+    p.grad = base.T
+    assert nn.utils.clip_grad_norm_([p], 2.5).item() == 5.0
+    assert base.to("cpu").numpy() == pytest.approx(np.array([[1.5, 0.0], [0.0, 2.0], [0.0, 0.0]]))
+
+
 @pytest.mark.parametrize(("norm_type", "expected"), [(1, 7.0), (2, 5.0), (3.0, 91 ** (1 / 3)), (math.inf, 4.0)])
 def test_norms(norm_type: float, expected: float, device: str) -> None:
     p, q = with_gradient(3.0), with_gradient(0.0, -4.0)

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minigrad as mg
-from minigrad.ops import registry
+from minigrad.ops import index, registry
 from minigrad.ops.primitive import INPUTS, Primitive
 from minigrad.testing import Application, ContractError, check_primitive
 from minigrad.testing.clauses import CLAUSES
@@ -44,6 +44,16 @@ def test_a_primitive_where_its_line_says(name: str, draw: Draw, device: str) -> 
 @given(data=st.data())
 def test_a_primitive_wherever_it_may_be_applied(name: str, data: st.DataObject, device: str) -> None:
     prove(data.draw(applications(name)), device)
+
+
+@pytest.mark.parametrize("name", ["scatter_add", "segment_sum"])
+@given(data=st.data())
+def test_rows_added_up_in_the_way_meant_for_other_sizes(name: str, data: st.DataObject, device: str) -> None:
+    """What is drawn is small: by itself it would be added entry by entry on the CPU, by a product elsewhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(index, "WORTH_A_CALL", 0)
+        patch.setattr(index, "LARGEST_ONE_HOT", 0)
+        prove(data.draw(applications(name)), device)
 
 
 def test_every_primitive_has_a_line() -> None:

@@ -69,6 +69,7 @@ PLAN = [
     "nn",
     "optim.options",
     "optim.state",
+    "optim.blocks",
     "optim.optimizer",
     "optim.sgd",
     "optim.adagrad",

@@ -136,6 +136,39 @@ def test_cross_entropy_of_large_logits(device):
     assert logits.grad.tolist() == [[0.0, 0.0], [-0.5, 0.5]]
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_a_target_that_is_ignored_changes_nothing(device, reduction, weighted):
+    """Whatever the logits are that it would have been compared with."""
+    options = {"reduction": reduction, "weight": mg.tensor([1.0, 0.5, 2.0]) if weighted else None}
+    known, nonsense = mg.randn((4, 3), requires_grad=True), mg.full((2, 3), 1e30, requires_grad=True)
+    targets = mg.tensor([2, 0, 1, 1])
+    expected = F.cross_entropy(known, targets, **options)
+    found = F.cross_entropy(
+        mg.concatenate([known, nonsense]), mg.concatenate([targets, mg.tensor([7, 7])]), ignore_index=7, **options
+    )
+    close(found[:4] if reduction == "none" else found, expected.detach().to("cpu").numpy(), rtol=1e-6)
+    (expected_gradient,) = mg.grad(expected.sum(), known)
+    gradient, none = mg.grad(found.sum(), [known, nonsense])
+    close(gradient, expected_gradient.to("cpu").numpy(), rtol=1e-6)
+    assert none.tolist() == [[0.0] * 3] * 2
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int32", "uint8", "uint32", "uint64"])
+def test_classes_of_every_integer_dtype(device, dtype):
+    logits, classes = mg.randn((300, 5)), np.arange(300) % 5
+    expected = F.cross_entropy(logits, mg.tensor(classes)).item()
+    assert F.cross_entropy(logits, mg.tensor(classes.astype(dtype))).item() == expected
+
+
+def test_a_class_that_the_logits_exclude(device):
+    logits = mg.tensor([[-math.inf, 0.0, 0.0], [-1e9, 0.0, 0.0]], requires_grad=True)
+    losses = F.cross_entropy(logits, mg.tensor([0, 0]), reduction="none")
+    losses.sum().backward()
+    assert losses.tolist() == [math.inf, 1e9]
+    assert logits.grad.tolist() == [[-1.0, 0.5, 0.5]] * 2
+
+
 def test_dropout(device):
     x = mg.ones((200, 50), requires_grad=True)
     y = F.dropout(x, 0.2)

@@ -10,6 +10,8 @@ import pytest
 
 import minigrad as mg
 from minigrad import nn, optim
+from minigrad.backend import cpu
+from minigrad.optim import blocks
 
 from .strict import strict
 
@@ -26,6 +28,62 @@ def with_gradient(*values: float, **options: Any) -> mg.Tensor:
     p = mg.zeros(len(values), requires_grad=True, **options)
     p.grad = mg.tensor(list(values), **options)
     return p
+
+
+# Parts that fit the cache -------------------------------------------------------------------------
+
+OPTIONS: list[tuple[Any, dict[str, Any]]] = [
+    (optim.SGD, {}),
+    (optim.SGD, {"momentum": 0.9, "dampening": 0.5, "weight_decay": 0.1}),
+    (optim.SGD, {"momentum": 0.9, "nesterov": True, "maximize": True}),
+    (optim.Adagrad, {"lr_decay": 0.1, "initial_accumulator_value": 0.5}),
+    (optim.RMSprop, {}),
+    (optim.RMSprop, {"centered": True}),
+    (optim.RMSprop, {"momentum": 0.9}),
+    (optim.RMSprop, {"centered": True, "momentum": 0.9, "weight_decay": 0.1}),
+    (optim.Adam, {}),
+    (optim.Adam, {"amsgrad": True, "weight_decay": 0.1}),
+    (optim.AdamW, {"weight_decay": 0.1, "amsgrad": True}),
+]
+
+
+def trajectory(make: Any, options: dict[str, Any], device: str, order: Any = "C") -> list[Any]:
+    """Parameters of several shapes and their states after three steps; gradients laid out in rows or columns."""
+    rng = np.random.default_rng(0)
+    shapes = [(7, 5), (3, 2, 4), (11,), (1, 20), (), (0, 3)]
+    ps = [mg.tensor(rng.standard_normal(s), device=device, requires_grad=True) for s in shapes]
+    optimizer = make(ps, lr=0.1, **options)
+    for _ in range(3):
+        for p in ps:
+            g = np.asarray(rng.standard_normal(p.shape), order="C")
+            axes = tuple(range(p.ndim))[::-1]
+            turned = mg.tensor(np.array(g.transpose(axes), order="C"), device=device).transpose(axes)
+            p.grad = turned.detach() if order == "F" else mg.tensor(g, device=device)
+        optimizer.step()
+    states = [x for state in optimizer.state_dict()["state"].values() for x in state.values()]
+    return [x.detach().to("cpu").numpy() for x in [*ps, *(x for x in states if isinstance(x, mg.Tensor))]]
+
+
+@pytest.mark.parametrize(("make", "options"), OPTIONS, ids=[f"{make.__name__} {o}" for make, o in OPTIONS])
+def test_a_parameter_steps_alike_whole_and_in_parts(
+    make: Any, options: dict[str, Any], device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = trajectory(make, options, device)
+    assert all(map(np.array_equal, whole, trajectory(make, options, device, order="F")))
+    for block in (1, 6, 12):
+        monkeypatch.setattr(blocks, "BLOCK", block)
+        assert all(map(np.array_equal, whole, trajectory(make, options, device)))
+        assert all(map(np.array_equal, whole, trajectory(make, options, device, order="F")))
+
+
+def test_parts_are_some_rows_each_on_the_cpu_and_everything_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "BLOCK", 12)
+    x = np.arange(35.0).reshape(7, 5)
+    parts = list(blocks.blocks(cpu, 1, x, x + 1))
+    assert [p.shape for p, _, _ in parts] == [(2, 5), (2, 5), (2, 5), (1, 5)]
+    assert all(g.shape == p.shape == scratch.shape for p, g, scratch in parts)
+    assert all(np.shares_memory(p, x) and np.array_equal(p + 1, g) for p, g, _ in parts)
+    assert [p.shape for p, _ in blocks.blocks(strict, 1, strict.from_host(x))] == [(7, 5)]
 
 
 # Steps --------------------------------------------------------------------------------------------

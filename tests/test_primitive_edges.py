@@ -24,6 +24,33 @@ def test_ties_share_the_gradient_equally(f: Any, device: str) -> None:
     close(g, [[0.5, 0.5, 0.0], [1 / 3] * 3] if f is mg.max else [[0.0, 0.0, 1.0], [1 / 3] * 3], rtol=1e-6)
 
 
+@pytest.mark.parametrize("width", [1, 700], ids=["entry by entry", "row by row"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "uint8", "bool"])
+def test_rows_picked_twice_from_either_end_are_added_up(dtype: str, width: int) -> None:
+    ids = np.array([[0, -1], [2, -3], [2, 1]])
+    x = np.arange(6 * width).reshape(3, 2, width).astype(dtype)
+    expected = np.zeros((4, width), dtype)
+    np.add.at(expected, ids, x)
+    found = registry["segment_sum"](x, indices=ids, size=4)
+    assert found.dtype == expected.dtype
+    assert np.array_equal(host(found), expected)
+    turned = np.ascontiguousarray(x.transpose(2, 1, 0)).transpose(2, 1, 0)
+    assert np.array_equal(host(registry["scatter_add"](turned, index=ids, shape=(4, width))), expected)
+    for outside in (4, -5):
+        with pytest.raises(IndexError, match="segment_sum"):
+            registry["segment_sum"](x, indices=np.array([[0, 1], [2, outside], [3, 3]]), size=4)
+    with pytest.raises(IndexError, match="segment_sum"):
+        registry["segment_sum"](x, indices=ids, size=0)
+
+
+def test_a_nan_stays_in_the_row_it_is_added_to() -> None:
+    x = np.ones((3, 700), np.float32)
+    x[1] = np.nan
+    found = host(registry["segment_sum"](x, indices=np.array([0, 1, 0]), size=3))
+    assert np.array_equal(np.isnan(found).all(axis=1), [False, True, False])
+    assert np.array_equal(found[0], np.full(700, 2.0))
+
+
 @pytest.mark.parametrize("f", [mg.maximum, mg.minimum])
 def test_equal_entries_share_the_gradient_equally(f: Any, device: str) -> None:
     x, y = mg.tensor([1.0, 2.0], requires_grad=True), mg.tensor([1.0, 2.0], requires_grad=True)

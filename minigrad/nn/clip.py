@@ -57,7 +57,7 @@ def clip_grad_norm_(
             "cannot be scaled by it. Look for the operation that made it so, or leave error_if_nonfinite out"
         )
     factor = xp.minimum(1.0, max_norm / (norm + 1e-6))
-    if xp.on_host and factor == 1.0:
+    if xp.on_host and factor == 1.0:  # on a GPU reading it would take longer than scaling by it
         return Tensor(norm)
     for g in grads:
         xp.multiply(g.data, factor.astype(g.dtype), out=g.data)

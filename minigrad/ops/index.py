@@ -33,7 +33,8 @@ def _add_at(xp: XP, y: Array, index: Any, x: Array) -> None:
     (but a NaN or an infinity goes to every row); both lose to the library's own, entry by entry, where there is little
     to add up, or where the matrix would be large.
     """
-    if not hasattr(index, "dtype") or x.shape != index.shape + y.shape[1:] or not x.size:
+    picks_rows = hasattr(index, "dtype") and index.dtype.kind in "iu" and x.shape == index.shape + y.shape[1:]
+    if not picks_rows or not x.size:
         xp.add_at(y, index, x)
     elif xp.on_host and x.size >= WORTH_A_CALL * min(index.size, len(y)):
         width = x.size // index.size

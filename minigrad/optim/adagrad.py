@@ -58,7 +58,8 @@ class Adagrad(Optimizer):
             state.update(step=0, sum=xp.full_like(p, group["initial_accumulator_value"]))
         state["step"] += 1
         lr = group["lr"] / (1 + (state["step"] - 1) * group["lr_decay"])
-        for p, g, s, scratch in blocks(xp, 1, p, g, state["sum"]):
+        parts = blocks(xp, 1, p, g, state["sum"])
+        for p, g, s, scratch in parts:
             xp.multiply(g, g, out=scratch)
             xp.add(s, scratch, out=s)
             xp.sqrt(s, out=scratch)

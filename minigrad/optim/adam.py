@@ -76,7 +76,8 @@ class Adam(Optimizer):
         moments = [zeros_of(xp, state, "exp_avg", p), zeros_of(xp, state, "exp_avg_sq", p)]
         if group["amsgrad"]:
             moments.append(zeros_of(xp, state, "max_exp_avg_sq", p))
-        for p, g, m, v, *largest, scratch in blocks(xp, 1, p, g, *moments):
+        parts = blocks(xp, 1, p, g, *moments)
+        for p, g, m, v, *largest, scratch in parts:
             if decay != 1.0:
                 xp.multiply(p, decay, out=p)
             xp.multiply(m, beta1, out=m)

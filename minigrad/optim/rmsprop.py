@@ -62,7 +62,8 @@ class RMSprop(Optimizer):
             remembered.append(zeros_of(xp, state, "grad_avg", p))
         if group["momentum"]:
             remembered.append(zeros_of(xp, state, "momentum_buffer", p))
-        for p, g, s, *rest, d in blocks(xp, 1, p, g, *remembered):
+        parts = blocks(xp, 1, p, g, *remembered)
+        for p, g, s, *rest, d in parts:
             xp.multiply(s, alpha, out=s)
             xp.multiply(g, 1 - alpha, out=d)
             if group["centered"]:

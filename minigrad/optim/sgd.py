@@ -61,7 +61,8 @@ class SGD(Optimizer):
         is_first = "momentum_buffer" not in state
         if momentum and is_first:
             state["momentum_buffer"] = g.copy()
-        for p, g, v, scratch in blocks(xp, 1, p, g, state["momentum_buffer"] if momentum else g):
+        parts = blocks(xp, 1, p, g, state["momentum_buffer"] if momentum else g)
+        for p, g, v, scratch in parts:
             if momentum and not is_first:
                 xp.multiply(v, momentum, out=v)
                 xp.multiply(g, 1 - group["dampening"], out=scratch)

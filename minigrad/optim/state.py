@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..backend import cpu, is_array, python_scalar
+from ..backend import cpu, is_array, namespace_of, python_scalar
 from ..creation import tensor
 from ..graph import Tensor
 from ..messages import describe
@@ -14,7 +14,7 @@ from ..messages import describe
 def check_fit(caller: str, p: Tensor, gradient: Tensor, state: Mapping[str, Any], known: Sequence[str]) -> None:
     """Raise if p cannot be changed, or its data were replaced by some that fit neither gradient nor state."""
     x, g = p.data, gradient.data
-    if type(x) is cpu.array_type and not x.flags.writeable:  # CuPy's arrays all are
+    if namespace_of(x) is cpu and not x.flags.writeable:  # CuPy's arrays all are
         raise RuntimeError(f"{caller}: the data of a parameter, {describe(p)}, are read-only; assign p.data a copy")
     if (type(g), g.dtype, g.shape) != (type(x), x.dtype, x.shape):
         raise RuntimeError(

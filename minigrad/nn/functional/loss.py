@@ -53,12 +53,12 @@ class _Labelled(NamedTuple):
 
     def reduced(self, losses: Tensor, reduction: str) -> Tensor:
         """The losses (M,) of those that count; their mean is over the sum of the weights."""
-        weights = self.weights
-        if self.counted is not None:
-            losses = where(self.counted, losses, 0.0)
-            weights = where(self.counted, 1.0 if weights is None else weights, 0.0).astype(losses.dtype)
+        counted, weights = self.counted, self.weights
+        if counted is not None:
+            losses = where(counted, losses, 0.0)
+            weights = counted if weights is None else where(counted, weights, 0.0)
         if reduction == "mean" and weights is not None:
-            return losses.sum() / weights.sum()
+            return losses.sum() / weights.sum().astype(losses.dtype)
         return _reduced(losses.reshape(self.shape) if reduction == "none" else losses, reduction)
 
 
@@ -75,7 +75,8 @@ def _labelled(
     if scores.ndim == 0 or scores.shape[:-1] != targets.shape:
         raise ValueError(
             f"{caller}: expected {name} (N, V) and targets (N,), or {name} (N, V, ...) and targets (N, ...); got "
-            f"{name} {describe(came)} and targets {describe(targets)}. For a sequence (T, N, V), write {caller}({name}.reshape(-1, V), targets.reshape(-1))"
+            f"{name} {describe(came)} and targets {describe(targets)}. For a sequence (T, N, V), write "
+            f"{caller}({name}.reshape(-1, V), targets.reshape(-1))"
         )
     if targets.dtype.kind not in "iu":
         raise TypeError(
