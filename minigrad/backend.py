@@ -118,8 +118,8 @@ class ArrayNamespace:
     def sigmoid(self, x: Array) -> Array:
         """(1 + tanh(x/2))/2, in one piece of memory; NumPy's tanh is several times faster than its exp."""
         y = x * 0.5
-        if x.ndim == 0:  # NumPy has made a scalar of it, which has no memory to write to
-            return 0.5 * self.tanh(y) + 0.5
+        if x.size < 64:  # new memory is cheaper then; and of a 0-d array NumPy has made a scalar
+            return self.tanh(y) * 0.5 + 0.5
         self.tanh(y, y)
         y *= 0.5
         y += 0.5

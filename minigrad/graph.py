@@ -34,7 +34,17 @@ class Storage:
 class Tensor(_Methods):
     """An array, and its place in the graph. Make one with `tensor`; see there."""
 
-    __slots__ = ("__weakref__", "_data", "_grad", "_hint", "_hooks", "_requires_grad", "_source", "_storage", "is_parameter")
+    __slots__ = (
+        "__weakref__",
+        "_data",
+        "_grad",
+        "_hint",
+        "_hooks",
+        "_requires_grad",
+        "_source",
+        "_storage",
+        "is_parameter",
+    )
 
     _data: Array
     _requires_grad: bool

@@ -24,6 +24,8 @@ def as_index(x: Tensor, key: Any) -> Any:
     A boolean mask becomes the indices of its true entries, as in NumPy; finding them makes the host wait
     for the device once.
     """
+    if type(key) in _PLAIN:
+        return key
     parts = key if type(key) is tuple else (key,)
     if all(type(part) in _PLAIN for part in parts):
         return key

@@ -50,6 +50,7 @@ class Watcher(Protocol):
 
 watcher: Watcher | None = None
 
+HOST_ARRAY = cpu.array_type
 new = object.__new__  # without the call of __init__
 
 # Recording ----------------------------------------------------------------------------------------
@@ -90,7 +91,7 @@ def apply(primitive: Primitive[Result], inputs: Sequence[Any], parameters: dict[
         xp = namespace(default_device())
         arrays = [xp.from_host(as_host_array(x)) for x in arrays]
     else:
-        xp = cpu if kind is cpu.array_type else _one_device(primitive, inputs)
+        xp = cpu if kind is HOST_ARRAY else _one_device(primitive, inputs)
     lookup = None
     try:
         if primitive.shortcut is not None:
@@ -113,7 +114,8 @@ def apply(primitive: Primitive[Result], inputs: Sequence[Any], parameters: dict[
         elif not primitive.is_declared:
             _check_no_gradient_is_lost(primitive, y)
     if primitive.multiple:
-        outputs = [_output(xp, a, primitive, inputs, arrays) for a in y]
+        outputs: Sequence[Tensor] = [_output(xp, a, primitive, inputs, arrays) for a in y]
+        y = outputs[0]._data if outputs else arrays[0]
     else:
         if type(y) is not kind:
             y = as_array(xp, y, primitive.name)
@@ -123,7 +125,7 @@ def apply(primitive: Primitive[Result], inputs: Sequence[Any], parameters: dict[
         out._source = out._hint = None
         out._storage = None if y.base is None and y is not arrays[0] else _shared_storage(y, inputs)
         outputs = (out,)
-    if node is not None and outputs[0]._data.dtype.kind == "f":  # no gradient flows through integers
+    if node is not None and y.dtype.kind == "f":  # no gradient flows through integers
         node.birth = next(clock)
         node.primitive = primitive
         node.parameters = parameters
@@ -131,20 +133,19 @@ def apply(primitive: Primitive[Result], inputs: Sequence[Any], parameters: dict[
         node.edges = edges
         if all_need_grad and primitive.saves_all:
             node.inputs = inputs
-        elif all_need_grad and primitive.saves_none:
-            node.inputs = (None,) * len(inputs)
         else:
             node.inputs = _kept(primitive, inputs, edges)
+        node.output = y if primitive.saves_output else None
+        node.storage = out._storage if primitive.saves_output else None
         node.lookup = lookup
-        node.output = node.storage = node.notes = None
-        if primitive.saves_output:
-            node.output, node.storage = y, out._storage
+        node.notes = None
         node.specs = specs = []
-        for slot, out in enumerate(outputs):
+        for out in outputs:
             out._requires_grad = True
-            out._source = (node, slot)
+            out._source = (node, len(specs))
             spec = Absent()
-            spec.shape, spec.dtype = out._data.shape, out._data.dtype
+            spec.shape = out._data.shape
+            spec.dtype = out._data.dtype
             specs.append(spec)
     if watcher is not None:
         watcher.forward(primitive, inputs, parameters, xp, outputs)
@@ -300,8 +301,6 @@ def _as_operand(primitive: Primitive[Any], x: Any) -> Any:
 
 def call(primitive: Primitive[Any], inputs: Sequence[Any], parameters: dict[str, Any]) -> Any:
     """`apply`, for people: a parameter may be a Tensor (the indices of `take`), and its array is used."""
-    if not parameters and not primitive.variadic:
-        return apply(primitive, inputs, parameters)
     if primitive.variadic:
         inputs = [as_tensor(x, f"{primitive.name}, in the list") for x in inputs]
     return apply(primitive, inputs, {name: _plain(primitive, name, p) for name, p in parameters.items()})
@@ -318,4 +317,4 @@ def _plain(primitive: Primitive[Any], name: str, parameter: Any) -> Any:
     return parameter._data.copy()  # what is written to the Tensor later must not change the derivative
 
 
-Primitive.dispatch = staticmethod(call)
+Primitive.apply, Primitive.call = staticmethod(apply), staticmethod(call)

@@ -78,6 +78,7 @@ outer_sum.derivatives(
     lambda xp, g, out, x, y: xp.matmul(x, g),
 )
 
+
 def _not_linear(x: Shape, w: Shape, b: Shape) -> str:
     return f"x (..., K), w (M, K) and b (M,), got {x}, {w} and {b}"
 

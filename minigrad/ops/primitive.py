@@ -130,8 +130,9 @@ class Primitive(Generic[Result]):
         domains: per input, where it is differentiable.
     """
 
-    # The tape puts its `call` here, so that calling a primitive records it: `dispatch(primitive, inputs, parameters)`.
-    dispatch: ClassVar[Callable[..., Any]]
+    # The tape puts its functions of these names here, so that calling a primitive records it.
+    apply: ClassVar[Callable[..., Any]]
+    call: ClassVar[Callable[..., Any]]  # for parameters as people write them
 
     def __init__(
         self,
@@ -201,7 +202,7 @@ class Primitive(Generic[Result]):
     def __call__(self, *args: Any, **parameters: Any) -> Result:
         result: Result
         if not parameters and len(args) == len(self.inputs) and not self.variadic:
-            result = Primitive.dispatch(self, args, NO_PARAMETERS)
+            result = Primitive.apply(self, args, NO_PARAMETERS)
             return result
         inputs, rest = args[: len(self.inputs)], args[len(self.inputs) :]
         if rest:  # NumPy lets parameters be positional: sum(x, 0)
@@ -214,7 +215,7 @@ class Primitive(Generic[Result]):
         if len(inputs) < len(self.inputs):
             missing = ", ".join(self.inputs[len(inputs) :])
             raise TypeError(f"{self.name}{self.__signature__} needs {missing}; inputs are positional")
-        result = Primitive.dispatch(self, list(inputs[0]) if self.variadic else inputs, parameters)
+        result = Primitive.call(self, list(inputs[0]) if self.variadic else inputs, parameters)
         return result
 
     def __repr__(self) -> str:
