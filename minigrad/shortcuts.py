@@ -9,12 +9,13 @@ What is known of a Tensor besides its entries is a *hint* on it. Going without i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from .backend import Array, ArrayNamespace, namespace_of
 from .graph import Tensor, storage_of, tick
-from .ops.contraction import linear, matmul
+from .ops.contraction import linear, matmul, product_plus
 from .ops.index import take
 from .ops.primitive import Primitive
 
@@ -32,9 +33,9 @@ class Lookup(NamedTuple):
 
 
 class Reused(NamedTuple):
-    """A matrix that many products will have on their right, as a copy in C order."""
+    """A weight W by whose transpose many rows will be multiplied: Wᵀ as a copy in C order."""
 
-    array: Array
+    transposed: Array
     made: int
 
 
@@ -44,16 +45,20 @@ def looked_up(rows: Tensor, table: Tensor, indices: Array) -> None:
         rows._hint = Lookup(table, indices, tick())
 
 
-def reused(matrix: Tensor, times: int) -> Tensor:
-    """The matrix, prepared to stand on the right of several products in a row.
+@contextlib.contextmanager
+def reused(weights: Iterable[Any], times: int) -> Iterator[None]:
+    """Inside this block, `linear` has a copy of each of these matrices, if it is used often enough for that to pay.
 
-    A product with a transposed matrix is slower; as that is what going backward has to do with a copy, only the value
-    is computed from the copy.
+    A product with a transposed matrix is slower. Going backward multiplies by the matrix itself.
     """
-    data = matrix._data
-    if times > 2 and data.ndim == 2 and not data.flags.c_contiguous:
-        matrix._hint = Reused(namespace_of(data).in_c_order(data), tick())
-    return matrix
+    matrices = [w for w in weights if times > 3 and type(w) is Tensor and w._data.ndim == 2 and w._hint is None]
+    for w in matrices:
+        w._hint = Reused(namespace_of(w._data).in_c_order(w._data.T), tick())
+    try:
+        yield
+    finally:
+        for w in matrices:
+            w._hint = None
 
 
 def _is_written(x: Tensor, made: int) -> bool:
@@ -63,21 +68,25 @@ def _is_written(x: Tensor, made: int) -> bool:
 def product(
     primitive: Primitive[Any], xp: ArrayNamespace, inputs: Sequence[Any], arrays: list[Array]
 ) -> tuple[Array, Lookup | None]:
-    """The value of a product whose first input is a matrix of rows, and the look-up that it made use of."""
+    """The value of a product that acts on each row of its first input, and the look-up that it made use of."""
     x, w = inputs[0], inputs[1]
-    if type(w) is Tensor and type(w._hint) is Reused and not _is_written(w, w._hint.made):
-        arrays = [arrays[0], w._hint.array, *arrays[2:]]
     lookup = x._hint if type(x) is Tensor else None
-    if type(lookup) is Lookup and _is_shorter(lookup, x, arrays[1]):
+    if type(lookup) is Lookup and _is_shorter(lookup, x, arrays):
         rows = primitive.value(xp, lookup.table._data, *arrays[1:])
         return take.value(xp, rows, indices=lookup.indices, axis=0), lookup
+    if primitive is linear and type(w) is Tensor:
+        hint = w._hint
+        if type(hint) is Reused and not _is_written(w, hint.made):
+            return product_plus(xp, arrays[0], hint.transposed, arrays[2]), None
     return primitive.value(xp, *arrays), None
 
 
-def _is_shorter(lookup: Lookup, x: Tensor, w: Array) -> bool:
-    """Whether to multiply the table, of which each row is then used twice or more often."""
-    fewer = 2 * lookup.table._data.shape[0] <= lookup.indices.size
-    return fewer and w.ndim == 2 and lookup.is_valid and not _is_written(x, lookup.made)
+def _is_shorter(lookup: Lookup, x: Tensor, arrays: Sequence[Any]) -> bool:
+    """Whether to multiply the table: each row is used twice or more often, and the same happens to all rows."""
+    if 2 * lookup.table._data.shape[0] > lookup.indices.size:
+        return False
+    same = arrays[1].ndim == 2 and all(getattr(b, "ndim", 0) <= 1 for b in arrays[2:])
+    return same and lookup.is_valid and not _is_written(x, lookup.made)
 
 
 matmul.shortcut = linear.shortcut = product

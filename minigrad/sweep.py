@@ -8,7 +8,7 @@ arrays (compute) or, with `create_graph`, on Tensors (record), so that what they
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import graph, tape
@@ -96,7 +96,7 @@ def sweep(
     xp: Any = None  # the reading of the formulas
     usual: Any = None  # what it gives
 
-    def send(edge: Any, cotangent: Any, arrays: ArrayNamespace) -> Any:
+    def send(edge: Any, cotangent: Any, arrays: Any) -> Any:
         """Add a cotangent to what an edge leads to; gives what it is from now on."""
         if type(edge) is tuple:
             node, slot = edge
@@ -145,19 +145,22 @@ def sweep(
                 readings = readings_of(device)
                 xp, usual = (readings.record, Tensor) if create_graph else (readings.defer, device.array_type)
             try:
-                last = kept = None
+                if node.primitive.passes_on and not create_graph:
+                    edges = _pass_on(node, edges, inbox, send)
                 for place, cotangent in enumerate(_differentiate(node, edges, inbox, xp, create_graph)):
                     if cotangent is None:
                         continue
-                    edge = edges[place]
+                    edge: Any = edges[place]
                     target = edge[0].specs[edge[1]] if type(edge) is tuple else edge._data
-                    # One that goes to several places goes there as what it became at the first.
-                    found = kept if cotangent is last else cotangent
-                    if type(found) is not usual or found.shape != target.shape or found.dtype != target.dtype:
-                        found = _fitted(xp, found, target, node)
+                    if (
+                        type(cotangent) is not usual
+                        or cotangent.shape != target.shape
+                        or cotangent.dtype != target.dtype
+                    ):
+                        cotangent = _fitted(xp, cotangent, target, node)
                     if watcher is not None:
-                        watcher.backward(node, place, inbox.values, found)
-                    last, kept = cotangent, send(edge, found, device)
+                        watcher.backward(node, place, inbox.values, cotangent)
+                    send(edge, cotangent, device)
             except Exception as error:
                 if watcher is not None:
                     watcher.explain(node, error)
@@ -184,6 +187,21 @@ def sweep(
     return results
 
 
+def _pass_on(node: Node, edges: Sequence[Edge], inbox: Inbox, send: Callable[..., Any]) -> Sequence[Edge]:
+    """Send an incoming gradient to the buffer of an `unstack`, if that is where it goes unchanged, before all else.
+
+    The derivatives then see the slice that it has become, and the product that keeps it keeps no copy.
+    """
+    for place in node.primitive.passes_on:
+        edge = edges[place]
+        if type(edge) is tuple and edge[0].primitive is shape.unstack:
+            g, target = inbox.take(0), edge[0].specs[edge[1]]
+            if g.shape == target.shape and g.dtype == target.dtype:
+                inbox.values[0], inbox.owned = send(edge, g, node.xp), 0
+                return [None if k == place else other for k, other in enumerate(edges)]
+    return edges
+
+
 def _differentiate(node: Node, edges: Sequence[Edge], inbox: Inbox, xp: Any, create_graph: bool) -> list[Any]:
     """What the derivative formulas give for each input of a node, None for one without an edge."""
     if not node.edges:
@@ -208,7 +226,7 @@ def _differentiate(node: Node, edges: Sequence[Edge], inbox: Inbox, xp: Any, cre
         (vjp,) = primitive.vjps
         found = vjp(xp, g, output, inputs, **parameters) if vjp else [None] * len(edges)
         return [None if edge is None else cotangent for edge, cotangent in zip(edges, found, strict=True)]
-    contributions = []
+    contributions: list[Any] = []
     for edge, vjp in zip(edges, primitive.vjps, strict=True):
         if edge is None or vjp is None:
             contributions.append(None)
@@ -235,7 +253,7 @@ def _through_table(node: Node, edges: Sequence[Edge], inbox: Inbox, xp: Any) -> 
     ]
     if found[0] is not None:
         by_row, found[0] = found[0], Deferred(node.xp, x.shape, x.dtype)
-        vjp = vjps[0]
+        vjp: Any = vjps[0]
         found[0].looked.append(Looked(lookup.indices, by_row, lambda: vjp(xp, g, None, *inputs, **parameters)))
     return found
 

@@ -119,7 +119,7 @@ def test_the_time_step_inside_a_layer():
     x = mg.ones((8, 1, 1))
     message = told(layer, x)
     assert re.search(r"Forward, at time step 3 of RNN, layer 0:\n", message), message
-    assert "return relu(x + dropped(h, hh) @ hh.weight_t)" in message
+    assert "return relu(linear(dropped(h, hh), hh.weight, x))" in message
 
 
 def test_an_error_of_the_backward_pass_shows_the_forward_line(device):

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ..graph import Tensor
+from ..ops.contraction import linear
 from ..ops.elementwise import relu, sigmoid, tanh
 from ..ops.shape import split
 
@@ -19,10 +20,11 @@ from ..ops.shape import split
 class Recurrent(NamedTuple):
     """What a cell needs besides its input and state: the weights of the state."""
 
-    weight_t: Tensor  # (H, GH): W_hh transposed, once for all time steps
-    bias: Tensor | None  # (GH,): b_hh, where it cannot join the input's bias
+    weight: Tensor  # (GH, H): W_hh
+    bias: Tensor | float  # (GH,): b_hh, where it cannot join the input's bias, or 0
     mask: Tensor | None  # (N, H): m, the same at all time steps
-    projection_t: Tensor | None = None  # (H, P): W_hr transposed
+    projection: Tensor | None = None  # (P, H): W_hr
+    weight_n: Tensor | None = None  # (H, H): W_hn, where it has a product of its own
 
 
 def dropped(h: Tensor, hh: Any) -> Tensor:
@@ -32,12 +34,12 @@ def dropped(h: Tensor, hh: Any) -> Tensor:
 
 def rnn_tanh(x: Tensor, h: Tensor, hh: Recurrent) -> Tensor:
     """h' = tanh(W_ih x + b + W_hh (m ⊙ h))          x (N, H), h (N, H)"""
-    return tanh(x + dropped(h, hh) @ hh.weight_t)
+    return tanh(linear(dropped(h, hh), hh.weight, x))
 
 
 def rnn_relu(x: Tensor, h: Tensor, hh: Recurrent) -> Tensor:
     """h' = relu(W_ih x + b + W_hh (m ⊙ h))          x (N, H), h (N, H)"""
-    return relu(x + dropped(h, hh) @ hh.weight_t)
+    return relu(linear(dropped(h, hh), hh.weight, x))
 
 
 def lstm(x: Tensor, state: tuple[Tensor, Tensor], hh: Recurrent) -> tuple[Tensor, Tensor]:
@@ -48,7 +50,7 @@ def lstm(x: Tensor, state: tuple[Tensor, Tensor], hh: Recurrent) -> tuple[Tensor
     Source: Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000.
     """
     h, c = state
-    i, f, g, o = split(x + dropped(h, hh) @ hh.weight_t, 4, axis=-1)
+    i, f, g, o = split(linear(dropped(h, hh), hh.weight, x), 4, axis=-1)
     c = sigmoid(f) * c + sigmoid(i) * tanh(g)
     h = sigmoid(o) * tanh(c)
     return h, c
@@ -60,7 +62,7 @@ def lstm_projected(x: Tensor, state: tuple[Tensor, Tensor], hh: Recurrent) -> tu
     Source: Sak et al. 2014, arXiv 1402.1128.
     """
     h, c = lstm(x, state, hh)
-    return h @ hh.projection_t, c
+    return linear(h, hh.projection, 0.0), c
 
 
 def gru(x: Tensor, h: Tensor, hh: Recurrent) -> Tensor:
@@ -71,13 +73,12 @@ def gru(x: Tensor, h: Tensor, hh: Recurrent) -> Tensor:
 
     Source: the variant of cuDNN and PyTorch.
     """
-    rx, zx, nx = split(x, 3, axis=-1)
-    hx = dropped(h, hh) @ hh.weight_t
-    rh, zh, nh = split(hx if hh.bias is None else hx + hh.bias, 3, axis=-1)
-    r = sigmoid(rx + rh)
-    z = sigmoid(zx + zh)
-    n = tanh(nx + r * nh)
-    return (1 - z) * n + z * h
+    gates = [2 * h.shape[-1]]
+    rz_x, n_x = split(x, gates, axis=-1)
+    rz_h, n_h = split(linear(dropped(h, hh), hh.weight, hh.bias), gates, axis=-1)
+    r, z = split(sigmoid(rz_x + rz_h), 2, axis=-1)
+    n = tanh(n_x + r * n_h)
+    return n + z * (h - n)
 
 
 def gru_reset_before(x: Tensor, h: Tensor, hh: Recurrent) -> Tensor:
@@ -88,11 +89,8 @@ def gru_reset_before(x: Tensor, h: Tensor, hh: Recurrent) -> Tensor:
 
     Source: Cho et al. 2014, arXiv 1406.1078.
     """
-    rx, zx, nx = split(x, 3, axis=-1)
-    w_rz, w_n = split(hh.weight_t, [2 * h.shape[-1]], axis=-1)
+    rz_x, n_x = split(x, [2 * h.shape[-1]], axis=-1)
     mh = dropped(h, hh)
-    rh, zh = split(mh @ w_rz, 2, axis=-1)
-    r = sigmoid(rx + rh)
-    z = sigmoid(zx + zh)
-    n = tanh(nx + (r * mh) @ w_n)
-    return (1 - z) * n + z * h
+    r, z = split(sigmoid(linear(mh, hh.weight, rz_x)), 2, axis=-1)
+    n = tanh(linear(r * mh, hh.weight_n, n_x))
+    return n + z * (h - n)

@@ -165,10 +165,8 @@ class Layers(RecurrentBase):
                 suffix = next(suffixes)
                 steps = layout.cut(self._input_share(x, suffix))  # (N, GH) each
                 hh = self._recurrent(suffix, self._recurrent_mask(rows, x))
-                for weight in hh:
-                    if type(weight) is Tensor:
-                        reused(weight, len(steps))
-                hs, state = self._over_time(steps, next(states), hh, f"layer {layer}", direction == "_reverse")
+                with reused(hh, len(steps)):
+                    hs, state = self._over_time(steps, next(states), hh, f"layer {layer}", direction == "_reverse")
                 outputs.append(layout.join(hs))
                 last.append(state)
             x = concatenate(outputs, axis=-1) if self.bidirectional else outputs[0]

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..graph import Tensor
+from ..ops.contraction import linear
 from ..ops.elementwise import sigmoid, sqrt, tanh
 from ..ops.reduction import mean, var
 from ..ops.shape import split
@@ -32,7 +33,7 @@ def norm(v: Tensor) -> Tensor:
 class Normalized(NamedTuple):
     """What the cell of LayerNormLSTM needs besides its input and state."""
 
-    weight_t: Tensor  # (H, 4H): W_hh transposed
+    weight: Tensor  # (4H, H): W_hh
     mask: Tensor | None  # (N, H): m
     gain: Tensor  # (4H,): γ_hh
     gain_c: Tensor  # (H,): γ_c
@@ -45,7 +46,7 @@ def lstm_normalized(x: Tensor, state: tuple[Tensor, Tensor], hh: Normalized) -> 
     h' = σ(o) ⊙ tanh(γ_c ⊙ norm(c') + β_c)
     """
     h, c = state
-    i, f, g, o = split(x + hh.gain * norm(dropped(h, hh) @ hh.weight_t), 4, axis=-1)
+    i, f, g, o = split(x + hh.gain * norm(linear(dropped(h, hh), hh.weight, 0.0)), 4, axis=-1)
     c = sigmoid(f) * c + sigmoid(i) * tanh(g)
     shown = hh.gain_c * norm(c)
     h = sigmoid(o) * tanh(shown if hh.bias_c is None else shown + hh.bias_c)
@@ -98,7 +99,7 @@ class LayerNormLSTM(LSTM):
     def _recurrent(self, suffix: str, mask: Tensor | None) -> Normalized:
         own = vars(self)
         gain, gain_c = own["gain_hh" + suffix], own["gain_c" + suffix]
-        return Normalized(own["weight_hh" + suffix].T, mask, gain, gain_c, own.get("bias_c" + suffix))
+        return Normalized(own["weight_hh" + suffix], mask, gain, gain_c, own.get("bias_c" + suffix))
 
 
 # Looking at the cell ------------------------------------------------------------------------------
@@ -107,7 +108,7 @@ class LayerNormLSTM(LSTM):
 class Peepholes(NamedTuple):
     """What the cell of PeepholeLSTM needs besides its input and state."""
 
-    weight_t: Tensor  # (H, 4H): W_hh transposed
+    weight: Tensor  # (4H, H): W_hh
     mask: Tensor | None  # (N, H): m
     p_i: Tensor  # (H,), each a diagonal matrix
     p_f: Tensor
@@ -120,7 +121,7 @@ def lstm_peephole(x: Tensor, state: tuple[Tensor, Tensor], hh: Peepholes) -> tup
     h' = σ(o + p_o ⊙ c') ⊙ tanh(c')
     """
     h, c = state
-    i, f, g, o = split(x + dropped(h, hh) @ hh.weight_t, 4, axis=-1)
+    i, f, g, o = split(linear(dropped(h, hh), hh.weight, x), 4, axis=-1)
     c = sigmoid(f + hh.p_f * c) * c + sigmoid(i + hh.p_i * c) * tanh(g)
     h = sigmoid(o + hh.p_o * c) * tanh(c)
     return h, c
@@ -155,4 +156,4 @@ class PeepholeLSTM(LSTM):
 
     def _recurrent(self, suffix: str, mask: Tensor | None) -> Peepholes:
         own = vars(self)
-        return Peepholes(own["weight_hh" + suffix].T, mask, *split(own["weight_ch" + suffix], 3))
+        return Peepholes(own["weight_hh" + suffix], mask, *split(own["weight_ch" + suffix], 3))

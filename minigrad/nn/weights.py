@@ -13,6 +13,7 @@ from ..backend import is_array
 from ..creation import zeros
 from ..graph import Tensor
 from ..messages import describe, type_name
+from ..ops.shape import split
 from ..tape import as_tensor
 from . import functional as F
 from . import init
@@ -136,8 +137,9 @@ class RecurrentBase(Module):
         """What the cell needs besides its input and state."""
         own = vars(self)
         bias = None if self.adds_biases else own.get("bias_hh" + suffix)
-        w_hr: Tensor | None = own.get("weight_hr" + suffix)
-        return Recurrent(own["weight_hh" + suffix].T, bias, mask, None if w_hr is None else w_hr.T)
+        return Recurrent(
+            own["weight_hh" + suffix], 0.0 if bias is None else bias, mask, projection=own.get("weight_hr" + suffix)
+        )
 
     def _recurrent_mask(self, rows: int, like: Tensor) -> Tensor | None:
         """m (rows, H) of recurrent dropout, drawn anew, while training."""
@@ -299,3 +301,10 @@ class GRUBase(RecurrentBase):
 
     def cell(self) -> Callable[[Tensor, Any, Any], Any]:
         return gru if self.reset_after else gru_reset_before
+
+    def _recurrent(self, suffix: str, mask: Tensor | None) -> Recurrent:
+        found: Recurrent = super()._recurrent(suffix, mask)
+        if self.reset_after:
+            return found
+        w_rz, w_n = split(found.weight, [2 * self.hidden_size])
+        return found._replace(weight=w_rz, weight_n=w_n)

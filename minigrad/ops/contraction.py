@@ -85,11 +85,22 @@ def _not_linear(x: Shape, w: Shape, b: Shape) -> str:
 
 @contraction(_not_linear)
 def linear(xp: XP, x: Array, w: Array, b: Array) -> Array:
-    """y = x wᵀ + b        ∂L/∂x = g w, ∂L/∂w = Σₙ gₙ xₙᵀ, ∂L/∂b = Σₙ gₙ          x (..., K), w (M, K), b (M,), y (..., M)"""
-    if w.ndim != 2 or b.shape != w.shape[:1]:
-        raise ValueError("w is no matrix with an entry of b for each row")
-    y = matmul.value(xp, x, w.T)
-    return xp.add(y, b, out=y) if y.ndim and y.dtype == b.dtype else y + b
+    """y = x wᵀ + b        ∂L/∂x = g w, ∂L/∂w = Σₙ gₙ xₙᵀ, ∂L/∂b = g          x (..., K), w (M, K), b and y (..., M)"""
+    if w.ndim != 2:
+        raise ValueError("w is no matrix")
+    return product_plus(xp, x, w.T, b)
+
+
+def product_plus(xp: XP, x: Array, w: Array, b: Array) -> Array:
+    """x w + b, in the memory of the product; b broadcasts to its shape."""
+    y = matmul.value(xp, x, w)
+    if getattr(b, "dtype", y.dtype) == y.dtype:
+        y += b
+        return y
+    total = y + b
+    if total.shape != y.shape:
+        raise ValueError(f"b of shape {b.shape} does not broadcast to {y.shape}")
+    return total
 
 
 linear.derivatives(
@@ -97,6 +108,7 @@ linear.derivatives(
     lambda xp, g, y, x, w, b: xp.outer_sum(g, x),
     lambda xp, g, y, x, w, b: g,
 )
+linear.passes_on = (2,)
 
 # Sums of products ---------------------------------------------------------------------------------
 

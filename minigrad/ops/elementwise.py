@@ -28,6 +28,7 @@ add.derivatives(
     lambda xp, g, out, x, y: g,
     lambda xp, g, out, x, y: g,
 )
+add.passes_on = (0, 1)
 
 
 @elementwise()
