@@ -46,6 +46,7 @@ from .creation import (
 from .engine import grad
 from .graph import Tensor
 from .indexing import take, take_along_axis
+from .memory import keep_freed_memory
 from .mode import enable_grad, is_grad_enabled, no_grad
 from .operators import moveaxis, swapaxes
 from .ops.contraction import matmul
@@ -162,6 +163,7 @@ __all__ = [
     "isnan",
     "jacobian",
     "jvp",
+    "keep_freed_memory",
     "less",
     "less_equal",
     "linspace",

@@ -180,7 +180,7 @@ class _Watcher:
         inputs: Sequence[Any],
         parameters: dict[str, Any],
         xp: ArrayNamespace,
-        outputs: list[Tensor],
+        outputs: Sequence[Tensor],
     ) -> None:
         if not _here.blocks:
             return

@@ -24,7 +24,7 @@ MOST_ROWS = 8192  # that are kept before they are multiplied: more would cost me
 
 
 class Looked(NamedTuple):
-    """What rows x[n] = table[indices[n]] receive: summed for each row of the table, and how to have it for each x[n]."""
+    """What rows x[n] = table[indices[n]] receive: summed for each row of the table, and how to have it for each n."""
 
     indices: Array
     rows: Array  # of the shape of the table
@@ -196,11 +196,10 @@ class Inbox:
 
     __slots__ = ("buffer", "node", "owned", "values")
 
-    def __init__(self, node: Any, outputs: int) -> None:
-        self.node = node
-        self.values: list[Any] = [None] * outputs
-        self.owned = 0  # one bit per output: whether the sweep allocated its value
-        self.buffer: Array | None = None
+    node: Any  # the node, or the leaf
+    values: list[Any]  # one per output
+    owned: int  # one bit per output: whether the sweep allocated its value
+    buffer: Array | None  # of an `unstack`: what its outputs receive lies in it
 
     def add(self, slot: int, contribution: Any, xp: ArrayNamespace | None) -> None:
         """Add a contribution to an output; without `xp` it is a recorded tensor, which is never written to."""
@@ -255,6 +254,16 @@ class Inbox:
             self.owned = self.owned & ~(1 << slot) | value.owned << slot
             return array
         return value
+
+
+def empty_inbox(node: Any, outputs: int) -> Inbox:
+    """An inbox into which nothing has come."""
+    inbox = Inbox()
+    inbox.node = node
+    inbox.values = [None] * outputs
+    inbox.owned = 0
+    inbox.buffer = None
+    return inbox
 
 
 def owned_array(xp: ArrayNamespace, value: Array, is_owned: bool, shape: Shape) -> Array:

@@ -11,9 +11,9 @@ import heapq
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from . import graph, tape
+from . import graph, memory, tape
 from .backend import ArrayNamespace, namespace_of
-from .cotangent import Deferred, Inbox, Looked, Slices, owned_array
+from .cotangent import Deferred, Inbox, Looked, Slices, empty_inbox, owned_array
 from .graph import Edge, Hooks, Node, Notes, Tensor
 from .messages import describe, input_names
 from .mode import mode
@@ -83,6 +83,8 @@ def sweep(
     (edge, cotangent, owned) for each edge wanted: the cotangent is None if none arrived, and owned if
     nobody else holds it.
     """
+    if not memory.decided:
+        memory.keep_by_default()
     goal = None if wanted is None else Goal(wanted, outputs, since)
     places = goal.places if goal else set()
     waiting: dict[int, Inbox] = {}  # by the birth of the node
@@ -103,14 +105,14 @@ def sweep(
             birth = node.birth
             inbox = waiting.get(birth)
             if inbox is None:
-                waiting[birth] = inbox = Inbox(node, len(node.specs))
+                waiting[birth] = inbox = empty_inbox(node, len(node.specs))
                 heappush(births, -birth)
             if node.primitive is shape.unstack and not create_graph:
                 return inbox.add_slice(slot, cotangent, arrays)
         else:
             inbox, slot = leaves.get(id(edge)), 0
             if inbox is None:
-                leaves[id(edge)] = inbox = Inbox(edge, 1)
+                leaves[id(edge)] = inbox = empty_inbox(edge, 1)
         if inbox.values[slot] is None:
             inbox.values[slot] = cotangent
         else:
@@ -181,7 +183,7 @@ def sweep(
         if type(edge) is tuple:
             value, owned = passing.get(_place(edge), (None, False))
         else:
-            inbox = leaves.get(id(edge)) or Inbox(edge, 1)
+            inbox = leaves.get(id(edge)) or empty_inbox(edge, 1)
             value, owned = inbox.take(0), bool(inbox.owned)
         results.append((edge, value, owned))
     return results
@@ -227,8 +229,8 @@ def _differentiate(node: Node, edges: Sequence[Edge], inbox: Inbox, xp: Any, cre
         found = vjp(xp, g, output, inputs, **parameters) if vjp else [None] * len(edges)
         return [None if edge is None else cotangent for edge, cotangent in zip(edges, found, strict=True)]
     contributions: list[Any] = []
-    for edge, vjp in zip(edges, primitive.vjps, strict=True):
-        if edge is None or vjp is None:
+    for k, vjp in enumerate(primitive.vjps):
+        if vjp is None or edges[k] is None:
             contributions.append(None)
         elif parameters:
             contributions.append(vjp(xp, g, output, *inputs, **parameters))
@@ -260,12 +262,14 @@ def _through_table(node: Node, edges: Sequence[Edge], inbox: Inbox, xp: Any) -> 
 
 def _inputs(node: Node, create_graph: bool) -> list[Any]:
     """The inputs as a derivative gets them: arrays, or Tensors at their old place in the graph; scalars; absentees."""
-    inputs = []
-    for k, x in enumerate(node.inputs):
-        if type(x) is Tensor:
-            inputs.append(x if create_graph else x._data)
+    inputs: list[Any] = []
+    for x in node.inputs:
+        if x is None:
+            inputs.append(absent(node, len(inputs)))
+        elif type(x) is Tensor and not create_graph:
+            inputs.append(x._data)
         else:
-            inputs.append(absent(node, k) if x is None else x)
+            inputs.append(x)
     return inputs
 
 

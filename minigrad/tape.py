@@ -139,7 +139,8 @@ def apply(primitive: Primitive[Result], inputs: Sequence[Any], parameters: dict[
         node.storage = out._storage if primitive.saves_output else None
         node.lookup = lookup
         node.notes = None
-        node.specs = specs = []
+        specs: list[Absent] = []
+        node.specs = specs
         for out in outputs:
             out._requires_grad = True
             out._source = (node, len(specs))

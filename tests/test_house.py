@@ -13,6 +13,7 @@ PACKAGE = Path(minigrad.__file__).parent
 PLAN = [
     "backend",
     "threads",
+    "memory",
     "ops.primitive",
     "ops.elementwise",
     "ops.reduction",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -175,11 +176,16 @@ def _(xp: XP, g: Array, y: Array, xs: Sequence[Array], *, axis: int = 0) -> list
 @shape(_cannot_split, multiple=True)
 def split(xp: XP, x: Array, *, sections: int | Sequence[int], axis: int = 0) -> list[Array]:
     """ys = x cut along `axis` into equal sections, or at the indices given          its adjoint is concatenate"""
-    if not isinstance(sections, int) or not 0 < sections <= x.shape[axis] or x.shape[axis] % sections:
+    size = x.shape[axis]
+    if isinstance(sections, int) and sections > 0 and size % sections == 0:
+        ends = list(range(0, size + 1, size // sections)) if size else [0] * (sections + 1)
+    elif isinstance(sections, (list, tuple)) and sorted(ends := [0, *sections, size]) == ends:
+        pass
+    else:  # what NumPy makes of it, or raises
         parts: list[Array] = xp.split(x, sections, axis)
         return parts
-    before, size = (slice(None),) * (axis % x.ndim), x.shape[axis] // sections
-    return [x[(*before, slice(start, start + size))] for start in range(0, sections * size, size)]
+    before = (slice(None),) * (axis % x.ndim)
+    return [x[(*before, slice(start, end))] for start, end in itertools.pairwise(ends)]
 
 
 @split.derivatives
