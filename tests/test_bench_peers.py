@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import doctest
 import importlib
 from collections.abc import Callable
 from pathlib import Path
@@ -222,3 +223,9 @@ def test_memory(tmp_path: Path) -> None:
 def test_an_unknown_system_is_refused(command: Any) -> None:
     with pytest.raises(ValueError, match="there is no system 'tensorflaw'; choose from minigrad, torch"):
         next(command.run(systems=("tensorflaw",)))
+
+
+@pytest.mark.parametrize("module", [peers, memory])
+def test_the_examples(module: Any) -> None:
+    found = doctest.testmod(module)
+    assert found.attempted and not found.failed
