@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any, cast
 
 from .systems import SYSTEMS
 from .systems.task import Task
@@ -28,7 +28,7 @@ from .systems.task import Task
 ROOT = Path(__file__).resolve().parents[1]
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "PJRT_NPROC")
 PATIENCE = 300.0  # seconds without an answer after which a process is taken to hang
-PAUSE = 0.2  # seconds between two blocks: OpenMP's and BLAS's idle threads spin for some hundredths before they sleep
+PAUSE = 0.2  # seconds between two blocks: the idle threads of a BLAS spin for up to 0.1 s before they sleep
 WARM_UP = 5  # steps whose losses are compared before anything is timed
 CLOSE = 1e-4  # relative; rounding makes about 1e-6 of it
 
@@ -56,6 +56,7 @@ class Worker:
             cwd=ROOT,
             text=True,
         )
+        self._questions, self._answers = cast(IO[str], self._process.stdin), cast(IO[str], self._process.stdout)
 
     def __enter__(self) -> Worker:
         return self
@@ -71,21 +72,18 @@ class Worker:
         Raises:
             SystemLost: it said why it cannot, it died, or it did not answer in time.
         """
-        assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # a dead one is found out when its answer is read
-            self._process.stdin.write(json.dumps({"do": do, **what}) + "\n")
-            self._process.stdin.flush()
+            print(json.dumps({"do": do, **what}), file=self._questions, flush=True)
         return self.answer(patience)
 
     def answer(self, patience: float = PATIENCE) -> dict[str, Any]:
         """The next answer; the first one comes unasked, when the system is imported."""
-        assert self._process.stdout is not None
-        late = threading.Event()
-        timer = threading.Timer(patience, lambda: (late.set(), self._process.kill()))
+        timer = threading.Timer(patience, self._process.kill)
         timer.start()
-        line = self._process.stdout.readline()
+        line = self._answers.readline()
+        late = not timer.is_alive()
         timer.cancel()
-        if late.is_set():
+        if late and not line:
             raise SystemLost("failed", f"no answer within {patience:g} s")
         if not line:
             raise SystemLost("failed", f"its process died, exit status {self._process.wait()}{self._last_words()}")
@@ -147,6 +145,9 @@ def measure(
                     except SystemLost as lost:
                         found[name].status, found[name].reason = lost.status, str(lost)
 
+        def imported(worker: Worker, finding: Finding) -> None:
+            worker.answer()
+
         def build(worker: Worker, finding: Finding) -> None:
             time.sleep(PAUSE)
             first = worker.ask("build", config=dataclasses.asdict(task), warm_up=WARM_UP, cap=cap)
@@ -159,7 +160,7 @@ def measure(
             time.sleep(PAUSE)
             finding.blocks.append(worker.ask("block", steps=finding.steps)["seconds"])
 
-        each(lambda worker, _: worker.answer() and None)  # all are imported before anyone works
+        each(imported)  # all of them, before anyone works
         each(build)
         compare_losses(found)
         for turn in range(rounds):
