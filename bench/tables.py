@@ -36,7 +36,8 @@ def markdown(table: Table) -> str:
     heads = [str(column.header) for column in table.columns]
     rules = ["--:" if column.justify == "right" else "---" for column in table.columns]
     rows = zip(*(column.cells for column in table.columns), strict=True)
-    lines = ["| " + " | ".join(map(str, cells)) + " |" for cells in (heads, rules, *rows)]
+    safe = [[" ".join(str(cell).replace("|", r"\|").split()) for cell in row] for row in rows]
+    lines = ["| " + " | ".join(cells) + " |" for cells in (heads, rules, *safe)]
     return "\n".join([f"{table.title}:", "", *lines])
 
 
