@@ -17,6 +17,7 @@ from .systems.task import Task
 PACKAGES = ("torch", "jax", "autograd", "mygrad")
 CELLS, LENGTHS = ("lstm", "gru", "rnn"), (50, 100, 200, 400, 800)
 FLOAT = 4  # bytes
+Curves = dict[tuple[str, str], list[tuple[dict[str, Any], float]]]  # of each cell and system: (row, bytes)
 
 # What one time step of one layer has to remember for the way back, in arrays (N, H):
 KEPT = {
@@ -97,12 +98,12 @@ def line(lengths: Sequence[int], sizes: Sequence[float]) -> tuple[float, float, 
     return round(float(a), 6), round(float(b), 6), 1.0 - float(rest.var() / np.var(sizes))
 
 
-def curves(document: dict[str, Any]) -> dict[tuple[str, str], list[tuple[dict[str, Any], float]]]:
-    """(row, bytes) of each cell and system that was measured, and of what the equations need.
+def curves(document: dict[str, Any]) -> Curves:
+    """The sizes of each cell and system that was measured, and of what the equations need.
 
     What a system keeps between steps counts, for a buffer that waits for the next step is memory of the step.
     """
-    found: dict[tuple[str, str], list[tuple[dict[str, Any], float]]] = {}
+    found: Curves = {}
     for row in document["rows"]:
         for name, each in row["systems"].items():
             if each["status"] == "measured":
@@ -116,41 +117,40 @@ def lengths_and_sizes(points: list[tuple[dict[str, Any], float]]) -> tuple[list[
 
 
 def table(document: dict[str, Any]) -> list[Table]:
-    lengths = sorted({row["length"] for row in document["rows"]})
-    lines, fits = [], []
     found = curves(document)
+    made = [_sizes(found), _slopes(found)]
+    lost = [
+        [name, row["cell"], row["length"], each["status"], each["reason"]]
+        for row in document["rows"]
+        for name, each in row["systems"].items()
+        if each["status"] != "measured"
+    ]
+    return [*made, tables.make("Not measured", ["system", "cell", "T", "", "why"], lost)] if lost else made
+
+
+def _sizes(found: Curves) -> Table:
+    lengths = sorted({row["length"] for points in found.values() for row, _ in points})
+    lines = []
+    at = {key: dict(zip(*lengths_and_sizes(points), strict=True)) for key, points in found.items()}
+    for (cell, name), sizes in at.items():
+        last, theirs = sizes.get(lengths[-1]), at.get((cell, "torch"), {}).get(lengths[-1])
+        mib = [tables.digits(sizes[T] / 2**20) if T in sizes else None for T in lengths]
+        lines.append([cell, name, *mib, f"{last / theirs:.2f}×" if last and theirs else None])
+    columns = ["cell", "system", *(f"T = {T}" for T in lengths), "the last over torch"]
+    return tables.make("Peak memory, MiB", columns, lines)
+
+
+def _slopes(found: Curves) -> Table:
+    lines = []
     for (cell, name), points in found.items():
-        at = dict(zip(*lengths_and_sizes(points), strict=True))
-        torch = dict(zip(*lengths_and_sizes(found.get((cell, "torch"), [])), strict=True)).get(lengths[-1])
-        over = f"{at[lengths[-1]] / torch:.2f}×" if torch and lengths[-1] in at else None
-        lines.append([cell, name, *(tables.digits(at[T] / 2**20) if T in at else None for T in lengths), over])
         if len(points) > 1:
             row = points[0][0]
             _, slope, fit = line(*lengths_and_sizes(points))
             arrays = slope / (FLOAT * row["batch"] * row["hidden"])
-            least = slope * row["length"] / row["needed"]
-            mib = tables.digits(slope / 2**20)
-            fits.append([cell, name, mib, tables.digits(arrays), f"{least:.2f}×", f"{fit:.4f}"])
-    lost = {
-        (name, row["cell"], row["length"]): (each["status"], each["reason"])
-        for row in document["rows"]
-        for name, each in row["systems"].items()
-        if each["status"] != "measured"
-    }
-    made = [
-        tables.make(
-            "Peak memory, MiB", ["cell", "system", *(f"T = {T}" for T in lengths), "the last over torch"], lines
-        ),
-        tables.make(
-            "Memory = a + b T: the slope b",
-            ["cell", "system", "MiB a time step", "arrays (N, H)", "over the equations", "R²"],
-            fits,
-        ),
-    ]
-    if lost:
-        columns = ["system", "cell", "T", "", "why"]
-        made.append(tables.make("Not measured", columns, [[*key, *why] for key, why in lost.items()]))
-    return made
+            over = slope * row["length"] / row["needed"]
+            lines.append([cell, name, *map(tables.digits, (slope / 2**20, arrays)), f"{over:.2f}×", f"{fit:.4f}"])
+    columns = ["cell", "system", "MiB a time step", "arrays (N, H)", "over the equations", "R²"]
+    return tables.make("Memory = a + b T: the slope b", columns, lines)
 
 
 def picture(document: dict[str, Any]) -> Figure:
