@@ -77,8 +77,9 @@ def peak(task: Task, name: str, module: str, threads: int) -> dict[str, Any]:
     with processes.Worker(name, module, threads) as worker:
         try:
             worker.answer()
-            for each in (short, task):
-                worker.ask("build", config=dataclasses.asdict(each), warm_up=1, cap=processes.PATIENCE)
+            worker.ask("build", config=dataclasses.asdict(short), warm_up=1, cap=processes.PATIENCE)
+            worker.ask("clear")
+            worker.ask("build", config=dataclasses.asdict(task), warm_up=1, cap=processes.PATIENCE)
             return {"status": "measured", **worker.ask("peak")}
         except processes.SystemLost as lost:
             return {"status": lost.status, "reason": str(lost)}

@@ -80,12 +80,12 @@ class Worker:
     def answer(self, patience: float = PATIENCE) -> dict[str, Any]:
         """The next answer; the first one comes unasked, when the system is imported."""
         assert self._process.stdout is not None
-        late = threading.Event()
-        timer = threading.Timer(patience, lambda: (late.set(), self._process.kill()))
+        timer = threading.Timer(patience, self._process.kill)
         timer.start()
         line = self._process.stdout.readline()
+        late = not timer.is_alive()
         timer.cancel()
-        if late.is_set():
+        if late and not line:
             raise SystemLost("failed", f"no answer within {patience:g} s")
         if not line:
             raise SystemLost("failed", f"its process died, exit status {self._process.wait()}{self._last_words()}")
@@ -147,6 +147,9 @@ def measure(
                     except SystemLost as lost:
                         found[name].status, found[name].reason = lost.status, str(lost)
 
+        def imported(worker: Worker, finding: Finding) -> None:
+            worker.answer()
+
         def build(worker: Worker, finding: Finding) -> None:
             time.sleep(PAUSE)
             first = worker.ask("build", config=dataclasses.asdict(task), warm_up=WARM_UP, cap=cap)
@@ -159,7 +162,7 @@ def measure(
             time.sleep(PAUSE)
             finding.blocks.append(worker.ask("block", steps=finding.steps)["seconds"])
 
-        each(lambda worker, _: worker.answer() and None)  # all are imported before anyone works
+        each(imported)  # all of them, before anyone works
         each(build)
         compare_losses(found)
         for turn in range(rounds):

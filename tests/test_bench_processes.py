@@ -103,6 +103,13 @@ def test_one_works_at_a_time_and_the_order_rotates(modules: Any, tmp_path: Path)
     assert "".join(name.removeprefix("fake_") for name in turns) == "abc" + "abc" + "acb" + "cab"  # built, then rounds
 
 
+def test_a_question_before_its_time(modules: Any) -> None:
+    with Worker("a", modules(a=GOOD)["a"], threads=1) as worker:
+        worker.answer()
+        with pytest.raises(SystemLost, match="no step has been built yet"):
+            worker.ask("block", steps=1)
+
+
 def test_what_is_set_for_one_reaches_no_other(modules: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "9")
     source = "import os\n    def build(*_): return lambda k: float(os.environ['OMP_NUM_THREADS'])"
@@ -127,10 +134,12 @@ def test_peak_memory_is_what_the_step_takes_and_what_stays(modules: Any) -> None
             np.ones(64 * MIB, np.uint8)
         return step
     """
+    sizes = {"cell": "rnn", "layers": 1, "hidden": 2}
     with Worker("a", modules(a=source)["a"], threads=1) as worker:
         worker.answer()
-        for _ in range(2):  # the first one makes NumPy load its generators
-            worker.ask("build", config={"cell": "rnn", "layers": 1, "hidden": 2}, warm_up=1, cap=1.0)
+        worker.ask("build", config=sizes, warm_up=1, cap=1.0)
+        worker.ask("clear")
+        worker.ask("build", config=sizes, warm_up=1, cap=1.0)
         answer = worker.ask("peak")
     assert answer["kept"] / 2**20 == pytest.approx(32, abs=3)
     assert answer["step"] / 2**20 == pytest.approx(64, abs=3)

@@ -15,18 +15,18 @@ from .task import Array, Task
 
 
 class Product(NamedTuple):
-    """(rows, inner) times (inner, columns), `count` times, on arrays of their own; and how the step has its factors."""
+    """(rows, inner) times (inner, columns), so many times, on arrays of their own; and how the step has its factors."""
 
     what: str
     form: str  # "x Wᵀ", "g W" or "gᵀ x", where W is (out, in): a transposed factor is a view
-    count: int
+    times: int
     rows: int
     inner: int
     columns: int
 
     @property
     def flop(self) -> int:
-        return 2 * self.count * self.rows * self.inner * self.columns
+        return 2 * self.times * self.rows * self.inner * self.columns
 
 
 def products(task: Task) -> list[Product]:
@@ -69,10 +69,10 @@ def build(task: Task, weights: dict[str, Array], batches: list[tuple[Array, Arra
         return np.swapaxes(made, -1, -2) if transposed else made
 
     calls = []
-    for _, form, count, rows, inner, columns in products(task):
-        left = factor(count, rows, inner, transposed=form == "gᵀ x")
+    for _, form, times, rows, inner, columns in products(task):
+        left = factor(times, rows, inner, transposed=form == "gᵀ x")
         right = factor(inner, columns, transposed=form == "x Wᵀ")
-        calls.append((left, right, np.empty((count, rows, columns), np.float32)))
+        calls.append((left, right, np.empty((times, rows, columns), np.float32)))
 
     def step(k: int) -> None:
         for lefts, right, outs in calls:

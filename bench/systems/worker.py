@@ -6,6 +6,7 @@ standard input. An answer holds what was asked for, or "missing" or "failed" wit
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import os
@@ -22,18 +23,17 @@ class Worker:
 
     def __init__(self, module: str) -> None:
         self.system = importlib.import_module(module)
-        self.step: Callable[[int], Any] | None = None
+        self.step: Callable[[int], Any] = _not_built
         self.count = 0  # steps so far
-        self.before = 0  # bytes that were resident before the model was
+        self.before = 0  # bytes that were resident before the step was built
 
     def build(self, config: dict[str, Any], warm_up: int, cap: float) -> dict[str, Any]:
         """The losses and seconds of the first steps: as many as asked for, or two if the second outlasts the cap.
 
         The first step may compile, so it does not tell how long a step takes.
         """
-        self.step = None  # what was built before goes
-        config_, self.before = task.Task(**config), resident.now()
-        self.step = self.system.build(config_, task.weights(config_), task.batches(config_))
+        what, self.count = task.Task(**config), 0
+        self.step = self.system.build(what, task.weights(what), task.batches(what))
         losses: list[float] = []
         seconds: list[float] = []
         while len(seconds) < warm_up and not (len(seconds) == 2 and seconds[1] > cap):
@@ -41,7 +41,7 @@ class Worker:
             if loss is not None:
                 losses.append(float(loss))
             seconds.append(passed)
-        facts = getattr(self.system, "facts", lambda _: {})(config_)
+        facts = self.system.facts(what) if hasattr(self.system, "facts") else {}
         return {"losses": losses, "seconds": seconds, **facts}
 
     def block(self, steps: int) -> dict[str, Any]:
@@ -49,8 +49,14 @@ class Worker:
         self.timed()
         return {"seconds": [self.timed()[1] for _ in range(steps)]}
 
+    def clear(self) -> dict[str, Any]:
+        """Let go of what was built, to count from here what is built next."""
+        self.step = _not_built
+        self.before = resident.now()
+        return {}
+
     def peak(self) -> dict[str, Any]:
-        """Bytes: what stays between steps since before the model was built, and what one step needs on top of it."""
+        """Bytes: what stays between steps since `clear`, and what one step needs on top of it."""
         kept, top = resident.peak(self.timed)
         return {"kept": kept - self.before, "step": top - kept}
 
@@ -67,24 +73,30 @@ class Worker:
         return loss, passed
 
 
+def _not_built(k: int) -> Any:
+    raise RuntimeError("no step has been built yet")
+
+
 def main() -> None:
     with os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8") as answers:
         os.dup2(2, 1)  # what a library prints is no answer
-        worker: list[Worker] = []
-        answer(answers, lambda: worker.append(Worker(sys.argv[1])) or {"ready": True})
+        worker, found = attempt(lambda: Worker(sys.argv[1]))
+        print(json.dumps(found), file=answers)
         for line in sys.stdin:
             question = json.loads(line)
-            answer(answers, lambda asked=question: getattr(worker[0], asked.pop("do"))(**asked))
+            act = getattr(worker, question.pop("do"))
+            answer, failure = attempt(functools.partial(act, **question))
+            print(json.dumps(failure or answer), file=answers)
 
 
-def answer(answers: Any, act: Callable[[], dict[str, Any]]) -> None:
+def attempt(act: Callable[[], Any]) -> tuple[Any, dict[str, Any]]:
+    """What `act` returns; and, if it raises, what to say of that: the others go on, and the reader is told."""
     try:
-        found = act()
+        return act(), {}
     except ImportError as error:
-        found = {"missing": str(error)}
-    except Exception as error:  # whatever it is, the others go on and the reader is told
-        found = {"failed": f"{type(error).__name__}: {error}"}
-    print(json.dumps(found), file=answers)
+        return None, {"missing": str(error)}
+    except Exception as error:
+        return None, {"failed": f"{type(error).__name__}: {error}"}
 
 
 if __name__ == "__main__":
