@@ -127,9 +127,9 @@ def measured(task: Task, device: Any, rounds: int, seconds: float) -> dict[str, 
     """Wall, host and device time of a step, what it needs of memory, how many kernels it launches."""
     with mg.use_device(device.name):
         step = minigrad_layers.build(task, weights(task), batches(task))
-        warm = [timed(lambda k=k: step(k), device) for k in range(WARM_UP)]
+        warm = [timed(step, k, device) for k in range(WARM_UP)]
         count = max(rounds, min(MOST, int(seconds / warm[-1][0])))
-        times = [timed(lambda k=k: step(k), device) for k in range(count)]
+        times = [timed(step, k, device) for k in range(count)]
         wall, host, own = zip(*times, strict=True)
         return {
             "wall": record.spread(wall),
@@ -140,12 +140,12 @@ def measured(task: Task, device: Any, rounds: int, seconds: float) -> dict[str, 
         }
 
 
-def timed(act: Callable[[], Any], device: Any) -> tuple[float, float, float | None]:
-    """Seconds until all is done, until the call returns, and between the device's own marks."""
+def timed(step: Callable[[int], Any], k: int, device: Any) -> tuple[float, float, float | None]:
+    """Seconds of step k until all is done, until the call returns, and between the device's own marks."""
     device.synchronize()
     start = time.perf_counter()
     first = device.mark()
-    act()
+    step(k)
     returned = time.perf_counter()
     last = device.mark()
     device.synchronize()

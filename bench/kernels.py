@@ -6,6 +6,7 @@ CUPTI, which PyTorch's profiler asks, sees the kernels of its whole process, CuP
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable
 from typing import Any
 
 import minigrad as mg
@@ -22,10 +23,16 @@ def launches(config: dict[str, Any]) -> dict[str, int | None]:
         return {"launches": None}
     if not torch.cuda.is_available():
         return {"launches": None}
-    return {"launches": _counted(torch, Task(**config)) or None}  # pragma: gpu
+    gpu = torch.autograd.DeviceType.CUDA  # pragma: gpu
+    return {"launches": kernels(_events_of_a_step(torch, Task(**config)), gpu) or None}  # pragma: gpu
 
 
-def _counted(torch: Any, task: Task) -> int:  # pragma: gpu
+def kernels(events: Iterable[Any], gpu: Any) -> int:
+    """How many of a profiler's events are kernels: they happen on the GPU, and neither copy nor fill memory."""
+    return sum(event.device_type == gpu and not event.name.startswith(("Memcpy", "Memset")) for event in events)
+
+
+def _events_of_a_step(torch: Any, task: Task) -> Any:  # pragma: gpu
     with mg.use_device("cuda"):
         step = minigrad_layers.build(task, weights(task), batches(task))
         step(0)
@@ -34,5 +41,4 @@ def _counted(torch: Any, task: Task) -> int:  # pragma: gpu
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
             step(2)
             mg.synchronize()
-    on_device = [event.name for event in profile.events() if event.device_type == torch.autograd.DeviceType.CUDA]
-    return sum(not name.startswith(("Memcpy", "Memset")) for name in on_device)
+    return profile.events()

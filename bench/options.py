@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 from typer import Option
@@ -39,11 +39,11 @@ Seconds = Annotated[float, Option(help="How long one block of steps shall take."
 THREADS = record.cores()
 
 
-def sizes(help: str) -> Option:
+def sizes(help: str) -> Any:
     return Option(parser=Sizes, metavar="N,N...", help=help)
 
 
-def names(known: Iterable[str], kind: str = "system") -> Option:
+def names(known: Collection[str], kind: str = "system") -> Any:
     """An option that takes some of the names in `known`."""
 
     def chosen(text: str) -> Names:
@@ -56,5 +56,5 @@ def names(known: Iterable[str], kind: str = "system") -> Option:
     return Option(parser=chosen, metavar="NAME,NAME...", help=f"Of {', '.join(known)}.")
 
 
-def cells() -> Option:
+def cells() -> Any:
     return names(CELLS, "cell")

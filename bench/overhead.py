@@ -43,10 +43,10 @@ def run(systems: Sequence[str] = tuple(CHAINS), rounds: int = 9, threads: int = 
                     yield {"system": label(*key), "status": lost.status, "reason": str(lost)}
                 else:
                     blocks[key] += [found] if turn else []
-    for key, found in blocks.items():
-        for operation, sizes in found[0].items():
+    for key, each in blocks.items():
+        for operation, sizes in each[0].items():
             for size in sizes:
-                times = [block[operation][size] for block in found]
+                times = [block[operation][size] for block in each]
                 yield {"system": label(*key), "status": "timed", "operation": operation, "size": size, **summary(times)}
 
 
@@ -56,7 +56,7 @@ def label(name: str, threads: int) -> str:
 
 def summary(times: Sequence[dict[str, float]]) -> dict[str, Any]:
     """Seconds per operation: recorded, bare, and recorded over bare within each round."""
-    found = {}
+    found: dict[str, Any] = {}
     for way in WAYS:
         found[way] = spread([time[way] for time in times])
         known = times[0][f"bare_{way}"] is not None
@@ -85,20 +85,20 @@ def table(document: dict[str, Any]) -> list[Table]:
     found = found_in(document)
     sizes, operations, systems = (list(dict.fromkeys(keys)) for keys in zip(*found, strict=True))
     heads = [f"{size}: {way}" for size in sizes for way in WAYS]
-    made = []
-    for kind, title in (("over_", "over bare calls"), ("", "in all")):
-        means = [
-            [system, *(_us(mean(document, system, size, kind + way)) for size in sizes for way in WAYS)]
-            for system in systems
-        ]
-        made.append(tables.make(f"Microseconds per operation {title}, means over the operations", ["", *heads], means))
+    kinds = {"over_": "over bare", "": "in all"}
+    means = [
+        [system, words, *(_us(mean(document, system, size, kind + way)) for size in sizes for way in WAYS)]
+        for kind, words in kinds.items()
+        for system in systems
+    ]
+    made = [tables.make("Microseconds per operation, means over the operations", ["system", "", *heads], means)]
     for size in sizes:
-        for kind, title in (("over_", "over bare calls"), ("", "in all")):
+        for kind, words in kinds.items():
             lines = []
             for operation in operations:
                 rows = [found.get((size, operation, system)) for system in systems]
                 lines.append([operation, *(row and _both(row, kind) for row in rows)])
-            title = f"Arrays of {size}: microseconds forward / backward, {title}"
+            title = f"Arrays of {size}: microseconds forward / backward, {words}"
             made.append(tables.make(title, ["operation", *systems], lines))
     lost = [[row["system"], row["status"], row["reason"]] for row in document["rows"] if row["status"] != "timed"]
     return [*made, tables.make("Not timed", ["system", "", "why"], lost)] if lost else made

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 MISSING = "–"  # what was not measured
+NUMBER = re.compile(r"–|[-+]?[\d.,]+[×%]?( ±[\d.,]+)?")
 
 
 def make(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
@@ -19,16 +21,11 @@ def make(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> T
     table = Table(title=title, title_justify="left", min_width=min(len(title), 100))
     texts = [[MISSING if cell is None else str(cell) for cell in row] for row in rows]
     for number, column in enumerate(columns):
-        numeric = all(_is_number(row[number]) for row in texts)
+        numeric = all(NUMBER.fullmatch(row[number]) for row in texts)
         table.add_column(column, justify="right" if numeric else "left")
     for row in texts:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))  # as it is, brackets and all
     return table
-
-
-def show(console: Console, title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print a table of `rows`."""
-    console.print(make(title, columns, rows))
 
 
 def markdown(table: Table) -> str:
@@ -36,7 +33,8 @@ def markdown(table: Table) -> str:
     heads = [str(column.header) for column in table.columns]
     rules = ["--:" if column.justify == "right" else "---" for column in table.columns]
     rows = zip(*(column.cells for column in table.columns), strict=True)
-    lines = ["| " + " | ".join(map(str, cells)) + " |" for cells in (heads, rules, *rows)]
+    safe = [[" ".join(str(cell).replace("|", r"\|").split()) for cell in row] for row in rows]
+    lines = ["| " + " | ".join(cells) + " |" for cells in (heads, rules, *safe)]
     return "\n".join([f"{table.title}:", "", *lines])
 
 
@@ -50,7 +48,3 @@ def digits(value: float | None, significant: int = 3) -> str | None:
         return None
     size = len(f"{abs(value):.0f}") if abs(value) >= 1 else int(f"{value:e}".partition("e")[2]) + 1
     return f"{value:,.{max(0, significant - size)}f}"
-
-
-def _is_number(text: str) -> bool:
-    return text == MISSING or text.strip("+-×x%").replace(",", "").replace(".", "").replace(" ", "").isdigit()

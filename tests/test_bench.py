@@ -4,6 +4,8 @@ import doctest
 import importlib
 import json
 import math
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import minigrad as mg
-from bench import crossover, overhead, pictures, record, report, sample, scaling, tables
+from bench import crossover, kernels, overhead, pictures, record, report, sample, scaling, tables, timing
 from bench.__main__ import app
 from bench.chains import operations
 from bench.samplers import minigrad_step
@@ -113,6 +115,13 @@ def test_examples(module):
     assert found.attempted and not found.failed
 
 
+def test_tasks_take_turns_after_a_warm_up():
+    called = []
+    tasks = {name: lambda name=name: called.append(name) or len(called) for name in "abc"}
+    assert timing.in_turns(tasks, 3) == {"a": [4, 9, 11], "b": [5, 7, 12], "c": [6, 8, 10]}
+    assert "".join(called) == "abc" + "abc" + "bca" + "cab"
+
+
 # Records, tables, the README ----------------------------------------------------------------------
 
 
@@ -128,10 +137,10 @@ def test_a_record_is_written_whole_or_not_at_all(tmp_path):
 
 
 def test_one_table_for_the_terminal_and_for_the_readme():
-    table = tables.make("Title", ["cell", "ms"], [["rnn", "1,200"], ["lstm", None]])
-    assert tables.markdown(table) == "Title:\n\n| cell | ms |\n| --- | --: |\n| rnn | 1,200 |\n| lstm | – |"
+    table = tables.make("Title", ["cell", "ms"], [["rnn", "1,200"], ["a|[b]\nc", None]])
+    assert tables.markdown(table) == "Title:\n\n| cell | ms |\n| --- | --: |\n| rnn | 1,200 |\n| a\\|[b] c | – |"
     shown = text_of([table])
-    assert "│ rnn" in shown and "–" in shown
+    assert "│ rnn" in shown and "a|[b]" in shown and "–" in shown
 
 
 def test_the_readme_is_made_from_the_results():
@@ -235,6 +244,16 @@ def test_without_a_gpu_its_half_is_missing(monkeypatch):
     assert {key for key, value in missing.items() if value is None} == set(missing) - {
         "cell", "hidden", "batch", "length", "device",
     }  # fmt: skip
+
+
+def test_kernels_are_counted_where_pytorch_can_see_them(monkeypatch):
+    event = SimpleNamespace
+    names = ["sgemm", "Memcpy HtoD (Pageable -> Device)", "Memset (Device)", "cupy_add__float32"]
+    events = [event(name=name, device_type="gpu") for name in names] + [event(name="cudaLaunch", device_type="cpu")]
+    assert kernels.kernels(events, "gpu") == 2
+    for cuda in (None, SimpleNamespace(is_available=lambda: False)):  # no PyTorch, and one for the CPU
+        monkeypatch.setitem(sys.modules, "torch", cuda and SimpleNamespace(cuda=cuda))
+        assert kernels.launches({}) == {"launches": None}
 
 
 # Overhead -----------------------------------------------------------------------------------------

@@ -101,7 +101,8 @@ def one(system: System, operation: Operation, name: str, size: str, length: int)
 
     forward, backward = system.record(chain, x, g)
     with system.quiet():
-        bare = bare_chain(system.bare, operation, *map(system.array, (x, b, g)), length)
+        array = system.array
+        bare = bare_chain(system.bare, operation, array(x), array(b), array(g), length)
     return {"forward": forward, "backward": backward, "bare_forward": bare[0], "bare_backward": bare[1]}
 
 
