@@ -210,7 +210,7 @@ stack.derivatives(lambda xp, g, y, xs, *, axis=0: xp.unstack(g, axis=axis))
 @shape(_cannot_unstack, multiple=True)
 def unstack(xp: XP, x: Array, *, axis: int = 0) -> list[Array]:
     """ys = the slices of x along `axis`, which disappears          its adjoint is stack"""
-    moved = xp.moveaxis(x, axis, 0)
+    moved = xp.moveaxis(x, axis, 0) if axis or not x.ndim else x
     return [moved[i] for i in range(len(moved))]
 
 

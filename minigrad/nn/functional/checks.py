@@ -23,7 +23,7 @@ def check_floating(caller: str, name: str, x: Tensor) -> None:
 
 def check_one_device(caller: str, name: str, y: Tensor, first: str, x: Tensor) -> None:
     """Raise unless y, called `name`, is on the device of x, called `first`."""
-    if type(y.data) is not type(x.data):
+    if type(y._data) is not type(x._data):
         raise RuntimeError(
             f"{caller}: expected one device, got {first} {describe(x)} and {name} {describe(y)}; "
             "move one with .to(device)"
@@ -33,7 +33,7 @@ def check_one_device(caller: str, name: str, y: Tensor, first: str, x: Tensor) -
 def check_alike(caller: str, name: str, y: Tensor, first: str, x: Tensor) -> None:
     """Raise unless y, called `name`, has the device and the dtype of x, called `first`."""
     check_one_device(caller, name, y, first, x)
-    if y.dtype != x.dtype:
+    if y._data.dtype != x._data.dtype:
         raise TypeError(
             f"{caller}: expected {name} of the dtype of {first}, {x.dtype}, got {y.dtype}; "
             f'convert it with .astype("{x.dtype}")'
