@@ -131,7 +131,7 @@ class ArrayNamespace:
 
     def in_c_order(self, matrix: Array) -> Array:
         """A copy of a matrix in C order; in strips, because NumPy's own way through a transposed one is slow."""
-        copy = self.module.empty(matrix.shape, dtype=matrix.dtype)
+        copy = self.empty(matrix.shape, dtype=matrix.dtype)
         for start in range(0, matrix.shape[1], 32):
             copy[:, start : start + 32] = matrix[:, start : start + 32]
         return copy

@@ -201,6 +201,16 @@ TAKEN: Sequence[tuple[Shape, Any, int | None]] = [
     ((2, 3), np.array([], dtype=int), 0),
     ((2, 0), REPEATED, 0),
 ]
+AFFINE = [  # x, w, b: rows of every rank; a bias per entry, per row, for all, along an axis of 1
+    ((3,), (2, 3), (2,)),
+    ((4, 3), (2, 3), (2,)),
+    ((4, 3), (2, 3), (4, 2)),
+    ((4, 3), (2, 3), ()),
+    ((2, 4, 3), (2, 3), (2, 1, 2)),
+    ((2, 4, 3), (2, 3), (1,)),
+    ((0, 3), (2, 3), (2,)),
+    ((4, 0), (2, 0), (2,)),
+]
 PRODUCTS: Sequence[tuple[Shape, Shape]] = [
     ((3,), (3,)),
     ((3,), (3, 2)),
@@ -369,4 +379,5 @@ CASES: dict[str, Case] = {
     "matmul": of(ref.matmul, *(draw(x, y) for x, y in PRODUCTS)),
     "einsum": of(ref.einsum, *(draw(*shapes, subscripts=s) for s, shapes in SUBSCRIPTS)),
     "outer_sum": of(ref.outer_sum, *(draw((*n, 3), (*n, 2)) for n in ((), (2,), (2, 2), (0,))), draw((2, 0), (2, 3))),
+    "linear": of(ref.linear, *(draw(x, w, b) for x, w, b in AFFINE)),
 }

@@ -253,6 +253,16 @@ def contracted(draw: st.DrawFn) -> Any:
 
 # The table ------------------------------------------------------------------------------------------
 
+
+@st.composite
+def affine(draw: st.DrawFn) -> Any:
+    """Rows of any rank, a matrix, and something that broadcasts to their product."""
+    leading, k, m = draw(mst.shapes(max_dims=2)), draw(SIDES), draw(SIDES)
+    y = (*leading, m)
+    b = tuple(draw(st.sampled_from((1, n))) for n in y)[draw(st.integers(0, len(y))) :]
+    return ((*leading, k), (m, k), b), {}
+
+
 CALLS: dict[str, Calls] = {
     "clip": unary(
         min=st.sampled_from((-1.0, None)), max=st.sampled_from((1.0, None))
@@ -288,4 +298,5 @@ CALLS: dict[str, Calls] = {
     "matmul": multiplied(),
     "outer_sum": outer(),
     "einsum": contracted(),
+    "linear": affine(),
 }

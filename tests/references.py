@@ -76,6 +76,10 @@ def outer_sum(x: Any, y: Any) -> Any:
     return np.tensordot(x, y, axes=(range(x.ndim - 1), range(y.ndim - 1)))
 
 
+def linear(x: Any, w: Any, b: Any) -> Any:
+    return np.einsum("...k,mk->...m", x, w) + b
+
+
 def matmul(x: Any, y: Any) -> Any:
     if x.ndim == 1:
         return np.einsum("k,...k->..." if y.ndim == 1 else "k,...km->...m", x, y)

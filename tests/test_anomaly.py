@@ -97,7 +97,7 @@ def test_a_nan_that_came_in_is_told_where_it_is_first_used(kind, device):
     x = np.ones((6, 1, 2), dtype=np.float32)
     x[4, 0, 1] = np.nan
     message = told(getattr(nn, kind)(2, 3, num_layers=2), on(device, x))
-    assert message.startswith("matmul: nan at index (4, 0, 0)")
+    assert message.startswith("linear: nan at index (4, 0, 0)")
     assert "which came in" in message
 
 
@@ -108,7 +108,7 @@ def test_the_time_step_of_a_layer(kind, weight, device):
     layer.weight_ih_l0.data[...] = weight
     layer.weight_hh_l0.data[...] = 3e38
     message = told(layer, mg.ones((6, 1, 2)))
-    assert message.startswith("matmul: ")
+    assert message.startswith("linear: ")
     assert f"Forward, at time step 1 of {kind}, layer 0:" in message
 
 

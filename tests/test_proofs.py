@@ -106,6 +106,8 @@ def public() -> set[str]:
     class Plain:
         """What any class has, which grows with Python."""
 
+        _annotated: int
+
     plain = set(vars(Plain)) - {"__hash__"} | {"__slots__"}
     own = {name for name in vars(mg.Tensor) if name not in plain and (name[0] != "_" or name.endswith("__"))}
     return found | {f"Tensor.{name}" for name in own}
