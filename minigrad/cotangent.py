@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from .backend import Array, ArrayNamespace, DType
 from .ops.contraction import outer_sum
-from .ops.index import scatter_add, segment_sum
+from .ops.index import add_at, scatter_add, segment_sum
 from .ops.primitive import Shape
 
 MOST_ROWS = 8192  # that are kept before they are multiplied: more would cost memory, and gain no speed
@@ -130,7 +130,7 @@ class Deferred:
         else:
             if not self.owned:
                 self.dense = owned_array(self.xp, self.dense, False, self.shape)
-            self.xp.add_at(self.dense, index, x)
+            add_at(self.xp, self.dense, index, x)
         self.owned = True
 
 

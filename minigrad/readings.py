@@ -33,8 +33,9 @@ class Defer(Compute):
         return with_arrays
 
     def outer_sum(self, x: Array, y: Array) -> Any:
-        if type(x) is Deferred or type(y) is Deferred or x.dtype != y.dtype or not x.size or not y.size:
-            return contraction.outer_sum.value(self.arrays, _as_array(x), _as_array(y))
+        x, y = _as_array(x), _as_array(y)
+        if x.dtype != y.dtype or x.shape[:-1] != y.shape[:-1] or not x.size or not y.size:
+            return contraction.outer_sum.value(self.arrays, x, y)
         total = Deferred(self.arrays, (x.shape[-1], y.shape[-1]), x.dtype)
         total.pairs.append((x, y))
         total.rows = x.size // x.shape[-1]

@@ -253,10 +253,12 @@ def _through_table(node: Node, edges: Sequence[Edge], inbox: Inbox, xp: Any) -> 
         None if edge is None or vjp is None else vjp(xp, g_rows, node.specs[0], rows, *inputs[1:], **parameters)
         for edge, vjp in zip(edges, vjps, strict=True)
     ]
-    if found[0] is not None:
-        by_row, found[0] = found[0], Deferred(node.xp, x.shape, x.dtype)
+    by_row: Any = found[0]
+    if by_row is not None:
         vjp: Any = vjps[0]
-        found[0].looked.append(Looked(lookup.indices, by_row, lambda: vjp(xp, g, None, *inputs, **parameters)))
+        undone = Deferred(node.xp, x.shape, by_row.dtype)
+        undone.looked.append(Looked(lookup.indices, by_row, lambda: vjp(xp, g, None, *inputs, **parameters)))
+        found[0] = undone
     return found
 
 

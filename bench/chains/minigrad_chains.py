@@ -17,8 +17,14 @@ from .operations import Array, System
 
 
 def sigmoid(x: Array) -> Array:
-    """In NumPy's calls, as minigrad computes it."""
-    return 0.5 * np.tanh(0.5 * x) + 0.5
+    """In NumPy's calls, as minigrad makes them."""
+    y = x * 0.5
+    if x.size < 64:
+        return np.tanh(y) * 0.5 + 0.5
+    np.tanh(y, y)
+    y *= 0.5
+    y += 0.5
+    return y
 
 
 NUMPY = SimpleNamespace(tanh=np.tanh, sigmoid=sigmoid, zeros_like=np.zeros_like)

@@ -26,13 +26,16 @@ WORTH_A_CALL = 512  # entries to add up per row of the result, from which a call
 LARGEST_ONE_HOT = 2**24  # entries of a one-hot matrix on a GPU
 
 
-def _add_at(xp: XP, y: Array, index: Any, x: Array) -> None:
+def add_at(xp: XP, y: Array, index: Any, x: Array) -> None:
     """y[index] += x, where an index that occurs twice is added twice. Whole rows are added in the quickest way.
 
     On the CPU that is row by row of y, on a GPU a product with a one-hot matrix, which gives the same bits each time
     (but a NaN or an infinity goes to every row); both lose to the library's own, entry by entry, where there is little
     to add up, or where the matrix would be large.
     """
+    if not _has_arrays(index):  # slices and integers pick no entry twice
+        y[index] += x
+        return
     picks_rows = hasattr(index, "dtype") and index.dtype.kind in "iu" and x.shape == index.shape + y.shape[1:]
     if not picks_rows or not x.size:
         xp.add_at(y, index, x)
@@ -81,7 +84,7 @@ def scatter_add(xp: XP, x: Array, *, index: Any, shape: Shape) -> Array:
     """y = zeros(shape); y[index] += x, where an entry picked twice is added twice          its adjoint is getitem"""
     y = xp.zeros(shape, dtype=x.dtype)
     if _has_arrays(index):
-        _add_at(xp, y, index, x)
+        add_at(xp, y, index, x)
     else:  # slices and integers pick no entry twice
         y[index] = x
     return y
@@ -124,7 +127,7 @@ def segment_sum(xp: XP, x: Array, *, indices: Array, size: int, axis: int = 0) -
     """
     ndim = getattr(indices, "ndim", 0)
     y = xp.zeros((*x.shape[:axis], size, *x.shape[axis + ndim :]), dtype=x.dtype)
-    _add_at(xp, y, (*[slice(None)] * axis, indices) if axis else indices, x)
+    add_at(xp, y, (*[slice(None)] * axis, indices) if axis else indices, x)
     return y
 
 
