@@ -244,8 +244,8 @@ class Inbox:
         if self.values[slot] is None:
             self.values[slot] = part = self.buffer[slot]
             part[...] = 0
-        found: bool = self.values[slot].base is self.buffer
-        return found
+        value = self.values[slot]
+        return type(value) is not Deferred and value.base is self.buffer
 
     def take(self, slot: int) -> Any:
         """What an output has received, as an array (or recorded tensor), or None."""
