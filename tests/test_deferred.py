@@ -194,3 +194,77 @@ def test_whether_a_sum_may_be_written_to(device, kinds, owned):
     found = inbox.take(0)
     assert bool(inbox.owned) is owned
     assert (found is array) is not owned
+
+
+# Slices of one array ------------------------------------------------------------------------------
+
+Make = Callable[..., Any]  # a new array of a shape
+
+
+def shifted(array: Any, inner: tuple[int, ...]) -> list[Any]:
+    """The slices of an array, the first of which begins an entry later."""
+    count, flat, size = len(array), array.reshape(-1), array.size // len(array)
+    return [flat[i * size + (i == 0 and count > 1) :][:size].reshape(inner) for i in range(count)]
+
+
+def turned(arrays: list[Any]) -> list[Any]:
+    return [arrays[-1], *arrays[:-1]]
+
+
+def across(array: Any, count: int) -> list[Any]:
+    return [array[..., i, :] for i in range(count)]
+
+
+# Lists of n arrays of a shape `to`, which lie in one array. Only the first three are its slices in order.
+SLICES: dict[str, Callable[[Make, int, tuple[int, ...]], list[Any]]] = {
+    "forwards": lambda make, n, to: list(make(n, *to)),
+    "backwards": lambda make, n, to: list(make(n, *to))[::-1],
+    "forwards by a view": lambda make, n, to: list(make(n, *to)[::-1])[::-1],
+    "the first each time": lambda make, n, to: [make(n, *to)[0]] * n,
+    "one from elsewhere": lambda make, n, to: [*list(make(n, *to))[:-1], make(n, *to)[-1]],
+    "too few": lambda make, n, to: list(make(n + 1, *to))[:-1],
+    "not from the first": lambda make, n, to: list(make(n + 1, *to))[1:],
+    "turned round": lambda make, n, to: turned(list(make(n, *to))),
+    "halves": lambda make, n, to: [a[..., : to[-1]] for a in make(n, *to[:-1], 2 * to[-1])],
+    "flipped": lambda make, n, to: [a[..., ::-1] for a in make(n, *to)],
+    "flipped along the first axis": lambda make, n, to: [a[::-1] for a in make(n, *to)],
+    "each second": lambda make, n, to: [a[..., ::2] for a in make(n, *to[:-1], 2 * to[-1])],
+    "of the last axis but one": lambda make, n, to: across(make(*to[:-1], n, to[-1]), n),
+    "transposed": lambda make, n, to: [a.T for a in make(n, *to[::-1])],
+    "of a transposed array": lambda make, n, to: list(make(*to[::-1], n).T),
+    "shifted": lambda make, n, to: shifted(make(n, *to), to),
+    "copies": lambda make, n, to: [a.copy() for a in make(n, *to)],
+}
+
+
+@given(data=st.data())
+def test_joined_rows_are_those_of_all_arrays_in_order(device, data):
+    hand = Hand(device, data)
+    count, leading = hand.draw([1, 2, 3]), hand.draw([(), (1,), (2,), (3,), (2, 2)])
+    lists = [
+        SLICES[hand.draw(list(SLICES))](lambda *shape: hand.array(*shape)[0], count, (*leading, hand.draw([1, 2, 3])))
+        for _ in range(2)
+    ]
+    expected = 0.0
+    for x, y in zip(*lists, strict=True):
+        x, y = (hand.xp.to_host(a).reshape(-1, a.shape[-1]) for a in (x, y))
+        expected = expected + x.T @ y
+    xs, ys = cotangent._joined(hand.xp, *lists)
+    hand.check(hand.xp.transpose(xs) @ ys, expected)
+    hand.check_given()
+
+
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("name", SLICES)
+def test_only_slices_in_order_are_taken_for_their_array(device, name, count):
+    xp = namespace(device)
+    arrays = SLICES[name](lambda *shape: xp.ones(shape), count, (count, count))
+    found, backwards = cotangent._slices_of_one(xp, arrays)
+    in_order = list(SLICES)[:3]
+    if count == 2 and name == "turned round":
+        in_order = [name]
+    assert (found is not None) == (name in in_order)
+    assert backwards == (name == "backwards" or in_order == [name])
+    if found is not None:
+        arrays[0][...] = 7.0  # no copy
+        assert xp.to_host(found).sum() == 7.0 * count**2 + (count - 1) * count**2
