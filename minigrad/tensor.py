@@ -61,6 +61,7 @@ class Methods(Conversions):
 
         Assign one that no other tensor holds: a write through the other would not be noticed here.
         """
+        self._hint = None  # who has the array may write to it
         return self._data
 
     @data.setter
