@@ -375,6 +375,12 @@ def _freed(node: Node) -> RuntimeError:
 
 
 def _check_unwritten(node: Node) -> None:
+    for edge, name in zip(node.edges, input_names(node.primitive, node.inputs), strict=True):
+        if type(edge) is Tensor and edge._storage is not None and edge._storage.reshaped > node.birth:
+            raise RuntimeError(
+                f"{node.primitive.name}: {name} has been assigned an array of another shape since, {edge._data.shape}, "
+                "so it cannot get its gradient any more. Go backward before assigning, or compute forward again"
+            )
     storages = [x._storage if type(x) is Tensor else None for x in node.inputs]
     names = [*input_names(node.primitive, node.inputs), "the output"]
     for name, storage in zip(names, [*storages, node.storage], strict=True):

@@ -78,7 +78,9 @@ class Methods(Conversions):
                 "forget the gradient first: x.grad = None"
             )
         mark_written(self)
-        self._data, self._storage = array, Storage(tick())  # other memory: what shared the old goes on without this
+        now = tick()
+        reshaped = now if array.shape != self._data.shape else storage_of(self).reshaped
+        self._data, self._storage = array, Storage(now, reshaped)  # other memory: what shared the old goes on without
 
     @property
     def requires_grad(self) -> bool:
