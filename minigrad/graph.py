@@ -25,10 +25,11 @@ else:
 class Storage:
     """When some memory was last written to, on the clock that numbers nodes; views and detached tensors share one."""
 
-    __slots__ = ("written",)
+    __slots__ = ("reshaped", "written")
 
-    def __init__(self, written: int = 0) -> None:
+    def __init__(self, written: int = 0, reshaped: int = 0) -> None:
         self.written = written
+        self.reshaped = reshaped  # when memory of another shape was last assigned
 
 
 class Tensor(_Methods):

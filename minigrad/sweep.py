@@ -92,6 +92,7 @@ def sweep(
     leaves: dict[int, Inbox] = {}  # by id
     passing: dict[Place, tuple[Any, bool]] = {}  # what went by the wanted tensors on its way
     retained: Found = []  # and by those that asked for it
+    deferred: dict[int, Any] = {}  # by id: the edges to which sums were sent that may not have been computed yet
 
     watcher, heappush, heappop = tape.watcher, heapq.heappush, heapq.heappop
     device: ArrayNamespace | None = None
@@ -121,6 +122,14 @@ def sweep(
             inbox.add(slot, cotangent, None if create_graph else arrays)
         return cotangent
 
+    def compute_deferred() -> None:
+        """Compute all sums, before a hook runs: it may write to what they are made of."""
+        for edge in deferred.values():
+            inbox = waiting.get(edge[0].birth) if type(edge) is tuple else leaves[id(edge)]
+            if inbox is not None:
+                inbox.take(edge[1] if type(edge) is tuple else 0)
+        deferred.clear()
+
     before, mode.recording = mode.recording, create_graph
     try:
         for output, cotangent in zip(outputs, cotangents, strict=True):
@@ -131,6 +140,10 @@ def sweep(
             inbox = waiting.pop(-heappop(births))
             node: Node = inbox.node
             if node.notes is not None and node.birth > since:
+                if node.notes.hooks:
+                    compute_deferred()
+                    for slot in range(len(node.specs)):
+                        inbox.take(slot)
                 retained += _heed(node, node.notes, inbox, create_graph)
             if places:
                 for slot in range(len(node.specs)):
@@ -160,6 +173,8 @@ def sweep(
                         or cotangent.dtype != target.dtype
                     ):
                         cotangent = _fitted(xp, cotangent, target, node)
+                        if type(cotangent) is Deferred:
+                            deferred[id(edge)] = edge
                     if watcher is not None:
                         watcher.backward(node, place, inbox.values, cotangent)
                     send(edge, cotangent, device)
@@ -172,6 +187,7 @@ def sweep(
                 node.output = node.storage = node.lookup = None
         for inbox in leaves.values():
             if inbox.node._hooks and not since:
+                compute_deferred()
                 _run(inbox.node._hooks, inbox, 0, namespace_of(inbox.node._data), create_graph)
     finally:
         mode.recording = before
@@ -359,6 +375,12 @@ def _freed(node: Node) -> RuntimeError:
 
 
 def _check_unwritten(node: Node) -> None:
+    for edge, name in zip(node.edges, input_names(node.primitive, node.inputs), strict=True):
+        if type(edge) is Tensor and edge._storage is not None and edge._storage.reshaped > node.birth:
+            raise RuntimeError(
+                f"{node.primitive.name}: {name} has been assigned an array of another shape since, {edge._data.shape}, "
+                "so it cannot get its gradient any more. Go backward before assigning, or compute forward again"
+            )
     storages = [x._storage if type(x) is Tensor else None for x in node.inputs]
     names = [*input_names(node.primitive, node.inputs), "the output"]
     for name, storage in zip(names, [*storages, node.storage], strict=True):

@@ -51,6 +51,7 @@ class Watcher(Protocol):
 watcher: Watcher | None = None
 
 HOST_ARRAY = cpu.array_type
+NONE_KEPT = (None, None)
 new = object.__new__  # without the call of __init__
 
 # Recording ----------------------------------------------------------------------------------------
@@ -113,8 +114,9 @@ def apply(primitive: Primitive[Result], inputs: Sequence[Any], parameters: dict[
             node = Node()
         elif not primitive.is_declared:
             _check_no_gradient_is_lost(primitive, y)
+    outputs: list[Tensor] = []
     if primitive.multiple:
-        outputs: Sequence[Tensor] = [_output(xp, a, primitive, inputs, arrays) for a in y]
+        outputs = [_output(xp, a, primitive, inputs, arrays) for a in y]
         y = outputs[0]._data if outputs else arrays[0]
     else:
         if type(y) is not kind:
@@ -124,32 +126,37 @@ def apply(primitive: Primitive[Result], inputs: Sequence[Any], parameters: dict[
         out._requires_grad = False
         out._source = out._hint = None
         out._storage = None if y.base is None and y is not arrays[0] else _shared_storage(y, inputs)
-        outputs = (out,)
     if node is not None and y.dtype.kind == "f":  # no gradient flows through integers
         node.birth = next(clock)
         node.primitive = primitive
         node.parameters = parameters
         node.xp = xp
         node.edges = edges
-        if all_need_grad and primitive.saves_all:
+        if not all_need_grad:
+            node.inputs = _kept(primitive, inputs, edges)
+        elif primitive.saves_all:
             node.inputs = inputs
         else:
-            node.inputs = _kept(primitive, inputs, edges)
-        node.output = y if primitive.saves_output else None
-        node.storage = out._storage if primitive.saves_output else None
+            node.inputs = NONE_KEPT if primitive.saves_none and len(edges) == 2 else _kept(primitive, inputs, edges)
         node.lookup = lookup
-        node.notes = None
-        specs: list[Absent] = []
-        node.specs = specs
-        for out in outputs:
-            out._requires_grad = True
-            out._source = (node, len(specs))
+        node.output = node.storage = node.notes = None
+        if primitive.multiple:
+            node.specs = [absent_like(out._data) for out in outputs]
+            for slot, out in enumerate(outputs):
+                out._requires_grad = True
+                out._source = (node, slot)
+        else:
             spec = Absent()
-            spec.shape = out._data.shape
-            spec.dtype = out._data.dtype
-            specs.append(spec)
+            spec.shape = y.shape
+            spec.dtype = y.dtype
+            node.specs = (spec,)
+            if primitive.saves_output:
+                node.output = y
+                node.storage = out._storage
+            out._requires_grad = True
+            out._source = (node, 0)
     if watcher is not None:
-        watcher.forward(primitive, inputs, parameters, xp, outputs)
+        watcher.forward(primitive, inputs, parameters, xp, outputs or [out])
     found: Any = outputs if primitive.multiple else out
     result: Result = found  # which of the two it is, the primitive knows
     return result

@@ -61,6 +61,7 @@ class Methods(Conversions):
 
         Assign one that no other tensor holds: a write through the other would not be noticed here.
         """
+        self._hint = None  # who has the array may write to it
         return self._data
 
     @data.setter
@@ -77,7 +78,9 @@ class Methods(Conversions):
                 "forget the gradient first: x.grad = None"
             )
         mark_written(self)
-        self._data, self._storage = array, Storage(tick())  # other memory: what shared the old goes on without this
+        now = tick()
+        reshaped = now if array.shape != self._data.shape else storage_of(self).reshaped
+        self._data, self._storage = array, Storage(now, reshaped)  # other memory: what shared the old goes on without
 
     @property
     def requires_grad(self) -> bool:
