@@ -172,11 +172,12 @@ def _slices_of_one(xp: ArrayNamespace, arrays: list[Array]) -> tuple[Array | Non
     first, base = arrays[0], arrays[0].base
     if len(arrays) < 2 or base is None or base.shape != (len(arrays), *first.shape):
         return None, False
-    if any(a.base is not base or a.shape != first.shape for a in arrays):
+    strides = base.strides[1:]  # a transposed or a flipped slice lies in the same memory, in another order
+    if any(a.base is not base or a.shape != first.shape or a.strides != strides for a in arrays):
         return None, False
     start, step = xp.address(base), first.nbytes
-    places = [(xp.address(a) - start) // step for a in arrays]
-    forwards = list(range(len(arrays)))
+    places = [xp.address(a) - start for a in arrays]
+    forwards = list(range(0, base.nbytes, step))
     if places not in (forwards, forwards[::-1]) or not base.flags.c_contiguous:
         return None, False
     return base.reshape(-1, base.shape[-1]), places[0] != 0
@@ -243,8 +244,8 @@ class Inbox:
         if self.values[slot] is None:
             self.values[slot] = part = self.buffer[slot]
             part[...] = 0
-        found: bool = self.values[slot].base is self.buffer
-        return found
+        value = self.values[slot]
+        return type(value) is not Deferred and value.base is self.buffer
 
     def take(self, slot: int) -> Any:
         """What an output has received, as an array (or recorded tensor), or None."""
