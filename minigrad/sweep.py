@@ -225,7 +225,7 @@ def _differentiate(node: Node, edges: Sequence[Edge], inbox: Inbox, xp: Any, cre
     if not node.edges:
         raise _freed(node)
     if graph.last_write > node.birth:
-        _check_unwritten(node)
+        _check_unwritten(node, edges)
     if node.lookup is not None and not create_graph and node.lookup.is_valid:
         return _through_table(node, edges, inbox, xp)
     primitive, parameters = node.primitive, node.parameters
@@ -374,8 +374,8 @@ def _freed(node: Node) -> RuntimeError:
     )
 
 
-def _check_unwritten(node: Node) -> None:
-    for edge, name in zip(node.edges, input_names(node.primitive, node.inputs), strict=True):
+def _check_unwritten(node: Node, edges: Sequence[Edge]) -> None:
+    for edge, name in zip(edges, input_names(node.primitive, node.inputs), strict=True):
         if type(edge) is Tensor and edge._storage is not None and edge._storage.reshaped > node.birth:
             raise RuntimeError(
                 f"{node.primitive.name}: {name} has been assigned an array of another shape since, {edge._data.shape}, "
