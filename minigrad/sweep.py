@@ -123,7 +123,7 @@ def sweep(
         return cotangent
 
     def compute_deferred() -> None:
-        """Compute all sums, before a hook runs: it may write to what they are made of."""
+        """Compute all sums, before a program of the user runs: it may write to what they are made of."""
         for edge in deferred.values():
             inbox = waiting.get(edge[0].birth) if type(edge) is tuple else leaves[id(edge)]
             if inbox is not None:
@@ -160,6 +160,8 @@ def sweep(
                 readings = readings_of(device)
                 xp, usual = (readings.record, Tensor) if create_graph else (readings.defer, device.array_type)
             try:
+                if node.primitive.runs_program:
+                    compute_deferred()
                 if node.primitive.passes_on and not create_graph:
                     edges = _pass_on(node, edges, inbox, send)
                 for place, cotangent in enumerate(_differentiate(node, edges, inbox, xp, create_graph)):
