@@ -449,7 +449,7 @@ def test_an_assigned_table_of_another_shape(device):
         loss.backward()
 
 
-@pytest.mark.parametrize("write", ["setitem", "view", "raw"])
+@pytest.mark.parametrize("write", ["setitem", "view", "raw", "assign"])
 def test_rows_written_to_before_the_product(write, device, tables):
     """Then they are no rows of the table any more."""
     ids, (e, w, b) = rows(ENOUGH), leaves(device)
@@ -458,8 +458,10 @@ def test_rows_written_to_before_the_product(write, device, tables):
         x[0] = 0.0
     elif write == "view":
         x[:1][0] = 0.0
-    else:
+    elif write == "raw":
         x.data[0] = 0.0
+    else:
+        x.data = mg.concatenate([mg.zeros((1, D), dtype=mg.float64), x[1:]]).data
     expected = numbers(V, D)[ids]
     expected[0] = 0.0
     close(F.linear(x, w, b).detach(), expected @ numbers(H, D).T + numbers(H))
@@ -566,6 +568,39 @@ def test_a_hook_may_write_while_another_part_of_a_matrix_waits(device):
     one.register_hook(erase)
     ((X @ one).sum() + (X @ other).sum()).backward()
     close(both.grad, np.tile(numbers(H, D).sum(0)[:, None], (1, 2 * V)))
+
+
+def test_a_hook_of_a_module_may_write(device):
+    """A layer that is updated as soon as its gradient is there, while sums of what it gave still wait."""
+    first, x = nn.Linear(D, H, dtype=mg.float64), on(device, numbers(N, D), True)
+    w = on(device, numbers(H, V), True)
+
+    def erase(module, grad_input, grad_output):
+        with mg.no_grad():
+            y.detach()[...] = 0.0
+
+    first.register_full_backward_hook(erase)
+    y = first(x)
+    expected = np.tile(host(y.detach()).sum(0)[:, None], (1, V))
+    (y @ w).sum().backward()
+    close(w.grad, expected)
+
+
+def test_a_hook_inside_of_a_checkpoint_may_write(device):
+    a, w = on(device, numbers(N, D), True), on(device, numbers(D, H), True)
+
+    def erase(g):
+        with mg.no_grad():
+            a.detach()[...] = 0.0
+
+    def segment(z):
+        z = z * 1.0
+        z.register_hook(erase)
+        return mg.exp(z)
+
+    again = mg.checkpoint(segment, on(device, numbers(H), True))
+    (again.sum() + (a @ w).sum()).backward()
+    close(w.grad, np.tile(numbers(N, D).sum(0)[:, None], (1, H)))
 
 
 # Training over several sweeps ---------------------------------------------------------------------
