@@ -160,7 +160,7 @@ def sweep(
                 readings = readings_of(device)
                 xp, usual = (readings.record, Tensor) if create_graph else (readings.defer, device.array_type)
             try:
-                if node.primitive.passes_on and not create_graph:
+                if edges and node.primitive.passes_on and not create_graph:
                     edges = _pass_on(node, edges, inbox, send)
                 for place, cotangent in enumerate(_differentiate(node, edges, inbox, xp, create_graph)):
                     if cotangent is None:
