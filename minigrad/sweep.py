@@ -162,7 +162,7 @@ def sweep(
             try:
                 if node.primitive.runs_program:
                     compute_deferred()
-                if node.primitive.passes_on and not create_graph:
+                if edges and node.primitive.passes_on and not create_graph:
                     edges = _pass_on(node, edges, inbox, send)
                 for place, cotangent in enumerate(_differentiate(node, edges, inbox, xp, create_graph)):
                     if cotangent is None:
