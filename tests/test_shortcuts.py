@@ -242,6 +242,18 @@ def rows_in_another_order(ids, e, w, b):
     return gradients((F.linear(mg.flip(x, axis=0), w, b) * F.linear(x, w, b)).sum(), e, w, b)
 
 
+def rows_as_a_leaf(ids, e, w, b):
+    x = F.embedding(ids, e.detach())
+    x.requires_grad = True
+    return gradients((F.linear(x, w, b) ** 2).sum() + (x * e[0]).sum(), x, e, w, b)
+
+
+def rows_of_rows(ids, e, w, b):
+    x = F.embedding(ids.reshape(-1), e)
+    z = mg.take(x, mg.concatenate([ids, ids], axis=0), axis=0)
+    return gradients((F.linear(z, w, b) ** 2).sum() + (F.linear(x, w) ** 3).sum(), e, w, b)
+
+
 PROGRAMS: list[Program] = [
     a_product,
     a_layer,
@@ -270,6 +282,8 @@ PROGRAMS: list[Program] = [
     negative_indices,
     part_of_the_gradient,
     rows_in_another_order,
+    rows_as_a_leaf,
+    rows_of_rows,
 ]
 
 
