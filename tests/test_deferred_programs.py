@@ -127,7 +127,7 @@ def nothing_put_off(device: str) -> Iterator[None]:
     readings = readings_of(namespace(device))
     with (
         patch.object(readings, "defer", readings.compute),
-        patch.object(sweep, "_pass_on", lambda node, edges, inbox, send: edges),
+        patch.object(sweep, "_pass_on", lambda node, edges, inbox, arrivals: edges),
         patch.object(cotangent.Inbox, "add_slice", lambda inbox, *args: inbox.add(*args) or args[1]),
         patch.object(registry["matmul"], "shortcut", None),
         patch.object(registry["linear"], "shortcut", None),
@@ -235,10 +235,10 @@ def leave_what_nobody_used_unwritten() -> Any:
 
 
 def pass_on_what_does_not_fit() -> Any:
-    def broken(node: Any, edges: Any, inbox: Any, send: Any) -> Any:
+    def broken(node: Any, edges: Any, inbox: Any, arrivals: Any) -> Any:
         for place in node.primitive.passes_on:
             if type(edges[place]) is tuple and edges[place][0].primitive is registry["unstack"]:
-                inbox.values[0], inbox.owned = send(edges[place], inbox.take(0), node.xp), 0
+                inbox.values[0], inbox.owned = arrivals.send(edges[place], inbox.take(0), node.xp), 0
                 return [None if k == place else other for k, other in enumerate(edges)]
         return edges
 
