@@ -53,6 +53,7 @@ TERMS = [
     "s * h",
     "s[()] + s[...]",
     "bs[0] * h",
+    "bs[-1] + h",
     "bs[-1] + b[t % H]",
     "mg.take(E, ids[t], axis=0)[:1]",
     "mg.take(E, ids[t], axis=0).sum(axis=0) @ V",
@@ -81,6 +82,7 @@ class Program(NamedTuple):
     single: str  # the leaves in float32; the others are in float64
     body: list[str]  # its lines: what each adds to the state
     end: str  # what is summed up at last
+    hooked: bool  # whether the sweep stops at each state to run a hook
 
     def leaves(self, device: str) -> dict[str, mg.Tensor]:
         n, h = self.rows, self.width
@@ -99,6 +101,8 @@ class Program(NamedTuple):
             names["seen"].append(names["h"])
             for line in self.body:
                 names["h"] = mg.tanh(names["h"] + eval(line, names))
+            if self.hooked:
+                names["h"].register_hook(lambda g: 1.5 * g)
         y = eval(self.end, names) * leaves["s"]
         weights = np.cos(np.arange(float(y.size))).reshape(y.shape)
         loss = (y * on(device, weights)).sum()
@@ -118,6 +122,7 @@ def programs(draw: st.DrawFn) -> Program:
         single=draw(st.sampled_from(["", "", "", "W", "bx", "WVE", "sh"])),
         body=draw(st.lists(sums, min_size=1, max_size=2)),
         end=draw(st.lists(st.sampled_from(ENDS), min_size=1, max_size=3).map(" + ".join)),
+        hooked=draw(st.sampled_from([False, False, True])),
     )
 
 

@@ -108,6 +108,11 @@ def forget_hooks() -> Any:
     return patch.object(sweep, "_run", lambda *args: None)
 
 
+def believe_that_all_lies_in_the_buffer() -> Any:
+    right = cotangent.Inbox.is_slice
+    return patch.object(cotangent.Inbox, "is_slice", lambda inbox, slot: right(inbox, slot) or True)
+
+
 BREAKS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "forget the second contribution": forget_the_second_contribution,
     "add into what is borrowed": add_into_what_is_borrowed,
@@ -121,6 +126,7 @@ BREAKS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "cut results in recorded gradients": lambda: cut_what_was_saved(leaves=False),
     "sweep what leads nowhere": sweep_what_leads_nowhere,
     "forget hooks": forget_hooks,
+    "believe that all lies in the buffer": believe_that_all_lies_in_the_buffer,
 }
 
 
