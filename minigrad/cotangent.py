@@ -47,6 +47,9 @@ class Deferred:
         self.looked: list[Looked] = []
         self.rows = 0  # in pairs and segments together
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.copy().array(), name)  # what an array has besides
+
     @property
     def ndim(self) -> int:
         return len(self.shape)
@@ -144,7 +147,7 @@ def _forced(name: str) -> Callable[..., Any]:
     return operator
 
 
-for _name in ("add", "sub", "mul", "truediv", "pow", "matmul"):
+for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"):
     setattr(Deferred, f"__{_name}__", _forced(f"__{_name}__"))
     setattr(Deferred, f"__r{_name}__", _forced(f"__r{_name}__"))
 for _name in ("neg", "abs", "getitem", "lt", "le", "gt", "ge", "eq", "ne"):

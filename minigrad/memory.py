@@ -17,7 +17,7 @@ decided = False  # whether anybody has called keep_freed_memory, or a sweep has
 def keep_freed_memory(keep: bool = True) -> bool:
     """Whether this process keeps memory that was freed, for arrays to come, instead of giving it back to the system.
 
-    The first backward pass on the CPU turns it on, unless this function was called before, or the environment has a
+    The first backward pass turns it on, unless this function was called before, or the environment has a
     setting for malloc (MALLOC_TRIM_THRESHOLD_, MALLOC_MMAP_THRESHOLD_, GLIBC_TUNABLES). The process then stays as
     large as it was at its largest; arrays of more than 32 MB are always given back. With keep=False, what is free
     is given back at once, and from then on whenever it is more than 128 kB.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
 import minigrad as mg
+from minigrad import readings, shortcuts
+from minigrad.cotangent import Inbox
+from minigrad.ops.contraction import linear, matmul
 
 from . import strict as strict  # registers the device "strict"
 
@@ -34,3 +37,37 @@ def device(request: pytest.FixtureRequest) -> Iterator[str]:
     with mg.use_device(name):
         mg.manual_seed(0)
         yield mg.default_device()
+
+
+@pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """For the rest of the test, products are of the rows themselves, and a sweep computes each sum at once."""
+
+    def add_as_it_is(inbox: Inbox, slot: int, contribution: Any, xp: Any) -> Any:
+        inbox.add(slot, contribution, xp)
+        return contribution
+
+    def turn_off() -> None:
+        monkeypatch.setattr(matmul, "shortcut", None)
+        monkeypatch.setattr(linear, "shortcut", None)
+        monkeypatch.setattr(readings, "Defer", readings.Compute)
+        monkeypatch.setattr(readings, "_readings", {})
+        monkeypatch.setattr(Inbox, "add_slice", add_as_it_is)
+
+    return turn_off
+
+
+@pytest.fixture
+def tables(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The look-ups that products made use of, as they run."""
+    used: list[Any] = []
+
+    def product(*arguments: Any) -> Any:
+        y, lookup = shortcuts.product(*arguments)
+        if lookup is not None:
+            used.append(lookup)
+        return y, lookup
+
+    monkeypatch.setattr(matmul, "shortcut", product)
+    monkeypatch.setattr(linear, "shortcut", product)
+    return used
