@@ -243,7 +243,9 @@ def _differentiate(node: Node, edges: Sequence[Edge], inbox: Inbox, xp: Any, cre
     if primitive.variadic:
         (vjp,) = primitive.vjps
         found = vjp(xp, g, output, inputs, **parameters) if vjp else [None] * len(edges)
-        return [None if edge is None else cotangent for edge, cotangent in zip(edges, found, strict=True)]
+        # A formula may give one sum to several inputs, and each of them goes on adding to its own.
+        own = [x.copy() if type(x) is Deferred else x for x in found]
+        return [None if edge is None else cotangent for edge, cotangent in zip(edges, own, strict=True)]
     contributions: list[Any] = []
     for k, vjp in enumerate(primitive.vjps):
         if vjp is None or edges[k] is None:
