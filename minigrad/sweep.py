@@ -267,6 +267,10 @@ def _through_table(node: Node, edges: Sequence[Edge], inbox: Inbox, xp: Any) -> 
     g, inputs = inbox.take(0), _inputs(node, create_graph=False)
     rows, x = lookup.table._data, absent(node, 0) if node.inputs[0] is None else inputs[0]
     g_rows = readings_of(node.xp).compute.segment_sum(g, indices=lookup.indices, size=rows.shape[0])
+    if edges[1] is not None:  # to which a row that nobody looked up gives nothing, but 0 times infinity is a NaN
+        seen = node.xp.zeros(rows.shape[:1], dtype=bool)
+        seen[lookup.indices] = True
+        rows = xp.where(seen[:, None], rows, 0.0)
     found = [
         None if edge is None or vjp is None else vjp(xp, g_rows, node.specs[0], rows, *inputs[1:], **parameters)
         for edge, vjp in zip(edges, vjps, strict=True)
