@@ -14,7 +14,7 @@ from typing import Any
 from . import graph, memory, tape
 from .backend import ArrayNamespace, namespace_of
 from .cotangent import Deferred, Inbox, Looked, Slices, empty_inbox, owned_array
-from .graph import Edge, Hooks, Node, Notes, Tensor
+from .graph import Edge, Hooks, Node, Notes, Tensor, storage_of
 from .messages import describe, input_names
 from .mode import mode
 from .ops import elementwise, index, shape
@@ -184,7 +184,7 @@ def sweep(
                 raise
             if not retain_graph:
                 node.edges = node.inputs = ()
-                node.output = node.storage = node.lookup = None
+                node.output = node.lookup = None
         for inbox in leaves.values():
             if inbox.node._hooks and not since:
                 compute_deferred()
@@ -387,7 +387,7 @@ def _check_unwritten(node: Node) -> None:
                 f"{node.primitive.name}: {name} has been assigned an array of another shape since, {edge._data.shape}, "
                 "so it cannot get its gradient any more. Go backward before assigning, or compute forward again"
             )
-    storages = [x._storage if type(x) is Tensor else None for x in node.inputs]
+    storages = [storage_of(x) if type(x) is Tensor else None for x in node.inputs]  # maybe that of a saved output
     names = [*input_names(node.primitive, node.inputs), "the output"]
     for name, storage in zip(names, [*storages, node.storage], strict=True):
         if storage is not None and storage.written > node.birth:
