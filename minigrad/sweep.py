@@ -294,6 +294,8 @@ def _inputs(node: Node, create_graph: bool) -> list[Any]:
             inputs.append(absent(node, len(inputs)))
         elif type(x) is Tensor and not create_graph:
             inputs.append(x._data)
+        elif type(x) is Tensor and x._requires_grad and node.edges[len(inputs)] is None:
+            inputs.append(Tensor(x._data, False, storage_of(x)))  # it was switched on later, and was a constant here
         else:
             inputs.append(x)
     return inputs

@@ -130,3 +130,21 @@ def test_a_recorded_gradient_knows_when_a_saved_output_was_written_to(write, fre
         assert (host(y) != before).any()
     with pytest.raises(RuntimeError, match="has been written to since"):
         mg.grad(g.sum(), seed)
+
+
+def test_what_was_a_constant_stays_one_in_recorded_gradients(device):
+    a, c = on(device, numbers(2), True), on(device, numbers(2))
+    y = a * c
+    c.requires_grad_(True)
+    (g,) = mg.grad(y.sum(), a, create_graph=True)
+    close(g, numbers(2))
+    assert not g.requires_grad
+
+
+@pytest.mark.parametrize("way", ["sum", "linear"])
+def test_a_freed_sum_says_so(way, device):
+    a, c = on(device, numbers(2, 2), True), on(device, numbers(2, 2), True)
+    y = a + c if way == "sum" else F.linear(a, c, c[0])
+    y.sum().backward()
+    with pytest.raises(RuntimeError, match="freed by an earlier"):
+        y.backward(y.detach())
