@@ -64,6 +64,7 @@ class Deferred:
             self._add_part(index, x)
         if contribution.dense is not None:
             self._add(contribution.dense)
+            contribution.owned = False  # two may hold it from now on
         if self.rows > MOST_ROWS:
             self._compute_sums()
 
@@ -89,7 +90,8 @@ class Deferred:
             return self.array().T
         other = Deferred(self.xp, self.shape[::-1], self.dtype)
         other.pairs, other.rows = [(y, x) for x, y in self.pairs], self.rows
-        other.dense = None if self.dense is None else self.dense.T
+        if self.dense is not None:
+            other.dense, self.owned = self.dense.T, False  # which two hold from now on
         return other
 
     def for_table(self, indices: Array) -> Any:

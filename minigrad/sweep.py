@@ -123,7 +123,7 @@ def sweep(
         return cotangent
 
     def compute_deferred() -> None:
-        """Compute all sums, before a hook runs: it may write to what they are made of."""
+        """Compute all sums, before a program of the user runs: it may write to what they are made of."""
         for edge in deferred.values():
             inbox = waiting.get(edge[0].birth) if type(edge) is tuple else leaves[id(edge)]
             if inbox is not None:
@@ -160,7 +160,9 @@ def sweep(
                 readings = readings_of(device)
                 xp, usual = (readings.record, Tensor) if create_graph else (readings.defer, device.array_type)
             try:
-                if node.primitive.passes_on and not create_graph:
+                if node.primitive.runs_program:
+                    compute_deferred()
+                if edges and node.primitive.passes_on and not create_graph:
                     edges = _pass_on(node, edges, inbox, send)
                 for place, cotangent in enumerate(_differentiate(node, edges, inbox, xp, create_graph)):
                     if cotangent is None:
@@ -227,7 +229,7 @@ def _differentiate(node: Node, edges: Sequence[Edge], inbox: Inbox, xp: Any, cre
     if not node.edges:
         raise _freed(node)
     if graph.last_write > node.birth:
-        _check_unwritten(node)
+        _check_unwritten(node, edges)
     if node.lookup is not None and not create_graph and node.lookup.is_valid:
         return _through_table(node, edges, inbox, xp)
     primitive, parameters = node.primitive, node.parameters
@@ -384,8 +386,8 @@ def _freed(node: Node) -> RuntimeError:
     )
 
 
-def _check_unwritten(node: Node) -> None:
-    for edge, name in zip(node.edges, input_names(node.primitive, node.inputs), strict=True):
+def _check_unwritten(node: Node, edges: Sequence[Edge]) -> None:
+    for edge, name in zip(edges, input_names(node.primitive, node.inputs), strict=True):
         if type(edge) is Tensor and edge._storage is not None and edge._storage.reshaped > node.birth:
             raise RuntimeError(
                 f"{node.primitive.name}: {name} has been assigned an array of another shape since, {edge._data.shape}, "

@@ -213,6 +213,7 @@ def by_hand(name: str, derivative: Callable[..., list[Any]]) -> Primitive[Any]:
         value, "shape", saves=NOTHING, domain=(-1.0, 1.0), explain_shapes=None, variadic=True, multiple=True
     )
     primitive.name = name
+    primitive.runs_program = True
     primitive.derivatives(derivative)
     return primitive
 

@@ -105,7 +105,7 @@ def _call(function: Callable[..., Any], *args: Any, **keywords: Any) -> Any:
 class StrictArray:
     """An array of the strict device."""
 
-    __slots__ = ("_host", "base")
+    __slots__ = ("__weakref__", "_host", "base")
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, host: numpy.ndarray[Any, Any]) -> None:

@@ -10,8 +10,10 @@ import pytest
 import minigrad as mg
 from minigrad import nn, optim
 from minigrad.graph import Node
+from minigrad.ops import registry
 
-from .helpers import leaf
+from .cases import CASES, differentiable_inputs
+from .helpers import leaf, listed, prepared
 
 
 def live_nodes():
@@ -163,6 +165,15 @@ def test_grad_stops_at_its_inputs(device):
     assert mg.grad((h * h).sum(), h)[0].tolist() == [12.0]
     with pytest.raises(RuntimeError, match=r"freed by an earlier backward.*detach too"):
         mg.grad((h * h).sum(), x)
+
+
+@pytest.mark.parametrize("name", [name for name, p in registry.items() if differentiable_inputs(p)])
+def test_a_freed_primitive_says_so(device, name):
+    f, xs, _ = prepared(name, CASES[name].draws[0], device)
+    y = listed(f(*xs))[0]
+    y.sum().backward()
+    with pytest.raises(RuntimeError, match=f"^{name}: this part of the graph was freed"):
+        y.sum().backward()
 
 
 def test_an_unrolled_recurrence_of_gradients(device):

@@ -128,6 +128,107 @@ def test_every_way_of_writing_is_noticed(device, write):
         y.backward()
 
 
+def through_a_detached_view(y):
+    y.detach()[1:][0] = 0.0
+
+
+def through_a_transpose(y):
+    y.T.detach()[...] = 0.0
+
+
+def through_one_of_its_parts(y):
+    y.reshape(2, 2).unstack()[1].detach()[...] = 0.0
+
+
+def by_assigning(y):
+    y.data = mg.zeros(4, dtype=mg.float64).data
+
+
+@pytest.mark.parametrize("shared", ["before", "after"])
+@pytest.mark.parametrize(
+    "write", [through_a_detached_view, through_a_transpose, through_one_of_its_parts, by_assigning]
+)
+@pytest.mark.parametrize("f", [mg.tanh, mg.sigmoid, mg.exp, mg.sqrt, nn.functional.softmax])
+def test_a_saved_output_written_to_is_noticed(f, write, shared, device):
+    """Whoever shares its memory, and whether that was before the output was used or after."""
+    x = leaf(1.0, 2.0, 3.0, 4.0)
+    y = f(x, -1) if f is nn.functional.softmax else f(x)
+    share = y.detach() if shared == "before" else None
+    z = (y + 1.0).sum()
+    write(y)
+    with pytest.raises(RuntimeError, match="the output, which it saved.*written to since"):
+        z.backward()
+    assert share is None or share.shape == y.shape
+
+
+@pytest.mark.parametrize("write", [through_a_detached_view, by_assigning])
+def test_a_saved_output_is_watched_in_the_second_order_too(write, device):
+    x = leaf(1.0, 2.0, 3.0, 4.0)
+    y = mg.tanh(x)
+    (g,) = mg.grad((y * y).sum(), x, create_graph=True)
+    write(y)
+    with pytest.raises(RuntimeError, match="written to since"):
+        mg.grad((g * g).sum(), x)
+
+
+PRODUCTS = {
+    "multiply": lambda x, w: x * w,
+    "divide": lambda x, w: w / x,
+    "power": lambda x, w: x**w,
+    "maximum": mg.maximum,
+    "matmul": lambda x, w: x.reshape(2, 2) @ w.reshape(2, 2),
+    "linear": lambda x, w: nn.functional.linear(x.reshape(2, 2), w.reshape(2, 2)),
+    "einsum": lambda x, w: mg.einsum("i,i->", x, w),
+    "twice": lambda x, w: (x * w) * x,
+}
+
+
+@pytest.mark.parametrize("needed", [True, False])
+@pytest.mark.parametrize(
+    "write", [through_a_detached_view, through_a_transpose, through_one_of_its_parts, by_assigning]
+)
+@pytest.mark.parametrize("product", PRODUCTS)
+def test_a_saved_input_written_to_is_noticed(product, write, needed, device):
+    x, w = leaf(1.0, 2.0, 3.0, 4.0) * 1.0, leaf(2.0, 2.0, 2.0, 2.0)
+    x = x if needed else x.detach()
+    z = PRODUCTS[product](x, w).sum()
+    write(x)
+    with pytest.raises(RuntimeError, match="written to since"):
+        z.backward()
+
+
+# A leaf whose shape is another ---------------------------------------------------------------------
+
+READERS = {
+    "sum": lambda x: x.sum(),
+    "take": lambda x: mg.take(x, [0, 1], axis=0),
+    "getitem": lambda x: x[1:],
+    "broadcast_to": lambda x: mg.broadcast_to(x, (2, 4)),
+    "add": lambda x: x + 1.0,
+    "concatenate": lambda x: mg.concatenate([x, x]),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_leaf_that_was_assigned_another_shape_gets_no_gradient(reader, device):
+    x = leaf(1.0, 2.0, 3.0, 4.0)
+    y = READERS[reader](x).sum()
+    for _ in range(2):  # the second has the shape that the leaf has by now
+        x.data = mg.zeros(5, dtype=mg.float64).data
+    with pytest.raises(RuntimeError, match=rf"{reader}: .* another shape since, \(5,\).*compute forward again"):
+        y.backward()
+    assert x.grad is None
+    x.sum().backward()
+    assert x.grad.tolist() == [1.0] * 5
+
+
+def test_others_get_theirs_though_a_leaf_was_assigned_another_shape(device):
+    x, w = leaf(1.0, 2.0), leaf(3.0, 4.0)
+    y = (x + w).sum()
+    x.data = mg.zeros(5, dtype=mg.float64).data
+    assert mg.grad(y, w)[0].tolist() == [1.0, 1.0]
+
+
 def test_writing_before_recording_is_fine(device):
     x, w = mg.tensor([1.0, 2.0]), mg.ones(2, requires_grad=True)
     x[0] = 5.0

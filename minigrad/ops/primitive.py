@@ -156,6 +156,7 @@ class Primitive(Generic[Result]):
         self.vjps: tuple[Callable[..., Any] | None, ...] = ()
         self.is_declared = False  # whether anybody has said what the derivatives are
         self.shortcut: Callable[..., Any] | None = None  # another way to the value: see shortcuts.py
+        self.runs_program = False  # whether its derivative runs what users have written: see tape.by_hand
         self.passes_on: tuple[int, ...] = ()  # the inputs that get the incoming gradient as it is: see sweep.py
         self.__doc__ = value.__doc__
         self.__name__ = self.name
