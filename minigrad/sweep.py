@@ -212,8 +212,6 @@ def _pass_on(node: Node, edges: Sequence[Edge], inbox: Inbox, send: Callable[...
 
     The derivatives then see the slice that it has become, and the product that keeps it keeps no copy.
     """
-    if not edges:
-        raise _freed(node)
     for place in node.primitive.passes_on:
         edge = edges[place]
         if type(edge) is tuple and edge[0].primitive is shape.unstack:
