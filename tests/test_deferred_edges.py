@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 import minigrad as mg
+from minigrad.backend import namespace
+from minigrad.cotangent import Deferred, Looked
 from minigrad.nn import functional as F
 from minigrad.ops import registry
 from minigrad.ops.primitive import contraction
@@ -57,6 +59,49 @@ def test_a_row_that_nobody_looked_up_reaches_no_gradient(entry, device):
     expected = np.zeros((5, 2))
     np.add.at(expected, IDS, g @ numbers(4, 2))
     close(E.grad, expected)
+
+
+# Rows that are something else, too ------------------------------------------------------------------
+
+USES: dict[str, Callable[..., Any]] = {
+    "on the right of a product": lambda x, a: a @ x,
+    "as a table": lambda x, a: mg.take(x, [0, 0, -1, 3], axis=0),
+    "in parts": lambda x, a: x[2:5] * a[:3, :2],
+    "transposed": lambda x, a: x.T @ a.T,
+    "through a copy": lambda x, a: a @ x.copy(),
+}
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("use", USES)
+def test_rows_that_are_used_otherwise_too(use, first, device):
+    """A product with a one-hot matrix knows of no table."""
+    found = []
+    for look_up in (
+        lambda table: mg.take(table, on(device, IDS), axis=0),
+        lambda table: on(device, np.eye(5)[IDS]) @ table,
+    ):
+        table, w, a = on(device, numbers(5, 2), True), on(device, numbers(2, 3), True), on(device, numbers(7, 12))
+        x = look_up(table)
+        early = mg.tanh(USES[use](x, a)).sum() if first else 0.0
+        product = mg.tanh(x @ w).sum()
+        (early + product + (0.0 if first else mg.tanh(USES[use](x, a)).sum())).backward()
+        found.append([host(table.grad), host(w.grad)])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-11)
+
+
+def test_rows_of_two_look_ups_in_one_sum(device):
+    """Those looked up elsewhere, and a sum that is turned round: each is computed row by row."""
+    xp = namespace(device)
+    here, elsewhere = xp.from_host(IDS[:6]), xp.from_host(IDS[6:])
+    total = Deferred(xp, (6, 2), np.dtype("float64"))
+    by_row, by_place, other = (xp.from_host(k * numbers(n, 2)) for k, n in ((1.0, 5), (2.0, 6), (3.0, 6)))
+    total.looked = [Looked(here, by_row, lambda: by_place), Looked(elsewhere, None, lambda: other)]
+    np.testing.assert_allclose(xp.to_host(total.copy().transposed()), 5.0 * numbers(6, 2).T)
+    rows, rest = total.for_table(here)
+    assert rows is by_row
+    np.testing.assert_allclose(xp.to_host(rest), 3.0 * numbers(6, 2))
 
 
 # Kinds of integers ----------------------------------------------------------------------------------
