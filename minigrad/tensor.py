@@ -59,6 +59,7 @@ class Methods(Conversions):
     def data(self) -> Array:
         """The raw array. Assigning another makes a backward pass that still needs the old one raise.
 
+        What is written into the array itself goes unnoticed; x[...] = value under `no_grad` does not.
         Assign one that no other tensor holds: a write through the other would not be noticed here.
         """
         self._hint = None  # who has the array may write to it

@@ -53,6 +53,7 @@ TERMS = [
     "s * h",
     "s[()] + s[...]",
     "bs[0] * h",
+    "bs[-1] + h",
     "bs[-1] + b[t % H]",
     "mg.take(E, ids[t], axis=0)[:1]",
     "mg.take(E, ids[t], axis=0).sum(axis=0) @ V",
@@ -81,6 +82,7 @@ class Program(NamedTuple):
     single: str  # the leaves in float32; the others are in float64
     body: list[str]  # its lines: what each adds to the state
     end: str  # what is summed up at last
+    hooked: bool  # whether the sweep stops at each state to run a hook
 
     def leaves(self, device: str) -> dict[str, mg.Tensor]:
         n, h = self.rows, self.width
@@ -99,6 +101,8 @@ class Program(NamedTuple):
             names["seen"].append(names["h"])
             for line in self.body:
                 names["h"] = mg.tanh(names["h"] + eval(line, names))
+            if self.hooked:
+                names["h"].register_hook(lambda g: 1.5 * g)
         y = eval(self.end, names) * leaves["s"]
         weights = np.cos(np.arange(float(y.size))).reshape(y.shape)
         loss = (y * on(device, weights)).sum()
@@ -118,6 +122,7 @@ def programs(draw: st.DrawFn) -> Program:
         single=draw(st.sampled_from(["", "", "", "W", "bx", "WVE", "sh"])),
         body=draw(st.lists(sums, min_size=1, max_size=2)),
         end=draw(st.lists(st.sampled_from(ENDS), min_size=1, max_size=3).map(" + ".join)),
+        hooked=draw(st.sampled_from([False, False, True])),
     )
 
 
@@ -127,7 +132,7 @@ def nothing_put_off(device: str) -> Iterator[None]:
     readings = readings_of(namespace(device))
     with (
         patch.object(readings, "defer", readings.compute),
-        patch.object(sweep, "_pass_on", lambda node, edges, inbox, send: edges),
+        patch.object(sweep, "_pass_on", lambda node, edges, inbox, arrivals: edges),
         patch.object(cotangent.Inbox, "add_slice", lambda inbox, *args: inbox.add(*args) or args[1]),
         patch.object(registry["matmul"], "shortcut", None),
         patch.object(registry["linear"], "shortcut", None),
@@ -235,10 +240,10 @@ def leave_what_nobody_used_unwritten() -> Any:
 
 
 def pass_on_what_does_not_fit() -> Any:
-    def broken(node: Any, edges: Any, inbox: Any, send: Any) -> Any:
+    def broken(node: Any, edges: Any, inbox: Any, arrivals: Any) -> Any:
         for place in node.primitive.passes_on:
             if type(edges[place]) is tuple and edges[place][0].primitive is registry["unstack"]:
-                inbox.values[0], inbox.owned = send(edges[place], inbox.take(0), node.xp), 0
+                inbox.values[0], inbox.owned = arrivals.send(edges[place], inbox.take(0), node.xp), 0
                 return [None if k == place else other for k, other in enumerate(edges)]
         return edges
 

@@ -30,6 +30,8 @@ PLAN = [
     "shortcuts",
     "tape",
     "readings",
+    "goal",
+    "derive",
     "sweep",
     "anomaly",
     "engine",
