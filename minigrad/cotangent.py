@@ -112,12 +112,10 @@ class Deferred:
             xs, ys = _joined(xp, [x for x, _ in self.pairs], [y for _, y in self.pairs])
             self._add(outer_sum.value(xp, xs, ys), fresh=True)
         if self.segments:
-            indices = _rows([indices for indices, _ in self.segments], 0)
-            rows = _rows([x for _, x in self.segments], self.ndim - 1)
-            self._add(
-                segment_sum.value(xp, _concatenated(xp, rows), indices=_concatenated(xp, indices), size=self.shape[0]),
-                fresh=True,
-            )
+            # Of all integers: uint64 beside another kind would make floating numbers.
+            indices = _concatenated(xp, _rows([indices for indices, _ in self.segments], 0), dtype="int64")
+            rows = _concatenated(xp, _rows([x for _, x in self.segments], self.ndim - 1))
+            self._add(segment_sum.value(xp, rows, indices=indices, size=self.shape[0]), fresh=True)
         self.pairs, self.segments, self.rows = [], [], 0
 
     def _add(self, x: Array, fresh: bool = False) -> None:
@@ -159,8 +157,8 @@ def _rows(arrays: list[Array], kept: int) -> list[Array]:
     return [a if a.ndim == 1 + kept else a.reshape(-1, *a.shape[a.ndim - kept :]) for a in arrays]
 
 
-def _concatenated(xp: ArrayNamespace, arrays: list[Array]) -> Array:
-    return arrays[0] if len(arrays) == 1 else xp.concatenate(arrays)
+def _concatenated(xp: ArrayNamespace, arrays: list[Array], **options: Any) -> Array:
+    return arrays[0] if len(arrays) == 1 else xp.concatenate(arrays, **options)
 
 
 def _joined(xp: ArrayNamespace, xs: list[Array], ys: list[Array]) -> tuple[Array, Array]:

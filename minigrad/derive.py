@@ -7,7 +7,7 @@ from typing import Any
 
 from . import graph
 from .cotangent import Deferred, Inbox, Looked, Slices
-from .graph import Edge, Node, Tensor
+from .graph import Edge, Node, Tensor, storage_of
 from .messages import input_names
 from .ops import elementwise, index, shape
 from .ops.primitive import Shape
@@ -40,7 +40,9 @@ def differentiate(node: Node, edges: Sequence[Edge], inbox: Inbox, xp: Any, crea
     if primitive.variadic:
         (vjp,) = primitive.vjps
         found = vjp(xp, g, output, inputs, **parameters) if vjp else [None] * len(edges)
-        return [None if edge is None else cotangent for edge, cotangent in zip(edges, found, strict=True)]
+        # A formula may give one sum to several inputs, and each of them goes on adding to its own.
+        own = [x.copy() if type(x) is Deferred else x for x in found]
+        return [None if edge is None else cotangent for edge, cotangent in zip(edges, own, strict=True)]
     contributions: list[Any] = []
     for k, vjp in enumerate(primitive.vjps):
         if vjp is None or edges[k] is None:
@@ -62,6 +64,10 @@ def _through_table(node: Node, edges: Sequence[Edge], inbox: Inbox, xp: Any) -> 
     g, inputs = inbox.take(0), _inputs(node, create_graph=False)
     rows, x = lookup.table._data, absent(node, 0) if node.inputs[0] is None else inputs[0]
     g_rows = readings_of(node.xp).compute.segment_sum(g, indices=lookup.indices, size=rows.shape[0])
+    if edges[1] is not None:  # to which a row that nobody looked up gives nothing, but 0 times infinity is a NaN
+        seen = node.xp.zeros(rows.shape[:1], dtype=bool)
+        seen[lookup.indices] = True
+        rows = xp.where(seen[:, None], rows, 0.0)
     found = [
         None if edge is None or vjp is None else vjp(xp, g_rows, node.specs[0], rows, *inputs[1:], **parameters)
         for edge, vjp in zip(edges, vjps, strict=True)
@@ -83,6 +89,8 @@ def _inputs(node: Node, create_graph: bool) -> list[Any]:
             inputs.append(absent(node, len(inputs)))
         elif type(x) is Tensor and not create_graph:
             inputs.append(x._data)
+        elif type(x) is Tensor and x._requires_grad and node.edges[len(inputs)] is None:
+            inputs.append(Tensor(x._data, False, storage_of(x)))  # it was switched on later, and was a constant here
         else:
             inputs.append(x)
     return inputs
@@ -149,7 +157,7 @@ def _check_unwritten(node: Node, edges: Sequence[Edge]) -> None:
                 f"{node.primitive.name}: {name} has been assigned an array of another shape since, {edge._data.shape}, "
                 "so it cannot get its gradient any more. Go backward before assigning, or compute forward again"
             )
-    storages = [x._storage if type(x) is Tensor else None for x in node.inputs]
+    storages = [storage_of(x) if type(x) is Tensor else None for x in node.inputs]  # maybe that of a saved output
     names = [*input_names(node.primitive, node.inputs), "the output"]
     for name, storage in zip(names, [*storages, node.storage], strict=True):
         if storage is not None and storage.written > node.birth:

@@ -22,6 +22,9 @@ class Defer(Compute):
     def __getattr__(self, name: str) -> Callable[..., Any]:
         compute = super().__getattr__(name)
 
+        def with_list(xs: Sequence[Any], **parameters: Any) -> Any:
+            return compute([_as_array(x) for x in xs], **parameters)
+
         def with_arrays(*inputs: Any, **parameters: Any) -> Any:
             for x in inputs:
                 if type(x) is Deferred:
@@ -29,8 +32,9 @@ class Defer(Compute):
                     break
             return compute(*inputs, **parameters)
 
-        setattr(self, name, with_arrays)
-        return with_arrays
+        found = with_list if registry[name].variadic else with_arrays
+        setattr(self, name, found)
+        return found
 
     def outer_sum(self, x: Array, y: Array) -> Any:
         x, y = _as_array(x), _as_array(y)

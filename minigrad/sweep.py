@@ -123,7 +123,7 @@ def sweep(
                 raise
             if not retain_graph:
                 node.edges = node.inputs = ()
-                node.output = node.storage = node.lookup = None
+                node.output = node.lookup = None
         for inbox in arrivals.leaves.values():
             if inbox.node._hooks and not since:
                 arrivals.compute_deferred()

@@ -32,11 +32,13 @@ OF_ONE = [
     "x[[0, -1, 0]]",
     "np.flip(x)",
     "np.broadcast_to(x, (2, *x.shape))",
+    "x.take([0, -1, 0, 1, 1, 0], axis=0)",
 ]
 OF_TWO = ["x + y", "x - y", "y - x", "np.stack([x, y], axis=-1)", "np.concatenate([y, x, y])"]
 PARTS = {
     "np.split(x, 3)": lambda a: np.split(a, 3),
     "np.split(x, [1])": lambda a: np.split(a, [1]),
+    "np.unstack(x)": list,
     "np.unstack(x, axis=-1)": lambda a: [a[..., i] for i in range(a.shape[-1])],
 }
 MARKS = ["retain", "keep", "double", "weigh", "every", "remove"]
@@ -106,6 +108,24 @@ class Machine(Program, RuleBasedStateMachine):
         y = self.partner(np.multiply, x, y)
         with oracle.record(mode != "mg.no_grad()"):
             return self.keep(oracle.multiply(self.values[x], self.values[y]), f"{x} * {y}", mode)
+
+    @rule(target=tensors, x=tensors, y=tensors, z=tensors, plus=st.booleans(), mode=modes)
+    def product(self, x: str, y: str, z: str, plus: bool, mode: str) -> Any:
+        """A matrix product; or one with a transposed matrix, and something added to it."""
+        f = _with_rows if plus else np.matmul
+        y = self.partner(f, x, y)
+        a, b, plus_c = self.values[x], self.values[y], None
+        if not fits(f, a.array, b.array):
+            return multiple()
+        if plus:
+            shape = f(a.array, b.array).shape
+            z = self.partner(lambda _, c: np.broadcast_to(c, shape), x, z)
+            if not fits(np.broadcast_to, self.values[z].array, shape):
+                return multiple()
+            plus_c = self.values[z]
+        with oracle.record(mode != "mg.no_grad()"):
+            value = oracle.bilinear(f, a, b, plus_c)
+            return self.keep(value, f"linear({x}, {y}, {z})" if plus else f"{x} @ {y}", mode)
 
     def partner(self, f: Callable[..., Any], x: str, y: str) -> str:
         """y, or another tensor that goes with x."""
@@ -343,6 +363,12 @@ class Machine(Program, RuleBasedStateMachine):
     def one_of(self, names: Sequence[str], x: str) -> str:
         """The name itself if it is among them, or another instead of it."""
         return x if x in names or not names else names[int(x[1:]) % len(names)]
+
+
+def _with_rows(x: Any, y: Any) -> Any:
+    if np.ndim(y) != 2:
+        raise ValueError
+    return x @ y.T
 
 
 def _reached(ys: Sequence[Value]) -> dict[Value, None]:

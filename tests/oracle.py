@@ -1,8 +1,9 @@
 """A second autograd, naive enough to be believed by reading, against which `test_machine` holds the engine.
 
-It knows three things: linear maps (what a map does to each unit vector is all there is to know), the product, and three
-functions of one number. A derivative is a `Value` again, so there are gradients of gradients. The gradient of a value
-is, by definition, the sum over its users of what each hands down: a recursion from the inputs *up* to the outputs.
+It knows four things: linear maps (what a map does to each unit vector is all there is to know), the product, products
+of matrices (maps that are linear in each of two arguments), and three functions of one number. A derivative is a
+`Value` again, so there are gradients of gradients. The gradient of a value is, by definition, the sum over its users
+of what each hands down: a recursion from the inputs *up* to the outputs.
 Nothing is swept, sorted, borrowed or added in place.
 
 The second half keeps the books: which application was freed, and whose saved memory has been written to since.
@@ -73,6 +74,27 @@ def multiply(x: Value, y: Value) -> Value:
 
     pulls = [(x, functools.partial(pull, y_read, x.array.shape)), (y, functools.partial(pull, x_read, y.array.shape))]
     return Value(product, pulls, Node([x, y], saved=[y] * x.requires + [x] * y.requires))
+
+
+def bilinear(f: Callable[..., Any], x: Value, y: Value, plus: Value | None = None) -> Value:
+    """f(x, y), linear in x and in y; and something added to it, which broadcasts to its shape."""
+    units = [np.eye(a.array.size).reshape(-1, *a.array.shape) for a in (x, y)]
+    table = np.array([[np.ravel(f(a, b)) for b in units[1]] for a in units[0]])
+    return _contracted(table.transpose(2, 0, 1), np.shape(f(x.array, y.array)), x, y, plus)
+
+
+def _contracted(table: Array, shape: Shape, x: Value, y: Value, plus: Value | None = None) -> Value:
+    """Σᵢⱼ table[k, i, j] x[i] y[j], of a shape; the gradient of x is such a sum over k, j; that of y over k, i."""
+    x_read, y_read = _as_read(x), _as_read(y)
+    array, parts = (table @ np.ravel(y.array) @ np.ravel(x.array)).reshape(shape), [x, y]
+    pulls: list[tuple[Value, Any]] = [
+        (x, lambda g: _contracted(table.transpose(1, 0, 2), x.array.shape, g, y_read)),
+        (y, lambda g: _contracted(table.transpose(2, 0, 1), y.array.shape, g, x_read)),
+    ]
+    if plus is not None:
+        array, parts = array + plus.array, [x, y, plus]
+        pulls.append((plus, functools.partial(transposed, lambda a: np.broadcast_to(a, shape), [plus.array.shape], 0)))
+    return Value(array, pulls, Node(parts, saved=[y] * x.requires + [x] * y.requires))
 
 
 def tanh(x: Value) -> Value:
