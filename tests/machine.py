@@ -140,9 +140,9 @@ class Machine(Program, RuleBasedStateMachine):
             y = self.keep(value, f"mg.{name}({x})", mode)
             return self.keep(oracle.add(self.values[x], value), f"{x} + {y}", mode) if around else y
 
-    @rule(target=tensors, x=tensors, expression=st.sampled_from(list(PARTS)))
-    def parts(self, x: str, expression: str) -> Any:
-        """Several outputs of one application."""
+    @rule(target=tensors, x=tensors, expression=st.sampled_from(list(PARTS)), twice=st.booleans())
+    def parts(self, x: str, expression: str, twice: bool) -> Any:
+        """Several outputs of one application; and one of them times itself, so that it receives two gradients."""
         f, value = PARTS[expression], self.values[x]
         if value.array.ndim < 1 + ("unstack" in expression) or not fits(f, value.array):
             return multiple()
@@ -150,7 +150,10 @@ class Machine(Program, RuleBasedStateMachine):
         found = [oracle.linear(lambda a, i=i: f(a)[i], value, node=node) for i in range(count)]
         name = self.new("p")
         self.run(f"{name} = {_in_words(expression, x)}")
-        return multiple(*(self.keep(part, f"{name}[{i}]") for i, part in enumerate(found)))
+        names = [self.keep(part, f"{name}[{i}]") for i, part in enumerate(found)]
+        if twice:
+            names.append(self.keep(oracle.multiply(found[0], found[0]), f"{names[0]} * {names[0]}"))
+        return multiple(*names)
 
     # What a user does to a tensor -------------------------------------------------------------------
 
