@@ -150,6 +150,10 @@ def _edits(source: str, function: ast.FunctionDef) -> Iterator[Edit]:
             if not isinstance(node.op, (ast.MatMult, ast.Div)):  # these cannot do without either
                 for kept, left_out in (parts, parts[::-1]):
                     yield f"{text(node)} without {text(left_out)}", node, f"({text(kept)})"
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "linear":
+            parts = [part for part in node.args if not isinstance(part, ast.Constant)]
+            if parts[2:]:
+                yield f"{text(node)} without {text(parts[2])}", parts[2], "0.0"
         elif isinstance(node, ast.Call):
             parts = node.args[:1]
         elif isinstance(node, ast.IfExp):
@@ -162,7 +166,7 @@ def _edits(source: str, function: ast.FunctionDef) -> Iterator[Edit]:
                 for k in range(len(names) - 1):
                     exchanged = [*names[:k], names[k + 1], names[k], *names[k + 2 :]]
                     yield f"{names[k]} and {names[k + 1]} exchanged", node.targets[0], ", ".join(exchanged)
-        elif isinstance(node, ast.Assign):
+        elif isinstance(node, ast.Assign) and not isinstance(node.value, ast.List):
             parts = [node.value]
         scaled |= {_span(part): part for part in parts if not isinstance(part, ast.IfExp)}
     for part in scaled.values():

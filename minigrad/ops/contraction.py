@@ -80,7 +80,7 @@ outer_sum.derivatives(
 
 
 def _not_linear(x: Shape, w: Shape, b: Shape) -> str:
-    return f"x (..., K), w (M, K) and b (M,), got {x}, {w} and {b}"
+    return f"x (..., K), w (M, K) and b that broadcasts to (..., M), got {x}, {w} and {b}"
 
 
 @contraction(_not_linear)
