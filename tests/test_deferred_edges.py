@@ -13,6 +13,7 @@ from minigrad.backend import namespace
 from minigrad.cotangent import Deferred, Looked
 from minigrad.nn import functional as F
 from minigrad.ops import registry
+from minigrad.ops.contraction import outer_sum
 from minigrad.ops.primitive import contraction
 
 from .helpers import close, host, on
@@ -102,6 +103,67 @@ def test_rows_of_two_look_ups_in_one_sum(device):
     rows, rest = total.for_table(here)
     assert rows is by_row
     np.testing.assert_allclose(xp.to_host(rest), 3.0 * numbers(6, 2))
+
+
+def test_rows_of_a_vector_are_no_rows(device):
+    table, w = on(device, numbers(3), True), on(device, numbers(6, 2), True)
+    ids = np.array([0, 2, 1, 1, 0, 2])
+    y = mg.take(table, on(device, ids), axis=0) @ w
+    close(y, numbers(3)[ids] @ numbers(6, 2))
+    y.sum().backward()
+    close(table.grad, numbers(6, 2).sum(axis=1) @ np.eye(3)[ids])
+    close(w.grad, np.repeat(numbers(3)[ids][:, None], 2, axis=1))
+
+
+# Products put off -----------------------------------------------------------------------------------
+
+FORMS: dict[str, Callable[[mg.Tensor], mg.Tensor]] = {
+    "itself": lambda w: w,
+    "transposed": lambda w: w.T,
+    "transposed twice": lambda w: w.T.T,
+    "transposed to what it was": lambda w: w.transpose(0, 1),
+    "copied": lambda w: w.copy(),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_matrix_in_a_loop_gets_its_gradient_by_one_product(form, device, monkeypatch):
+    calls, right = [], outer_sum.value
+
+    def counted(xp: Any, x: Any, y: Any) -> Any:
+        calls.append(x.shape)
+        return right(xp, x, y)
+
+    monkeypatch.setattr(outer_sum, "value", counted)
+    w = on(device, numbers(3, 3) + np.eye(3)[::-1], True)
+    v, h = FORMS[form](w), on(device, numbers(2, 3))
+    expected, hs = np.zeros((3, 3)), []
+    for _ in range(20):
+        hs.append(host(h))
+        h = 0.5 * (h @ v)
+    h.sum().backward()
+    assert calls == [(40, 3)]
+    g, matrix = np.ones((2, 3)), host(v)
+    for x in reversed(hs):
+        g = 0.5 * g
+        expected += x.T @ g
+        g = g @ matrix.T
+    close(w.grad, expected.T if form == "transposed" else expected)
+
+
+@pytest.mark.parametrize("left", [1, -1])
+@pytest.mark.parametrize("right", [1, -1])
+def test_the_rows_of_a_product_keep_their_partners(left, right, device):
+    """Both are slices of one array each, in the same order or not."""
+    x, y = on(device, numbers(4, 2, 3)), on(device, numbers(4, 2, 5) + 1.0)
+    w = on(device, numbers(3, 5), True)
+    pairs = list(zip(mg.unstack(x)[::left], mg.unstack(y)[::right], strict=True))
+    total = Deferred(namespace(device), (3, 5), np.dtype("float64"))
+    total.pairs = [(a.data, b.data) for a, b in pairs]
+    expected = sum(host(a).T @ host(b) for a, b in pairs)
+    np.testing.assert_allclose(namespace(device).to_host(total.array()), expected, rtol=1e-12)
+    sum((a @ w * b).sum() for a, b in pairs).backward()
+    close(w.grad, expected)
 
 
 # Kinds of integers ----------------------------------------------------------------------------------
