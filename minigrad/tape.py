@@ -25,6 +25,15 @@ from .mode import mode
 from .ops.primitive import NOTHING, Absent, Primitive, Result
 
 
+class Traceable:
+    """What a Tensor is of besides while a function is traced: it says itself what applying a primitive to it means."""
+
+    __slots__ = ()
+
+    def apply(self, primitive: Primitive[Any], inputs: Sequence[Any], parameters: dict[str, Any]) -> Any:
+        raise NotImplementedError
+
+
 class Watcher(Protocol):
     """Who looks on in anomaly mode, and raises: see anomaly.py."""
 
@@ -86,7 +95,7 @@ def apply(primitive: Primitive[Result], inputs: Sequence[Any], parameters: dict[
             arrays.append(x)
             edges.append(None)
         else:
-            return apply(primitive, [_as_operand(primitive, x) for x in inputs], parameters)
+            return _apply_to_operands(primitive, inputs, parameters)
 
     if kind is None:  # numbers alone
         xp = namespace(default_device())
@@ -160,6 +169,14 @@ def apply(primitive: Primitive[Result], inputs: Sequence[Any], parameters: dict[
     found: Any = outputs if primitive.multiple else out
     result: Result = found  # which of the two it is, the primitive knows
     return result
+
+
+def _apply_to_operands(primitive: Primitive[Any], inputs: Sequence[Any], parameters: dict[str, Any]) -> Any:
+    """`apply`, for inputs as people write them, or those of a function that is being traced."""
+    for x in inputs:
+        if isinstance(x, Traceable):
+            return x.apply(primitive, inputs, parameters)
+    return apply(primitive, [_as_operand(primitive, x) for x in inputs], parameters)
 
 
 def _output(xp: ArrayNamespace, y: Any, primitive: Primitive[Any], inputs: Sequence[Any], arrays: list[Any]) -> Tensor:
@@ -287,7 +304,7 @@ def as_array(xp: ArrayNamespace, y: Any, name: str) -> Array:
 
 def as_tensor(x: Any, caller: str) -> Tensor:
     """Data as a Tensor: Tensors as they are, arrays copied; TypeError for anything else, lists included."""
-    if type(x) is Tensor:
+    if isinstance(x, Tensor):
         return x
     if is_array(x):
         return Tensor(x.copy())  # the caller may go on to fill the array with something else

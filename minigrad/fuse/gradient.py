@@ -1,0 +1,55 @@
+"""Going backward through what was traced: the derivative formulas, read on expressions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from .expression import BOOL, Expr, Unfit
+from .trace import Term, Tracer
+
+
+class Cotangents:
+    """What each term of a function receives, as an expression, while its terms are gone through, the last first."""
+
+    def __init__(self, tracer: Tracer, wanted: Iterable[Term]) -> None:
+        self.tracer = tracer
+        self.received: dict[Term, Any] = {}
+        self.useful = set(wanted)  # those through which gradients flow to what is wanted
+        for term in tracer.terms:
+            if any(type(x) is Term and x in self.useful for x in term.inputs):
+                self.useful.add(term)
+
+    def add(self, term: Term, cotangent: Any) -> None:
+        if type(cotangent) is Expr and cotangent.dtype is not None and term.expr.dtype is not None:
+            cotangent = cotangent.astype(term.expr.dtype)
+        held = self.received.get(term)
+        self.received[term] = cotangent if held is None else held + cotangent
+
+    def go_through(self, term: Term) -> None:
+        """Send to the inputs of a term what its derivative formulas give."""
+        g, primitive = self.received.get(term), term.primitive
+        if g is None or primitive is None:
+            return
+        if not primitive.vjps:
+            if not primitive.is_declared and term.expr.dtype != BOOL:
+                raise Unfit(f"{primitive.name}, which has no derivatives; give them with {primitive.name}.derivatives")
+            return
+        inputs = [x.expr if type(x) is Term else x for x in term.inputs]
+        for x, vjp in zip(term.inputs, primitive.vjps, strict=True):
+            if vjp is not None and type(x) is Term and x in self.useful and x.expr.dtype != BOOL:
+                self.add(x, vjp(self.tracer.formulas, g, term.expr, *inputs, **term.parameters))
+
+
+def gradients(
+    tracer: Tracer, outputs: Iterable[tuple[Term, Expr]], wanted: Iterable[Term]
+) -> dict[Term, Any]:
+    """What each wanted argument receives from outputs and their cotangents, not summed over axes along which it was
+    repeated."""
+    found = Cotangents(tracer, wanted)
+    for term, g in outputs:
+        if term in found.useful:
+            found.add(term, g)
+    for term in reversed(tracer.terms):
+        found.go_through(term)
+    return {term: found.received[term] for term in wanted if term in found.received}
