@@ -1,0 +1,1 @@
+"""The third reading: kernels written from the formulas."""
