@@ -97,12 +97,14 @@ def _inputs(node: Node, create_graph: bool) -> list[Any]:
 
 
 def _received(node: Node, inbox: Inbox, create_graph: bool) -> list[Any]:
-    """What the outputs of a node with several have received; one that nobody used contributes zeros."""
+    """What the outputs of a node with several have received; one that nobody used contributes zeros, or None."""
     if inbox.buffer is not None and all(inbox.is_slice(slot) for slot in range(len(node.specs))):
         slices = Slices(inbox.values)
         slices.buffer = inbox.buffer
         return slices
     found = [inbox.take(slot) for slot in range(len(node.specs))]
+    if node.primitive.takes_none:
+        return found
     return [_zeros(node, slot, create_graph) if g is None else g for slot, g in enumerate(found)]
 
 

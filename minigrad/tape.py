@@ -261,6 +261,30 @@ def attach(
         y._source = (node, slot)
 
 
+def record(
+    primitive: Primitive[Any],
+    parameters: dict[str, Any],
+    inputs: Sequence[Any],
+    outputs: Sequence[Tensor],
+    xp: ArrayNamespace,
+) -> Node:
+    """Hang outputs on a node that keeps all its inputs, Tensors and whatever else; those of floats need a gradient."""
+    node = Node()
+    node.birth = next(clock)
+    node.primitive = primitive
+    node.parameters = parameters
+    node.xp = xp
+    node.edges = [(x._source or x) if type(x) is Tensor and x._requires_grad else None for x in inputs]
+    node.inputs = inputs
+    node.output = node.storage = node.lookup = node.notes = None
+    node.specs = [absent_like(y._data) for y in outputs]
+    for slot, y in enumerate(outputs):
+        if y._data.dtype.kind == "f":
+            y._requires_grad = True
+            y._source = (node, slot)
+    return node
+
+
 def _one_device(primitive: Primitive[Any], inputs: Sequence[Any]) -> ArrayNamespace:
     """The namespace of all tensors among the inputs, which may be of cuda:0 or of cuda:1, but not of both."""
     found = {namespace_of(x._data) for x in inputs if type(x) is Tensor}

@@ -101,7 +101,7 @@ def innermost(layout: Layout, names: dict[Expr, str], steps: dict[str, str], cou
             after.append(f"*y{k} += ({TYPES[store.dtype]})sum{k};")
         else:
             inside.append(f"*y{k} = {value};")
-    loop = [f"for (int64_t j = 0; j < {count}; j++) {{", *("    " + line for line in inside), "}"]
+    loop = ["INDEPENDENT", f"for (int64_t j = 0; j < {count}; j++) {{", *("    " + line for line in inside), "}"]
     return [*before, *loop, *after]
 
 

@@ -35,7 +35,7 @@ class Unfit(TypeError):
 class Expr:
     """One value per entry: an intrinsic of others, an entry of an array (`load`), or a number given with the call."""
 
-    __slots__ = ("args", "dtype", "graph", "op", "place", "shape", "slot")
+    __slots__ = ("args", "dtype", "graph", "op", "place", "shape", "slot", "view")
 
     op: str  # an intrinsic, "load", "scalar" or "astype"
     args: tuple[Any, ...]  # expressions and Python numbers
@@ -43,6 +43,7 @@ class Expr:
     shape: Shape
     slot: int  # of a load or a scalar: which of the arguments
     place: Array  # of a load: a view of the argument's dummy, see `dummy`
+    view: Any  # of a load: the part of an argument, for an array library and the argument
     graph: Graph
 
     @property
@@ -108,11 +109,13 @@ class Graph:
             return getattr(cpu, op)(*args).item()
         return self._one(op, args, _dtype(op, args), cpu.broadcast_shapes(*(e.shape for e in exprs)))
 
-    def load(self, slot: int, place: Array) -> Expr:
+    def load(self, slot: int, place: Array, view: Any) -> Expr:
         """An entry of an argument. `place` lies in the argument's dummy as what is read lies in the argument."""
         if place.dtype not in DTYPES:
             raise Unfit(f"an array of {place.dtype}, where float32, float64 and bool are what a kernel can be written for")
-        return self._one("load", (), place.dtype, place.shape, slot, place)
+        found = self._one("load", (), place.dtype, place.shape, slot, place)
+        found.view = view
+        return found
 
     def scalar(self, slot: int) -> Expr:
         """A Python number that comes with each call."""

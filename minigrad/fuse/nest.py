@@ -22,6 +22,7 @@ class Store:
 
     slot: int
     place: Array  # a view of the argument's dummy, that broadcasts to the shape of the nest
+    view: Any  # the same for an array library and the argument
     value: Any  # an expression or a number
     adds: bool = False
 

@@ -31,18 +31,19 @@ VIEWS = {
 }
 ELSEWHERE = {elementwise.to_device}
 
-View = Callable[[Array], Array]
+View = Callable[[Any, Array], Array]  # of an array library and an array: the part of the array
 
 
 class Term:
     """A value in the function: an argument or a part of it, or what a primitive gave."""
 
-    __slots__ = ("expr", "inputs", "laid_out", "parameters", "primitive")
+    __slots__ = ("expr", "inputs", "laid_out", "parameters", "primitive", "view")
 
     expr: Expr
     primitive: Primitive[Any] | None  # None for an argument
     inputs: Sequence[Any]  # terms and Python numbers
     parameters: dict[str, Any]
+    view: View  # of an argument: which part of it
     laid_out: Array  # of an argument: where it would lie if the argument were in C order, as its gradient is
 
 
@@ -105,11 +106,11 @@ class Tracer:
 
     def argument(self, slot: int, shape: Shape, dtype: DType, strides: tuple[int, ...] | None = None) -> Term:
         """A whole argument, with the strides it has."""
-        return self.part(slot, dummy(shape, dtype, strides), dummy(shape, dtype))
+        return self.part(slot, dummy(shape, dtype, strides), dummy(shape, dtype), lambda xp, x: x)
 
-    def part(self, slot: int, place: Array, laid_out: Array) -> Term:
-        term = self._term(self.graph.load(slot, place), None, (), {})
-        term.laid_out = laid_out
+    def part(self, slot: int, place: Array, laid_out: Array, view: View) -> Term:
+        term = self._term(self.graph.load(slot, place, view), None, (), {})
+        term.view, term.laid_out = view, laid_out
         return term
 
     def number(self, slot: int) -> Term:
@@ -182,15 +183,15 @@ class Tracer:
         if primitive is index.getitem and not _is_basic(parameters["index"]):
             raise Unfit("getitem with indices or a mask, which no kernel knows; take slices, or index outside of it")
 
-        def view(place: Array) -> Any:
-            if primitive is shape.reshape and not place.flags.c_contiguous:
+        def view(xp: Any, x: Array) -> Any:
+            if primitive is shape.reshape and xp is cpu and not x.flags.c_contiguous:
                 raise Unfit("reshape of what does not lie in one piece; reshape outside of the function")
-            return primitive.value(cpu, place, **parameters)
+            return primitive.value(xp, x, **parameters)
 
         if not primitive.multiple:
             return self.traced(self.viewed(term, view))
-        count = len(view(dummy(term.expr.shape, term.expr.dtype)))
-        return [self.traced(self.viewed(term, lambda place, k=k: view(place)[k])) for k in range(count)]
+        count = len(view(cpu, dummy(term.expr.shape, term.expr.dtype)))
+        return [self.traced(self.viewed(term, lambda xp, x, k=k: view(xp, x)[k])) for k in range(count)]
 
     def viewed(self, term: Term, view: View) -> Term:
         """A part of a term: of the arguments it was computed from, the same parts."""
@@ -212,9 +213,14 @@ class Tracer:
     def _part_of(self, term: Term, whole: Shape, view: View) -> Term:
         if term.expr.op == "scalar":
             return term
-        return self.part(
-            term.expr.slot, *(view(cpu.broadcast_to(p, whole)) for p in (term.expr.place, term.laid_out))
-        )
+        before = term.view
+
+        def both(xp: Any, x: Array) -> Array:
+            x = before(xp, x)
+            return view(xp, x if x.shape == whole else xp.broadcast_to(x, whole))
+
+        places = (view(cpu, cpu.broadcast_to(p, whole)) for p in (term.expr.place, term.laid_out))
+        return self.part(term.expr.slot, *places, both)
 
 
 def _is_basic(key: Any) -> bool:
