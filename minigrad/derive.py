@@ -30,7 +30,7 @@ def differentiate(node: Node, edges: Sequence[Edge], inbox: Inbox, xp: Any, crea
     output: Any
     g: Any
     if primitive.multiple:
-        output = node.specs
+        output = node.specs if node.output is None else node.output
         g = _received(node, inbox, create_graph)
     else:
         output = node.specs[0] if not primitive.saves_output else _output(node) if create_graph else node.output

@@ -1,9 +1,12 @@
-"""How many threads the matrix products of the CPU run on: those of the BLAS library under NumPy."""
+"""How many threads the CPU computes on: the matrix products of the BLAS library under NumPy, and kernels."""
 
 from __future__ import annotations
 
 import importlib
+import os
 from typing import Any
+
+_kernels: int | None = None  # None until somebody asks
 
 
 def set_num_threads(n: int) -> None:
@@ -37,6 +40,16 @@ def get_num_threads() -> int:
     True
     """
     return max(int(library["num_threads"]) for library in _blas("get_num_threads").info())
+
+
+def kernel_threads() -> int:
+    """How many threads a kernel may use: as set, or as the environment sets the BLAS's, or one for each core."""
+    global _kernels
+    if _kernels is None:
+        named = (os.environ.get(name, "") for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"))
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        _kernels = next((int(n) for n in named if n.isdecimal() and int(n) > 0), cores)
+    return _kernels
 
 
 def _blas(caller: str) -> Any:

@@ -19,12 +19,12 @@ def source(nests: Sequence[Nest]) -> str:
     return kernel("kernel", [laid_out(nest) for nest in nests])
 
 
-def compiled(text: str) -> Any:
-    """The function `kernel` of a text."""
+def compiled(text: str, loops: bool = False) -> Any:
+    """The function `kernel` of a text: of nests, or of a whole time loop."""
     found = _functions.get(text)
     if found is None:
         found = load("\n".join([header("loops.h"), header("functions.h"), text])).kernel
-        found.argtypes = [ctypes.c_void_p] * 3
+        found.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64 if loops else ctypes.c_void_p]
         found.restype = None
         _functions[text] = found
     return found

@@ -8,7 +8,7 @@ the array library in a primitive's value, `Formulas` for the registry in its der
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from ..backend import Array, DType, bool_, cpu, float32, float64
@@ -163,6 +163,30 @@ def _dtype(op: str, args: tuple[Any, ...]) -> DType | None:
             return BOOL
         raise Unfit(f"{op} of booleans, which gives integers or raises; make them floats with astype")
     return cpu.result_type(*(a.dtype if type(a) is Expr and a.dtype is not None else 0.0 for a in operands))
+
+
+def in_order(roots: Iterable[Any]) -> list[Expr]:
+    """Expressions and what they are made of, operands first."""
+    exprs = [e for e in roots if type(e) is Expr]
+    if not exprs:
+        return []
+    needed = set(exprs)
+    known = list(exprs[0].graph.known.values())  # in the order of their making
+    for e in reversed(known):
+        if e in needed:
+            needed.update(a for a in e.args if type(a) is Expr)
+    return [e for e in known if e in needed]
+
+
+def replaced(root: Any, mapping: dict[Expr, Expr]) -> Any:
+    """An expression in which some others have been replaced."""
+    new = dict(mapping)
+    for e in in_order([root]):
+        if e not in new and not e.args:
+            new[e] = e
+        elif e not in new:
+            new[e] = e.graph._one(e.op, tuple(new[a] if type(a) is Expr else a for a in e.args), e.dtype, e.shape)
+    return new[root] if type(root) is Expr else root
 
 
 # The namespaces in which formulas are read --------------------------------------------------------

@@ -20,7 +20,7 @@ from . import c_kernel, cuda_kernel, numpy_writer
 from .compiler import CompileError
 from .expression import BOOL, Unfit, dummy
 from .gradient import gradients
-from .nest import Nest, Store
+from .nest import Nest, Store, are_tiles, whole
 from .setting import note_failure, setting, writer_name
 from .trace import Term, Traced, Tracer
 
@@ -57,7 +57,7 @@ class Program:
         """Slots: the arguments, then the outputs."""
         by_shape: dict[Any, list[Store]] = {}
         for k, term in enumerate(self.outputs):
-            store = Store(self.slots + k, dummy(term.expr.shape, term.expr.dtype), _whole, term.expr)
+            store = Store(self.slots + k, dummy(term.expr.shape, term.expr.dtype), whole, term.expr)
             by_shape.setdefault(term.expr.shape, []).append(store)
         return [Nest(shape, stores) for shape, stores in by_shape.items()]
 
@@ -80,7 +80,7 @@ class Program:
             for k, (term, came) in enumerate(zip(self.outputs, arrived, strict=True)):
                 if came and term.expr.shape == shape:
                     slot = self.slots + k
-                    starts.append((term, tracer.graph.load(slot, dummy(shape, term.expr.dtype), _whole)))
+                    starts.append((term, tracer.graph.load(slot, dummy(shape, term.expr.dtype), whole)))
             found = gradients(tracer, starts, [t for slot in wanted for t in parts[slot]])
             contributions += [(shape, term, g) for term, g in found.items()]
         nests: dict[Any, list[Store]] = {}
@@ -89,8 +89,8 @@ class Program:
         for k, slot in enumerate(wanted):
             target = self.slots + len(self.outputs) + k
             mine = [(shape, term, g) for shape, term, g in contributions if term.expr.slot == slot]
-            whole = self.arguments[slot].laid_out
-            tiles = _are_tiles(whole, [(term.laid_out, shape) for shape, term, _ in mine])
+            target_place = self.arguments[slot].laid_out
+            tiles = are_tiles(target_place, [(term.laid_out, shape) for shape, term, _ in mine])
             if tiles != "all":
                 zeros.add(k)
             for shape, term, g in mine:
@@ -100,25 +100,6 @@ class Program:
                 else:
                     nests.setdefault(shape, []).append(store)
         return [Nest(shape, stores) for shape, stores in nests.items()] + apart, zeros
-
-
-def _whole(xp: Any, x: Array) -> Array:
-    return x
-
-
-def _are_tiles(whole: Array, parts: Sequence[tuple[Array, Any]]) -> str:
-    """Whether loops over shapes that store to these parts write to each entry of the whole at most once ("some"),
-    exactly once ("all"), or maybe several times ("overlap")."""
-    for n, (part, shape) in enumerate(parts):
-        if part.shape != shape or any(s == 0 and size > 1 for s, size in zip(part.strides, part.shape, strict=True)):
-            return "overlap"
-        for other, _ in parts[:n]:
-            try:
-                if cpu.shares_memory(part, other, max_work=10_000):
-                    return "overlap"
-            except RuntimeError:  # NumPy has given up on finding out
-                return "overlap"
-    return "all" if sum(part.size for part, _ in parts) == whole.size else "some"
 
 
 class Plan:
@@ -286,7 +267,8 @@ class Fused:
     ) -> list[Any]:
         """The gradients of all arguments: from the kernel, or recorded, from the function itself."""
         if any(type(x) is Tensor for x in xs):
-            return recorded_gradients(self.function, xs, gs)
+            tracer, outputs = plan.program.tracer, plan.program.outputs
+            return recorded_gradients(lambda: tracer.again(dict(enumerate(xs)), outputs), xs, gs)
         arrays = [x if is_array(x) else None for x in xs]
         found: list[Any] = [None] * len(xs)
         for slot, g in zip(wanted, plan.backward(arrays, scalars, gs, wanted), strict=True):
@@ -294,16 +276,11 @@ class Fused:
         return found
 
 
-def recorded_gradients(function: Callable[..., Any], xs: Sequence[Any], gs: Sequence[Any]) -> list[Any]:
-    """The gradients with a graph of their own: the function runs again, operation by operation, and is swept."""
+def recorded_gradients(function: Callable[[], Sequence[Tensor]], xs: Sequence[Any], gs: Sequence[Any]) -> list[Any]:
+    """The gradients of Tensors xs with a graph of their own: what a function computes from them is recorded, and swept."""
     since = tick()
-    before, setting.is_on = setting.is_on, False
-    try:
-        with enable_grad():
-            value = function(*xs)
-    finally:
-        setting.is_on = before
-    ys = value if isinstance(value, (tuple, list)) else [value]
+    with enable_grad():
+        ys = function()
     pairs = [(y, g) for y, g in zip(ys, gs, strict=True) if g is not None and y._requires_grad]
     sources: dict[Any, Any] = {}
     for k, x in enumerate(xs):

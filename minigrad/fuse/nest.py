@@ -7,13 +7,13 @@ of an operand lie side by side along the innermost (`c`), are all the same one (
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..backend import Array, DType, cpu
 from ..ops.primitive import Shape
-from .expression import Expr, offset
+from .expression import Expr, in_order, offset
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,17 +43,24 @@ class Nest:
         return in_order([s.value for s in self.stores])
 
 
-def in_order(roots: Iterable[Any]) -> list[Expr]:
-    """Expressions and what they are made of, operands first."""
-    exprs = [e for e in roots if type(e) is Expr]
-    if not exprs:
-        return []
-    needed = set(exprs)
-    known = list(exprs[0].graph.known.values())  # in the order of their making
-    for e in reversed(known):
-        if e in needed:
-            needed.update(a for a in e.args if type(a) is Expr)
-    return [e for e in known if e in needed]
+def whole(xp: Any, x: Array) -> Array:
+    """The view of an argument that is all of it."""
+    return x
+
+
+def are_tiles(target: Array, parts: Sequence[tuple[Array, Shape]]) -> str:
+    """Whether loops over shapes that store to these parts of a target write to each of its entries exactly once ("all"),
+    at most once ("some"), or maybe several times ("overlap")."""
+    for n, (part, shape) in enumerate(parts):
+        if part.shape != shape or any(s == 0 and size > 1 for s, size in zip(part.strides, part.shape, strict=True)):
+            return "overlap"
+        for other, _ in parts[:n]:
+            try:
+                if cpu.shares_memory(part, other, max_work=10_000):
+                    return "overlap"
+            except RuntimeError:  # NumPy has given up on finding out
+                return "overlap"
+    return "all" if sum(part.size for part, _ in parts) == target.size else "some"
 
 
 @dataclass(frozen=True)

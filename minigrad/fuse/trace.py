@@ -13,8 +13,9 @@ from typing import Any
 from ..backend import Array, DType, cpu
 from ..graph import Tensor
 from ..ops import elementwise, index, reduction, shape
-from ..ops.primitive import Primitive, Shape
-from ..tape import Traceable
+from ..operators import moveaxis
+from ..ops.primitive import Primitive, Shape, registry
+from ..tape import Traceable, apply
 from .expression import Expr, Formulas, Graph, Unfit, Values, dummy
 
 # What gives a part of its input, or the input laid out otherwise, without a copy.
@@ -199,7 +200,7 @@ class Tracer:
             return self._part_of(term, term.expr.shape, view)
         ancestors, found = {term}, {}
         for t in reversed(self.terms):
-            if t in ancestors:
+            if t in ancestors and t.primitive is not None:
                 ancestors.update(x for x in t.inputs if type(x) is Term)
         for t in list(self.terms):
             if t not in ancestors:
@@ -220,7 +221,41 @@ class Tracer:
             return view(xp, x if x.shape == whole else xp.broadcast_to(x, whole))
 
         places = (view(cpu, cpu.broadcast_to(p, whole)) for p in (term.expr.place, term.laid_out))
-        return self.part(term.expr.slot, *places, both)
+        part = self.part(term.expr.slot, *places, both)
+        part.inputs = (term,)
+        return part
+
+
+    # What it did, again ----------------------------------------------------------------------------
+
+    def again(self, values: dict[int, Tensor], wanted: Sequence[Term]) -> list[Any]:
+        """The record reading: the same primitives applied to Tensors, which are given for each slot."""
+        needed, found = set(wanted), {}
+        for term in reversed(self.terms):
+            if term in needed:
+                needed.update(t for t in term.inputs if type(t) is Term)
+        for term in self.terms:
+            if term in needed:
+                found[term] = self._value_again(term, [found.get(x, x) for x in term.inputs], values)
+        return [found[term] for term in wanted]
+
+    def _value_again(self, term: Term, inputs: list[Any], values: dict[int, Tensor]) -> Any:
+        if term.primitive is not None:
+            return apply(term.primitive, inputs, term.parameters)
+        x = values[term.expr.slot]
+        return x if term.expr.op == "scalar" or not term.inputs else term.view(on_tensors, x)
+
+
+class _OnTensors:
+    """The functions of an array library that a view calls, for Tensors."""
+
+    moveaxis = staticmethod(moveaxis)
+
+    def __getattr__(self, name: str) -> Any:
+        return registry[name]
+
+
+on_tensors = _OnTensors()
 
 
 def _is_basic(key: Any) -> bool:

@@ -1,0 +1,309 @@
+"""`scan`: a recurrence over a whole sequence, its time loop in one call.
+
+T: time steps   N: batch
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .. import tape, threads
+from ..backend import Array, cpu
+from ..graph import Storage, Tensor
+from ..messages import describe, type_name
+from ..mode import mode
+from ..ops.shape import stack, unstack
+from ..tape import as_tensor, by_hand, record
+from .c_loop import Loop, aligned_empty
+from .cell import Cell, Slot
+from .compiler import CompileError
+from .expression import FLOATS, Unfit
+from .fused import MOST_PLANS, recorded_gradients
+from .setting import note_failure, setting, writer_name
+
+SMALL = 100_000  # multiplications, below which a thread is not worth its start
+
+
+class Plan:
+    """A traced cell with its loops."""
+
+    def __init__(self, cell: Cell) -> None:
+        self.cell = cell
+        self.real = cell.x.dtype
+        if any(slot.dtype != self.real and slot.dtype in FLOATS for slot in cell.slots) or self.real not in FLOATS:
+            raise Unfit("arrays of several dtypes, where x, the state and the weights have to be of one")
+        self.forward_loop = Loop(cell.slots, cell.forward, self.real)
+        self._backward: dict[Any, tuple[Any, Loop]] = {}
+
+    def backward_of(self, arrived: tuple[bool, ...], wants_x: bool, wanted: tuple[bool, ...]) -> tuple[Any, Loop]:
+        key = arrived, wants_x, wanted
+        if key not in self._backward:
+            back = self.cell.backward(*key)
+            self._backward[key] = back, Loop(self.cell.slots, back.statements, self.real)
+        return self._backward[key]
+
+
+class Run:
+    """One sequence: what the loop forward leaves for the loop backward."""
+
+    def __init__(
+        self, plan: Plan, x: Array, parts: Sequence[Array], captured: Sequence[Array], reverse: bool, wanted: Any
+    ) -> None:
+        self.plan, self.reverse, self.wanted = plan, reverse, wanted  # wanted: for x, and each captured; None for nothing
+        self.steps, self.rows = x.shape[:2]
+        self.threads = self._threads()
+        cell = plan.cell
+        last, first = (0, self.steps) if reverse else (self.steps, 0)
+        self.arrays: dict[Slot, Array] = {cell.x: cpu.ascontiguousarray(x)}
+        self.states = []
+        for part, before, after in zip(parts, cell.before, cell.after, strict=True):
+            buffer = aligned_empty((self.steps + 1, *part.shape), part.dtype)
+            buffer[first] = part
+            self.states.append(buffer)
+            self.arrays[before], self.arrays[after] = (buffer[1:], buffer[:-1]) if reverse else (buffer[:-1], buffer[1:])
+        self.last = last
+        self.weights = captured
+        for slot, array in zip(cell.fixed, captured, strict=True):
+            self.arrays[slot] = cpu.ascontiguousarray(array)
+        kept = self._kept()
+        for slot in plan.forward_loop.slots:
+            if slot not in self.arrays:
+                self.arrays[slot] = aligned_empty((self.steps if slot in kept else 1, *slot.shape), slot.dtype)
+        places = {slot.number: self._place(slot, self.arrays[slot], reverse) for slot in plan.forward_loop.slots}
+        plan.forward_loop(self.steps, self.rows, self.threads, places, captured)
+        self.arrays = {slot: a for slot, a in self.arrays.items() if slot in kept}
+
+    def _kept(self) -> set[Slot]:
+        """The slots that going backward reads."""
+        if self.wanted is None:
+            return set()
+        cell = self.plan.cell
+        back, loop = self.plan.backward_of((False,) * len(cell.before), *self.wanted)
+        return {*loop.slots, *(rows for _, _, rows, _ in back.products)}
+
+    def _threads(self) -> int:
+        work = self.steps * self.rows * sum(slot.shape[-1] for slot in self.plan.cell.before) ** 2
+        return 1 if work < SMALL else max(1, min(threads.kernel_threads(), self.rows // 4))
+
+    def _place(self, slot: Slot, array: Array, backwards: bool) -> tuple[int, int, int]:
+        """Where a slot begins, what a step (or a thread) adds, and the bytes of a row."""
+        row = slot.shape[-1] * slot.dtype.itemsize if len(slot.shape) == 2 and slot.shape[0] > 1 or slot.role != "fixed" else 0
+        if slot.role == "fixed":
+            return cpu.address(array), 0, row
+        size = array[0].nbytes
+        if slot.role == "step":
+            size = 0 if len(array) == 1 else size
+            return cpu.address(array) + (len(array) - 1) * size * backwards, -size if backwards else size, row
+        return cpu.address(array), size, row
+
+    @property
+    def outputs(self) -> list[Array]:
+        """For each part of the state: all of it, (T, N, H), and the last."""
+        stacks = [b[:-1] if self.reverse else b[1:] for b in self.states]
+        return [*stacks, *(buffer[self.last].copy() for buffer in self.states)]
+
+    def backward(self, xp: Any, gs: Sequence[Any]) -> list[Any]:
+        """The gradients of x, of each part of the first state, and of each captured Tensor."""
+        cell, count = self.plan.cell, len(self.states)
+        stacks, lasts = gs[:count], gs[count:]
+        back, loop = self.plan.backward_of(tuple(g is not None for g in stacks), *self.wanted)
+        arrays = dict(self.arrays)
+        for given, g in zip(back.given, stacks, strict=True):
+            if given is not None:
+                arrays[given] = cpu.ascontiguousarray(g)
+        carries = []
+        for arrives, leaves, g in zip(back.arrives, back.leaves, lasts, strict=True):
+            carry = aligned_empty((2, *arrives.shape), arrives.dtype)
+            carry[0] = 0 if g is None else g
+            arrays[arrives] = arrays[leaves] = carry
+            carries.append(carry)
+        lengths = {"step": self.steps, "scratch": 1, "sum": self.threads}
+        for slot in {*loop.slots, *([back.x] if back.x else [])}:
+            if slot not in arrays:
+                arrays[slot] = array = aligned_empty((lengths[slot.role], *slot.shape), slot.dtype)
+                if slot in back.zeros:
+                    array[...] = 0
+        places = {slot.number: self._place(slot, arrays[slot], not self.reverse) for slot in loop.slots}
+        loop(self.steps, self.rows, self.threads, places, self.weights)
+        captured: list[Any] = [None] * len(cell.fixed)
+
+        def give(k: int, g: Any) -> None:
+            captured[k] = g if captured[k] is None else captured[k] + g
+
+        for k, dz, rows, transposed in back.products:
+            pair = arrays[dz], arrays[rows]
+            give(k, xp.outer_sum(*(pair if transposed else pair[::-1])))
+        for k, slot in back.sums:
+            give(k, xp.sum_to(arrays[slot], shape=slot.shape if slot.role == "sum" else cell.fixed[k].shape))
+        for k, is_wanted in enumerate(self.wanted[1]):
+            if is_wanted and captured[k] is None:
+                captured[k] = cpu.zeros(cell.fixed[k].shape, dtype=cell.fixed[k].dtype)
+        x = arrays[back.x] if back.x else None
+        return [x, *(carry[self.steps & 1] for carry in carries), *captured]
+
+
+def _derivative(xp: Any, gs: list[Any], run: Run, xs: list[Any], *, captured: int) -> list[Any]:
+    cell = run.plan.cell
+    if not any(type(x) is Tensor for x in xs):
+        return run.backward(xp, gs)
+    count = len(cell.before)
+
+    def again() -> list[Tensor]:
+        fixed = {slot.number: x for slot, x in zip(cell.fixed, xs[1 + count :], strict=True)}
+        state, states = xs[1 : 1 + count], []
+        steps = unstack(xs[0])
+        for x in reversed(steps) if run.reverse else steps:
+            before = {slot.number: part for slot, part in zip(cell.before, state, strict=True)}
+            state = cell.again({cell.x.number: x, **before, **fixed}, cell.results)
+            states.append(state)
+        stacks = [stack(part[::-1] if run.reverse else part) for part in zip(*states, strict=True)]
+        return [*stacks, *state]
+
+    return recorded_gradients(again, xs, gs)
+
+
+scanned = by_hand("scan", _derivative)
+scanned.runs_program, scanned.takes_none = False, True
+
+_plans: weakref.WeakKeyDictionary[Any, dict[Any, Any]] = weakref.WeakKeyDictionary()
+
+
+def loop_of(
+    cell: Callable[..., Any], x: Tensor, parts: Sequence[Tensor], joined: bool, constants: Sequence[Any], reverse: bool
+) -> list[Tensor] | None:
+    """For each part of the state: all of it, and the last; None if no kernel runs this."""
+    if not setting.is_on or tape.watcher is not None or type(x._data) is not cpu.array_type or writer_name(cpu) != "c":
+        return None
+    flat: list[Any] = []
+    _flatten(constants, flat)
+    tensors = [c for c in flat if type(c) is Tensor]
+    key = (
+        joined,
+        *((t._data.shape[x is t :], t._data.dtype) for t in (x, *parts)),
+        *((c._data.shape, c._data.dtype) if type(c) is Tensor else (type(c), c) for c in flat),
+    )
+    try:
+        plans = _plans.setdefault(cell, {})
+        found = plans.get(key)
+    except TypeError:  # a bound method, or constants that cannot be compared
+        plans, found = {}, None
+    if found is None:
+        found = _traced(cell, x, parts, joined, constants, tensors)
+        if len(plans) >= MOST_PLANS:
+            plans.clear()
+        if found[2]:
+            plans[key] = (found[0], [tensors.index(t) for t in found[1]] if found[0] else [], True)
+    if found[0] is None:
+        return None
+    plan = found[0]
+    captured = [t if type(t) is Tensor else tensors[t] for t in found[1]]
+    if any(type(t._data) is not cpu.array_type for t in captured):
+        return None
+    inputs = [x, *parts, *captured]
+    needs_grad = mode.recording and any(t._requires_grad for t in inputs)
+    wanted = (x._requires_grad, tuple(t._requires_grad for t in captured)) if needs_grad else None
+    try:
+        run = Run(plan, x._data, [p._data for p in parts], [t._data for t in captured], reverse, wanted)
+    except CompileError as error:
+        note_failure(error)
+        return None
+    outputs = [Tensor(y) for y in run.outputs]
+    if needs_grad:
+        storage = Storage()
+        node = record(scanned, {"captured": len(captured)}, inputs, outputs, cpu)
+        node.output, node.storage = run, storage
+        for y in outputs[: len(parts)]:
+            y._storage = storage
+    return outputs
+
+
+def _traced(
+    cell: Any, x: Tensor, parts: Sequence[Tensor], joined: bool, constants: Sequence[Any], tensors: Sequence[Tensor]
+) -> Any:
+    """A plan (None if there can be none), what the cell captured, and whether that is among the constants."""
+    try:
+        name = getattr(cell, "__name__", "the cell")
+        traced = Cell(cell, name, x._data, [p._data for p in parts], joined, constants)
+        plan = Plan(traced)
+    except Unfit:
+        return None, [], True
+    captured = traced.tensors
+    traced.tensors = []  # the plan outlives them
+    return plan, captured, all(any(t is c for c in tensors) for t in captured)
+
+
+def _flatten(value: Any, found: list[Any]) -> None:
+    if isinstance(value, (tuple, list)):
+        for part in value:
+            _flatten(part, found)
+    else:
+        found.append(value)
+
+
+def scan(
+    cell: Callable[..., Any], x: Any, state: Any, *constants: Any, reverse: bool = False
+) -> tuple[Any, Any]:
+    """Run a recurrence over a sequence: state_t = cell(x_t, state_{t-1}, *constants), for t = 1 to T.
+
+    On the CPU, with a C compiler, the whole time loop is one call, and so is its backward, which is derived from the
+    formulas of what the cell does. This takes a cell of matrix products of rows (N, ...) by weights, of elementwise
+    primitives, and of slices; any other runs step by step. The results are the same, to rounding. `scan.source` says
+    which it is.
+
+    Args:
+        cell: a pure function (x_t, state, *constants) -> state, which may also use Tensors from outside. It is run on
+            stand-ins, once for each new combination of shapes if it uses nothing but its arguments.
+        x: (T, ...): its slices along the first axis are what the cell gets.
+        state: the first state, a Tensor or a tuple of Tensors.
+        constants: further arguments of the cell, the same at all time steps: Tensors, numbers, None, tuples of these.
+        reverse: whether to go from the last time step to the first.
+
+    Returns:
+        (states, last): all states, a Tensor (T, ...) for each part, in the order of x; and the one after the last step.
+
+    Raises:
+        TypeError: x or the state are not Tensors, or the cell gives another kind of state than it gets.
+        ValueError: there is no time step, or the cell gives a state of another shape.
+
+    >>> import minigrad as mg
+    >>> x, w = mg.ones((3, 1, 2)), mg.eye(2)
+    >>> states, last = mg.scan(lambda x, h: x + 0.5 * (h @ w), x, mg.zeros((1, 2)))
+    >>> states.tolist()
+    [[[1.0, 1.0]], [[1.5, 1.5]], [[1.75, 1.75]]]
+    """
+    x, parts, joined = _checked(x, state)
+    found = loop_of(cell, x, parts, joined, constants, reverse)
+    if found is None:
+        found = _step_by_step(cell, x, parts, joined, constants, reverse)
+    count = len(parts)
+    return (tuple(found[:count]), tuple(found[count:])) if joined else (found[0], found[1])
+
+
+def _checked(x: Any, state: Any) -> tuple[Tensor, list[Tensor], bool]:
+    x = as_tensor(x, "scan")
+    if x.ndim == 0 or x.shape[0] == 0:
+        raise ValueError(f"scan: expected x of at least one time step, (T, ...), got {describe(x)}")
+    joined = isinstance(state, (tuple, list))
+    return x, [as_tensor(part, "scan, the state") for part in (state if joined else [state])], joined
+
+
+def _step_by_step(
+    cell: Callable[..., Any], x: Tensor, parts: Sequence[Tensor], joined: bool, constants: Sequence[Any], reverse: bool
+) -> list[Tensor]:
+    state: Any = tuple(parts) if joined else parts[0]
+    shapes, states = [(p.shape, p.dtype) for p in parts], []
+    steps = unstack(x)
+    for x_t in reversed(steps) if reverse else steps:
+        state = cell(x_t, state, *constants)
+        given = list(state) if isinstance(state, (tuple, list)) else [state]
+        if isinstance(state, (tuple, list)) != joined or any(type(p) is not Tensor for p in given):
+            wanted = f"a tuple of {len(parts)} Tensors" if joined else "a Tensor"
+            raise TypeError(f"scan: expected the cell to give {wanted} as the state, as it gets, got {type_name(state)}")
+        if [(p.shape, p.dtype) for p in given] != shapes:
+            came = ", ".join(describe(p) for p in given)
+            raise ValueError(f"scan: expected the cell to give a state like the one it gets, {shapes}, got {came}")
+        states.append(given)
+    stacks = [stack(part[::-1] if reverse else part) for part in zip(*states, strict=True)]
+    return [*stacks, *states[-1]]
