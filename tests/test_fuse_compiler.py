@@ -15,6 +15,7 @@ import pytest
 
 from minigrad.fuse import compiler
 from minigrad.fuse.compiler import CompileError, find_compiler, load
+from minigrad.fuse.folder import library_folder
 
 from .compiling import THRICE, TWICE, elsewhere, everything, is_alive, kept, needs_compiler
 
@@ -247,6 +248,7 @@ def test_a_text_that_is_wrong_does_not_cost_the_next_one_a_flag(runs):
     with pytest.raises(CompileError):
         load("int wrong(void) { return }")
     count = len(runs)
+    assert count == 2  # the text, and one that is right
     load(TWICE)
     assert len(runs) == count + 1
     assert set(compiler.FLAGS) <= set(runs[-1])
@@ -282,6 +284,16 @@ def test_a_compiler_that_fails(script, message, pretend):
         with pytest.raises(CompileError, match=message):
             load(TWICE)
         assert kept() == []
+
+
+def test_a_compiler_writes_among_its_own_and_speaks_english(pretend):
+    pretend('echo "language $LC_ALL, place $TMPDIR, here $PWD"; exit 1')
+    with pytest.raises(CompileError) as caught:
+        load(TWICE)
+    assert "language C, " in str(caught.value)
+    place, here = re.search(r"place (\S+), here (\S+)", str(caught.value)).groups()
+    assert place == here
+    assert Path(place).parent == library_folder()
 
 
 def test_a_compiler_that_cannot_be_run(pretend):

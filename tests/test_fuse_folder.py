@@ -73,9 +73,11 @@ def test_a_file_whole_in_itself_and_not_loadable_is_compiled_again(runs):
     path.unlink()
     data = b"not a library"
     (path.parent / f"{path.name[:32]}-{compiler._digest(data)}.so").write_bytes(data)
+    notes = path.parent / f"{path.name[:32]}-notes"
+    notes.write_text("the user's")
     assert load(TWICE).twice(21) == 42
     assert len(runs) == 2
-    assert kept() == [path]
+    assert kept() == [path, notes]
 
 
 @needs_compiler
@@ -273,6 +275,15 @@ def test_a_link_of_another_user(monkeypatch, tmp_path):
     place.symlink_to(place.parent / "mine")
     assert library_folder() == place.parent / "mine"
     owned_by(monkeypatch, place, os.getuid() + 7)
+    with pytest.warns(RuntimeWarning, match=rf"belongs to user {os.getuid() + 7}"):
+        assert library_folder().parent == tmp_path / "tmp"
+
+
+def test_a_link_to_the_folder_of_another_user(monkeypatch, tmp_path):
+    place = library_folder()
+    place.rename(place.parent / "theirs")
+    place.symlink_to(place.parent / "theirs")
+    owned_by(monkeypatch, place.parent / "theirs", os.getuid() + 7)
     with pytest.warns(RuntimeWarning, match=rf"belongs to user {os.getuid() + 7}"):
         assert library_folder().parent == tmp_path / "tmp"
 
