@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis.database import DirectoryBasedExampleDatabase
 import minigrad as mg
 from minigrad import readings, shortcuts
 from minigrad.cotangent import Inbox
+from minigrad.fuse import compiler
 from minigrad.ops.contraction import linear, matmul
 
 from . import strict as strict  # registers the device "strict"
@@ -71,3 +73,47 @@ def tables(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     monkeypatch.setattr(matmul, "shortcut", product)
     monkeypatch.setattr(linear, "shortcut", product)
     return used
+
+
+@pytest.fixture
+def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """A process that has found out nothing yet, with a home of its own."""
+    for name in ("MINIGRAD_CACHE", "MINIGRAD_CC", "CC", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "home").mkdir()
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    compiler.forget()
+    yield
+    compiler.forget()
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The commands that are run, as they run."""
+    seen: list[list[str]] = []
+    popen = subprocess.Popen
+
+    def counted(command: list[str], **options: object) -> object:
+        seen.append(command)
+        return popen(command, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", counted)
+    return seen
+
+
+@pytest.fixture
+def pretend(own_cache: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], Path]:
+    """Make a shell script the compiler; in it, "$real" is the real one."""
+    real = compiler.find_compiler()
+
+    def write(text: str) -> Path:
+        script = tmp_path / "pretender"
+        script.write_text(f"#!/bin/sh\nreal={real}\n{text}\n")
+        script.chmod(0o755)
+        monkeypatch.setenv("MINIGRAD_CC", str(script))
+        compiler.forget()
+        return script
+
+    return write

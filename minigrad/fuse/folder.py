@@ -102,7 +102,7 @@ def _checked(folder: Path) -> Path:
     if not folder.is_absolute():
         raise OSError("there is no home folder")
     for part in reversed((folder, *folder.parents)):
-        if not part.exists():
+        if not part.is_dir():
             part.mkdir(mode=0o700, exist_ok=True)
     real, me = Path(os.path.realpath(folder)), os.getuid()
     for status in (folder.lstat(), real.stat()):  # a symbolic link, and what it leads to
