@@ -24,7 +24,7 @@ def compiled(text: str, loops: bool = False) -> Any:
     found = _functions.get(text)
     if found is None:
         found = load("\n".join([header("loops.h"), header("functions.h"), text])).kernel
-        found.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64 if loops else ctypes.c_void_p]
+        found.argtypes = [ctypes.c_void_p] * 2 + ([ctypes.c_int64, ctypes.c_void_p] if loops else [ctypes.c_void_p])
         found.restype = None
         _functions[text] = found
     return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from .c_kernel import compiled
 from .cell import Product, Slot
 from .expression import Expr
 from .nest import Layout, Nest, laid_out
+from .runtime import WIDEST, address_of_runtime, aligned_empty
 
 # Where a slot is at time step t.
 MOVES = {
@@ -87,24 +87,24 @@ class Loop:
         """The numbers: columns, depth, the weight's two strides, and the row strides of rows, out and start, in entries."""
 
         def rows_of(slot: Slot | None, stride: int) -> str:
-            return "0, 0" if slot is None else f"(real *)q{self.index[slot.number]} + first * n[{stride}], n[{stride}]"
+            return "0, 0" if slot is None else f"(real *)q{self.index[slot.number]}, n[{stride}]"
 
         return [
-            f"product(last - first, n[{at}], n[{at + 1}], {rows_of(product.rows, at + 4)}, (real *)p[{packed + 1}],",
-            f"        {rows_of(product.out, at + 5)}, {rows_of(product.start, at + 6)});",
+            f"call->runtime->product(first, last, n[{at}], n[{at + 1}], {rows_of(product.rows, at + 4)}, 1, (real *)p[{packed + 1}],",
+            f"                       {rows_of(product.out, at + 5)}, {rows_of(product.start, at + 6)});",
         ]
 
     def _entry(self) -> list[str]:
         at = 2 + len(self.slots)
         packed = len(self.slots)
-        packs, totals = [], []
+        packs: list[str] = []
         for part in self.parts:
             if type(part) is Product:
-                totals.append(f"(n[{at}] + WIDTH - 1) / WIDTH")
-                packs.append(
-                    f"    pack(first * ((n[{at}] + WIDTH - 1) / WIDTH) / call->threads, last * ((n[{at}] + WIDTH - 1) / WIDTH) / call->threads, "
-                    f"n[{at}], n[{at + 1}], (real *)p[{packed}], n[{at + 2}], n[{at + 3}], (real *)p[{packed + 1}]);"
-                )
+                packs += [
+                    f"    panels = (n[{at}] + runtime->width - 1) / runtime->width;",
+                    "    runtime->pack(panels * first / call->threads, panels * last / call->threads,",
+                    f"                  n[{at}], n[{at + 1}], (real *)p[{packed}], n[{at + 2}], n[{at + 3}], (real *)p[{packed + 1}]);",
+                ]
                 at += 7
                 packed += 2
             else:
@@ -117,16 +117,19 @@ class Loop:
                 "    const struct call *call = all;",
                 "    char *const *const p = call->p;",
                 "    const int64_t *const n = call->n;",
+                "    const struct runtime *const runtime = call->runtime;",
+                "    int64_t panels;",
                 *packs,
+                "    (void)thread;",
                 "}",
                 "",
             ]
         lines += [
-            "void kernel(char *const *p, const int64_t *n, int64_t threads)",
+            "void kernel(char *const *p, const int64_t *n, int64_t threads, const struct runtime *runtime)",
             "{",
-            "    const struct call call = {p, n, threads};",
-            *(["    in_parts(pack_all, &call, threads, threads);"] if packs else []),
-            "    in_parts(step, &call, n[1], threads);",
+            "    const struct call call = {p, n, threads, runtime};",
+            *(["    runtime->in_parts(pack_all, &call, threads, threads);"] if packs else []),
+            "    runtime->in_parts(step, &call, n[1], threads);",
             "}",
             "",
         ]
@@ -135,16 +138,7 @@ class Loop:
     @property
     def source(self) -> str:
         """All that is compiled but functions.h."""
-        return "\n".join(
-            [
-                f"typedef {TYPES[self.real]} real;",
-                header("threads.h"),
-                *([header("products.h")] if self.products else []),
-                "struct call { char *const *p; const int64_t *n; int64_t threads; };",
-                "",
-                self.text,
-            ]
-        )
+        return f"typedef {TYPES[self.real]} real;\n{header('loop.h')}\n{self.text}"
 
     def __call__(
         self, steps: int, rows: int, threads: int, places: dict[int, tuple[int, int, int]], weights: Sequence[Array]
@@ -169,21 +163,16 @@ class Loop:
             depth, columns = w.shape
             if part.transposed:
                 sj, sk, columns, depth = sk, sj, depth, columns
-            buffers.append(aligned_empty((-(-columns // 64) * 64, depth), self.real))  # 64: more than any WIDTH
+            buffers.append(aligned_empty((-(-columns // WIDEST) * WIDEST, depth), self.real))
             addresses += [cpu.address(w), cpu.address(buffers[-1])]
             strides = (places[s.number][2] // size if s else 0 for s in (part.rows, part.out, part.start))
             numbers += [columns, depth, sj, sk, *strides]
         function(
-            (ctypes.c_int64 * len(addresses))(*addresses), (ctypes.c_int64 * len(numbers))(*numbers), threads
+            (ctypes.c_int64 * len(addresses))(*addresses),
+            (ctypes.c_int64 * len(numbers))(*numbers),
+            threads,
+            address_of_runtime(self.real),
         )
-
-
-def aligned_empty(shape: Sequence[int], dtype: Any) -> Array:
-    """A new array that begins where a line of the cache does: vectors then never lie in two."""
-    size = math.prod(shape) * dtype.itemsize
-    memory = cpu.empty(size + 64, dtype="uint8")
-    start = -cpu.address(memory) % 64
-    return memory[start : start + size].view(dtype).reshape(shape)
 
 
 def _read_or_written(parts: Sequence[Layout | Product]) -> set[int]:

@@ -364,11 +364,11 @@ class Cell(Tracer):
     def _is_only(self, items: Sequence[Item], slot: Slot, value: Any) -> bool:
         """Whether a product's result is this value, or one of its two summands, and nothing else reads it."""
         result = self._load(slot)
-        if value is not result and not (type(value) is Expr and value.op == "add" and list(value.args).count(result) == 1):
+        others = [a for a in getattr(value, "args", ()) if a is not result]
+        if value is not result and not (type(value) is Expr and value.op == "add" and len(others) == 1):
             return False
-        readers = sum(result in in_order([item.store.value]) for item in items)
-        rest = [a for a in value.args if a is not result]
-        return readers == 1 and not any(result in in_order([a]) for a in rest)
+        read = [set(in_order([item.store.value])) for item in items]
+        return sum(result in exprs for exprs in read) == 1 and not any(result in set(in_order([a])) for a in others)
 
 
 def _is_whole(term: Term) -> bool:

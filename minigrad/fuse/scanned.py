@@ -16,12 +16,13 @@ from ..messages import describe, type_name
 from ..mode import mode
 from ..ops.shape import stack, unstack
 from ..tape import as_tensor, by_hand, record
-from .c_loop import Loop, aligned_empty
+from .c_loop import Loop
 from .cell import Cell, Slot
 from .compiler import CompileError
 from .expression import FLOATS, Unfit
 from .fused import MOST_PLANS, recorded_gradients
-from .setting import note_failure, setting, writer_name
+from .runtime import aligned_empty
+from .setting import note_failure, writes_c
 
 SMALL = 100_000  # multiplications, below which a thread is not worth its start
 
@@ -174,7 +175,7 @@ def loop_of(
     cell: Callable[..., Any], x: Tensor, parts: Sequence[Tensor], joined: bool, constants: Sequence[Any], reverse: bool
 ) -> list[Tensor] | None:
     """For each part of the state: all of it, and the last; None if no kernel runs this."""
-    if not setting.is_on or tape.watcher is not None or type(x._data) is not cpu.array_type or writer_name(cpu) != "c":
+    if tape.watcher is not None or type(x._data) is not cpu.array_type or not writes_c():
         return None
     flat: list[Any] = []
     _flatten(constants, flat)
@@ -194,7 +195,7 @@ def loop_of(
         if len(plans) >= MOST_PLANS:
             plans.clear()
         if found[2]:
-            plans[key] = (found[0], [tensors.index(t) for t in found[1]] if found[0] else [], True)
+            plans[key] = (found[0], [_position(tensors, t) for t in found[1]], True)
     if found[0] is None:
         return None
     plan = found[0]
@@ -232,6 +233,10 @@ def _traced(
     captured = traced.tensors
     traced.tensors = []  # the plan outlives them
     return plan, captured, all(any(t is c for c in tensors) for t in captured)
+
+
+def _position(tensors: Sequence[Tensor], wanted: Tensor) -> int:
+    return next(k for k, t in enumerate(tensors) if t is wanted)
 
 
 def _flatten(value: Any, found: list[Any]) -> None:

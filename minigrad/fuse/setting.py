@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import threading
 import warnings
-from types import ModuleType
-from typing import Any
 
 from ..backend import ArrayNamespace, cpu, default_device, namespace
-from . import numpy_writer
 from .compiler import CompileError, find_compiler
 
 
@@ -75,6 +72,11 @@ def writer_name(xp: ArrayNamespace) -> str:
     if setting.writer is not None:
         return setting.writer
     return "numpy" if _compiler_failed or find_compiler() is None else "c"
+
+
+def writes_c() -> bool:
+    """Whether kernels of the CPU are written in C."""
+    return setting.is_on and writer_name(cpu) == "c"
 
 
 def note_failure(error: CompileError) -> None:

@@ -10,6 +10,8 @@ from ..backend import Array, ArrayNamespace, float16, float32, namespace_of, pyt
 from ..creation import zeros
 from ..graph import Tensor, mark_written
 
+BLOCK = 2**16  # entries whose squares are added up in float32 before their sums are
+
 
 def clip_grad_norm_(
     parameters: Tensor | Iterable[Tensor],
@@ -114,13 +116,21 @@ def _gradients(caller: str, parameters: Tensor | Iterable[Tensor]) -> list[Tenso
     return [p.grad for p in owners if p.grad is not None and p.grad.size]
 
 
+def _sum_of_squares(xp: ArrayNamespace, a: Array) -> Array:
+    """Σ aᵢ². Not by the BLAS of the host, which would wake its threads for it."""
+    if not xp.on_host:
+        return xp.vdot(a, a)
+    parts = [a[start : start + BLOCK] for start in range(0, a.size, BLOCK)]
+    return xp.sum(xp.asarray([xp.einsum("i,i->", part, part) for part in parts]))
+
+
 def _norm(xp: ArrayNamespace, arrays: list[Array], p: float) -> Array:
     """The p-norm of all entries together, 0-d."""
     # In float16 the square of 256 is infinite already.
     arrays = [a.astype(float32) if a.dtype == float16 else a for a in arrays]
     if p == 2:
         flat = [a.ravel("K") for a in arrays]  # in the order of the memory, so that a transposed one is not copied
-        return xp.asarray(xp.sqrt(xp.sum(xp.stack([xp.asarray(xp.vdot(a, a)) for a in flat]))))
+        return xp.asarray(xp.sqrt(xp.sum(xp.stack([_sum_of_squares(xp, a) for a in flat]))))
     if p == math.inf:
         return xp.asarray(xp.max(xp.stack([xp.asarray(xp.max(xp.absolute(a))) for a in arrays])))
     powers = xp.stack([xp.asarray(xp.sum(xp.absolute(a) ** p)) for a in arrays])

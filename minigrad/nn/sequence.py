@@ -15,6 +15,7 @@ from itertools import accumulate
 from typing import Any, NamedTuple
 
 from ..anomaly import time_steps
+from ..fuse.scanned import loop_of
 from ..graph import Tensor
 from ..ops.reduction import broadcast_to
 from ..ops.shape import concatenate, split, stack, unstack
@@ -163,14 +164,28 @@ class Layers(RecurrentBase):
             outputs = []
             for direction in self._directions:
                 suffix = next(suffixes)
-                steps = layout.cut(self._input_share(x, suffix))  # (N, GH) each
+                share = self._input_share(x, suffix)
                 hh = self._recurrent(suffix, self._recurrent_mask(rows, x))
-                with reused(hh, len(steps)):
-                    hs, state = self._over_time(steps, next(states), hh, f"layer {layer}", direction == "_reverse")
-                outputs.append(layout.join(hs))
+                backwards = direction == "_reverse"
+                y, state = self._at_once(share, next(states), hh, layout, f"layer {layer}", backwards)
+                outputs.append(y)
                 last.append(state)
             x = concatenate(outputs, axis=-1) if self.bidirectional else outputs[0]
         return x, self._stacked(last)
+
+    def _at_once(
+        self, share: Tensor, state: Any, hh: Any, layout: Layout, layer: str, backwards: bool
+    ) -> tuple[Tensor, Any]:
+        """One layer in one direction, its time loop in one call where there is a kernel for it."""
+        if layout is PADDED:
+            parts = self._parts(state)
+            found = loop_of(self.cell(), share, parts, self.has_memory, (hh,), backwards)
+            if found is not None:
+                return found[0], self._joined(found[len(parts) :])
+        steps = layout.cut(share)  # (N, GH) each
+        with reused(hh, len(steps)):
+            hs, state = self._over_time(steps, state, hh, layer, backwards)
+        return layout.join(hs), state
 
     def _over_time(
         self, steps: list[Tensor], state: Any, hh: Any, layer: str, backwards: bool

@@ -1,40 +1,29 @@
-/* Matrix products with a weight that is packed once and used at every time step. `real` is float or double.
+/* Matrix products. Included once for float and once for double: REAL, and x for names of their own.
 
-   A panel is WIDTH columns of the weight, row after row. A tile of the result, up to TILE rows by one panel, stays in
-   registers while the rows of the panel stream by: the scheme of Goto and van de Geijn 2008, "Anatomy of
-   high-performance matrix multiplication", without its packing of the other matrix, which is small here. */
+   A panel is WIDTH columns of the second matrix, row after row; a strip is up to TILE rows of the first, column after
+   column. A tile of the result, a strip times a panel, stays in registers while both stream by: the scheme of Goto and
+   van de Geijn 2008, "Anatomy of high-performance matrix multiplication". Each entry is summed in one order, whatever
+   the number of threads. */
 
-#if defined(__AVX512F__)
-#define BYTES 64
-#define TILE 14
-#elif defined(__AVX__)
-#define BYTES 32
-#define TILE 6
-#else
-#define BYTES 16
-#define TILE 6
-#endif
-#define LANES ((int)(BYTES / sizeof(real)))
-#define VECTORS 2              /* per row of a tile; TILE * VECTORS sums and a row of a panel fit the registers */
+#define LANES ((int)(BYTES / sizeof(REAL)))
 #define WIDTH (VECTORS * LANES)
-#define DEPTH 256              /* rows of a panel that stay in the first cache */
 
-typedef real vector __attribute__((vector_size(BYTES), aligned(sizeof(real)), may_alias));
+typedef REAL vector __attribute__((vector_size(BYTES), aligned(sizeof(REAL)), may_alias));
 
-/* c = from + a b, rows x width, or c = a b if from is null */
+/* c = from + a b, rows x width, or c = a b if from is null; a is a strip, b a panel */
 static inline __attribute__((always_inline)) void tile(
-    const int rows, int64_t depth, const real *a, int64_t lda, const real *b,
-    real *c, int64_t ldc, const real *from, int64_t ldf, int64_t width)
+    const int rows, int64_t depth, const REAL *a, int64_t ra, int64_t ka, const REAL *b, REAL *c, int64_t ldc,
+    const REAL *from, int64_t ldf, int64_t width)
 {
     vector sum[TILE][VECTORS];
-    real edge[WIDTH];
+    REAL edge[WIDTH];
     const int whole = width >= WIDTH;
 #pragma GCC unroll 16
     for (int r = 0; r < rows; r++) {
-        const real *start = from + r * ldf;
+        const REAL *start = from ? from + r * ldf : 0;
         if (from && !whole) {
             memset(edge, 0, sizeof edge);
-            memcpy(edge, start, (size_t)width * sizeof(real));
+            memcpy(edge, start, (size_t)width * sizeof(REAL));
             start = edge;
         }
 #pragma GCC unroll 2
@@ -47,30 +36,28 @@ static inline __attribute__((always_inline)) void tile(
         for (int v = 0; v < VECTORS; v++)
             row[v] = *(const vector *)(b + k * WIDTH + v * LANES);
 #pragma GCC unroll 16
-        for (int r = 0; r < rows; r++) {
-            const real x = a[r * lda + k];
+        for (int r = 0; r < rows; r++)
 #pragma GCC unroll 2
             for (int v = 0; v < VECTORS; v++)
-                sum[r][v] += x * row[v];
-        }
+                sum[r][v] += a[k * ka + r * ra] * row[v];
     }
 #pragma GCC unroll 16
     for (int r = 0; r < rows; r++) {
-        real *end = whole ? c + r * ldc : edge;
+        REAL *end = whole ? c + r * ldc : edge;
 #pragma GCC unroll 2
         for (int v = 0; v < VECTORS; v++)
             *(vector *)(end + v * LANES) = sum[r][v];
         if (!whole)
-            memcpy(c + r * ldc, edge, (size_t)width * sizeof(real));
+            memcpy(c + r * ldc, edge, (size_t)width * sizeof(REAL));
     }
 }
 
 /* The same for a number of rows that is known only now. */
 static __attribute__((noinline)) void some_rows(
-    int64_t rows, int64_t depth, const real *a, int64_t lda, const real *b,
-    real *c, int64_t ldc, const real *from, int64_t ldf, int64_t width)
+    int64_t rows, int64_t depth, const REAL *a, int64_t ra, int64_t ka, const REAL *b, REAL *c, int64_t ldc,
+    const REAL *from, int64_t ldf, int64_t width)
 {
-#define CASE(R) case R: tile(R, depth, a, lda, b, c, ldc, from, ldf, width); break;
+#define CASE(R) case R: tile(R, depth, a, ra, ka, b, c, ldc, from, ldf, width); break;
     switch (rows) {
         CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
 #if TILE > 6
@@ -80,32 +67,90 @@ static __attribute__((noinline)) void some_rows(
 #undef CASE
 }
 
-/* c (rows, m) = from + a (rows, depth) b, or a b if from is null; b is packed, c may be from */
-static void product(
-    int64_t rows, int64_t m, int64_t depth, const real *a, int64_t lda, const real *b,
-    real *c, int64_t ldc, const real *from, int64_t ldf)
+/* rows first to last of c (., m) = from + a b, or a b if from is null; a[r * ra + k * ka], b packed, c may be from */
+void product(
+    int64_t first, int64_t last, int64_t m, int64_t depth, const REAL *a, int64_t ra, int64_t ka, const REAL *b,
+    REAL *c, int64_t ldc, const REAL *from, int64_t ldf)
 {
-    const int64_t blocks = (rows + TILE - 1) / TILE;
-    for (int64_t k = 0; k < depth; k += DEPTH) {
-        const int64_t d = depth - k < DEPTH ? depth - k : DEPTH;
-        for (int64_t j = 0; j < m; j += WIDTH) {
-            const real *panel = b + j * depth + k * WIDTH;
-            for (int64_t block = 0, r = 0; block < blocks; block++) {
-                const int64_t count = (rows - r + blocks - block - 1) / (blocks - block); /* as even as can be */
-                real *to = c + r * ldc + j;
-                some_rows(count, d, a + r * lda + k, lda, panel, to, ldc,
-                          k ? to : from ? from + r * ldf + j : from, k ? ldc : ldf, m - j);
-                r += count;
-            }
+    REAL copy[STRIPS * TILE * DEPTH] __attribute__((aligned(64)));
+    const int copies = m > FEW_PANELS * WIDTH; /* strips side by side, where they are read often enough */
+    for (int64_t r = first; r < last; r += STRIPS * TILE) {
+        const int64_t rows = last - r < STRIPS * TILE ? last - r : STRIPS * TILE, count = (rows + TILE - 1) / TILE;
+        for (int64_t k = 0; k < depth; k += DEPTH) {
+            const int64_t d = depth - k < DEPTH ? depth - k : DEPTH;
+            const REAL *part = a + r * ra + k * ka;
+            if (copies && ra == 1)
+                for (int64_t q = 0; q < d; q++)
+                    memcpy(copy + q * rows, part + q * ka, (size_t)rows * sizeof(REAL));
+            else if (copies)
+                for (int64_t i = 0; i < rows; i++)
+                    for (int64_t q = 0; q < d; q++)
+                        copy[q * rows + i] = part[i * ra + q * ka];
+            for (int64_t j = 0; j < m; j += WIDTH)
+                for (int64_t s = 0; s < count; s++) { /* as even as can be */
+                    const int64_t top = rows * s / count, size = rows * (s + 1) / count - top;
+                    REAL *to = c + (r + top) * ldc + j;
+                    some_rows(size, d, copies ? copy + top : part + top * ra, copies ? 1 : ra, copies ? rows : ka,
+                                    b + j * depth + k * WIDTH, to, ldc, k ? to : from ? from + (r + top) * ldf + j : 0,
+                                    k ? ldc : ldf, m - j);
+                }
         }
     }
 }
 
-/* b = the panels `first` to `last` of a weight with entries w[j * sj + k * sk], m columns j, depth rows k */
-static void pack(int64_t first, int64_t last, int64_t m, int64_t depth, const real *w, int64_t sj, int64_t sk, real *b)
+/* b = the panels first to last of a matrix with entries w[j * sj + k * sk]: m columns j, depth rows k */
+void pack(int64_t first, int64_t last, int64_t m, int64_t depth, const REAL *w, int64_t sj, int64_t sk, REAL *b)
 {
-    for (int64_t j = first * WIDTH; j < last * WIDTH; j += WIDTH)
-        for (int64_t k = 0; k < depth; k++)
-            for (int64_t i = 0; i < WIDTH; i++)
-                b[j * depth + k * WIDTH + i] = j + i < m ? w[(j + i) * sj + k * sk] : 0;
+    for (int64_t j = first * WIDTH; j < last * WIDTH; j += WIDTH) {
+        REAL *panel = b + j * depth;
+        const int64_t width = m - j < WIDTH ? m - j : WIDTH;
+        if (width < WIDTH)
+            memset(panel, 0, (size_t)(WIDTH * depth) * sizeof(REAL));
+        if (sj == 1)
+            for (int64_t k = 0; k < depth; k++)
+                for (int64_t i = 0; i < width; i++)
+                    panel[k * WIDTH + i] = w[j + i + k * sk];
+        else
+            for (int64_t top = 0; top < depth; top += 16) /* so that a line of the cache is read once */
+                for (int64_t i = 0; i < width; i++)
+                    for (int64_t k = top; k < depth && k < top + 16; k++)
+                        panel[k * WIDTH + i] = w[(j + i) * sj + k * sk];
+    }
 }
+
+struct matrices { int64_t n, m, depth, threads; const REAL *a; int64_t ra, ka; const REAL *w; int64_t sj, sk; REAL *b, *c; };
+
+static void pack_part(const void *all, int64_t first, int64_t last, int64_t thread)
+{
+    const struct matrices *x = all;
+    (void)thread;
+    pack(first, last, x->m, x->depth, x->w, x->sj, x->sk, x->b);
+}
+
+static void multiply_part(const void *all, int64_t first, int64_t last, int64_t thread)
+{
+    const struct matrices *x = all;
+    (void)thread;
+    product(first, last, x->m, x->depth, x->a, x->ra, x->ka, x->b, x->c, x->m, 0, 0);
+}
+
+/* c (n, m) = a w: a[r * ra + k * ka], w[k * sk + j * sj]; b has room for w in panels */
+void multiply(
+    int64_t threads, int64_t n, int64_t m, int64_t depth, const REAL *a, int64_t ra, int64_t ka, const REAL *w,
+    int64_t sj, int64_t sk, REAL *b, REAL *c)
+{
+    const struct matrices x = {n, m, depth, threads, a, ra, ka, w, sj, sk, b, c};
+    in_parts(pack_part, &x, (m + WIDTH - 1) / WIDTH, threads);
+    in_parts(multiply_part, &x, n, threads);
+}
+
+
+/* What a kernel calls. */
+struct runtime {
+    void (*in_parts)(work, const void *, int64_t, int64_t);
+    void (*product)(int64_t, int64_t, int64_t, int64_t, const REAL *, int64_t, int64_t, const REAL *, REAL *, int64_t, const REAL *, int64_t);
+    void (*pack)(int64_t, int64_t, int64_t, int64_t, const REAL *, int64_t, int64_t, REAL *);
+    int64_t width;
+};
+
+const struct runtime runtime = {in_parts, product, pack, WIDTH};
