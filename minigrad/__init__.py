@@ -44,6 +44,7 @@ from .creation import (
     zeros_like,
 )
 from .engine import grad
+from .fusion import fuse, fuse_backend, fusing, scan
 from .graph import Tensor
 from .indexing import take, take_along_axis
 from .memory import keep_freed_memory
@@ -148,6 +149,9 @@ __all__ = [
     "from_dlpack",
     "full",
     "full_like",
+    "fuse",
+    "fuse_backend",
+    "fusing",
     "get_num_threads",
     "grad",
     "greater",
@@ -200,6 +204,7 @@ __all__ = [
     "relu",
     "remainder",
     "reshape",
+    "scan",
     "set_default_device",
     "set_num_threads",
     "sigmoid",

@@ -10,10 +10,10 @@ _kernels: int | None = None  # None until somebody asks
 
 
 def set_num_threads(n: int) -> None:
-    """Let the BLAS under NumPy, which computes matrix products, use `n` threads from now on, in the whole process.
+    """Let matrix products and time loops use `n` threads from now on, in the whole process: NumPy's BLAS, and kernels.
 
-    Everything else runs on one thread. One thread is often fastest for small matrices, and n times as many
-    processes on one machine want an n-th of its cores each.
+    Everything else runs on one thread. Without a call both take as many as the environment says (OPENBLAS_NUM_THREADS,
+    OMP_NUM_THREADS), or one for each core; n times as many processes on one machine want an n-th of its cores each.
 
     Raises:
         ValueError: n is not a positive integer.
@@ -29,11 +29,13 @@ def set_num_threads(n: int) -> None:
     """
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise ValueError(f"set_num_threads: expected a positive integer, got {n!r}")
+    global _kernels
     _blas("set_num_threads").limit(limits=n)
+    _kernels = n
 
 
 def get_num_threads() -> int:
-    """How many threads the BLAS under NumPy uses; the errors are those of `set_num_threads`.
+    """How many threads matrix products use; the errors are those of `set_num_threads`.
 
     >>> import minigrad as mg
     >>> mg.get_num_threads() >= 1

@@ -11,9 +11,9 @@ from unittest import mock
 
 import pytest
 
-from minigrad.fuse import compiler
-from minigrad.fuse.compiler import find_compiler, load
-from minigrad.fuse.folder import library_folder
+from minigrad.fusion import compiler
+from minigrad.fusion.compiler import find_compiler, load
+from minigrad.fusion.folder import library_folder
 
 needs_compiler = pytest.mark.skipif(find_compiler() is None, reason="needs a C compiler")
 

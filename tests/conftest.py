@@ -15,7 +15,7 @@ from hypothesis.database import DirectoryBasedExampleDatabase
 import minigrad as mg
 from minigrad import readings, shortcuts
 from minigrad.cotangent import Inbox
-from minigrad.fuse import compiler
+from minigrad.fusion import compiler
 from minigrad.ops.contraction import linear, matmul
 
 from . import strict as strict  # registers the device "strict"

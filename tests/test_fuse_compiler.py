@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minigrad.fuse import compiler
-from minigrad.fuse.compiler import CompileError, find_compiler, load
-from minigrad.fuse.folder import library_folder
+from minigrad.fusion import compiler
+from minigrad.fusion.compiler import CompileError, find_compiler, load
+from minigrad.fusion.folder import library_folder
 
 from .compiling import THRICE, TWICE, elsewhere, everything, is_alive, kept, needs_compiler
 
@@ -129,7 +129,7 @@ def test_another_process_runs_nothing_either(pretend):
 import subprocess, os
 def refuse(*_, **__): raise RuntimeError("a program was run")
 subprocess.Popen = os.system = os.posix_spawn = os.fork = refuse
-from minigrad.fuse.compiler import load
+from minigrad.fusion.compiler import load
 print(load({TWICE!r}).twice(21))
 """
     assert elsewhere(program).communicate()[0].split() == ["42"]

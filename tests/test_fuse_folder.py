@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from minigrad.fuse import compiler, folder
-from minigrad.fuse.compiler import CompileError, load
-from minigrad.fuse.folder import clear_cache, library_folder
+from minigrad.fusion import compiler, folder
+from minigrad.fusion.compiler import CompileError, load
+from minigrad.fusion.folder import clear_cache, library_folder
 
 from .compiling import THRICE, TWICE, compiled, elsewhere, everything, kept, needs_compiler
 
@@ -144,7 +144,7 @@ def test_a_mask_that_lets_others_write_does_not_matter(runs):
 @needs_compiler
 def test_nothing_is_written_anywhere_else(tmp_path, monkeypatch):
     program = f"""
-from minigrad.fuse.compiler import CompileError, load
+from minigrad.fusion.compiler import CompileError, load
 assert load({TWICE!r}).twice(2) == 4
 try:
     load("int wrong(void) {{ return }}")
@@ -329,8 +329,8 @@ def test_a_private_folder_goes_with_its_process_and_not_with_a_child(tmp_path):
     program = f"""
 import os, sys, warnings
 warnings.simplefilter("ignore")
-from minigrad.fuse.compiler import load
-from minigrad.fuse.folder import library_folder
+from minigrad.fusion.compiler import load
+from minigrad.fusion.folder import library_folder
 load({TWICE!r})
 sys.stdout.flush()
 if not os.fork():
@@ -362,7 +362,7 @@ def test_eight_processes_at_once(tmp_path):
     start = tmp_path / "start"
     program = f"""
 import os, time
-from minigrad.fuse.compiler import load
+from minigrad.fusion.compiler import load
 print("ready", flush=True)
 while not os.path.exists({str(start)!r}):
     time.sleep(0.001)
@@ -399,7 +399,7 @@ def test_eight_threads_at_once(runs):
 def test_a_compile_that_is_killed_leaves_nothing_to_load(pretend, tmp_path, monkeypatch):
     """Half of a library is there when the process, and then its compiler, is killed."""
     pretend(f'"$real" "$@"; head -c 4000 kernel.so > half; mv half kernel.so; echo $$ > {tmp_path}/pid; sleep 1000')
-    process = elsewhere(f"from minigrad.fuse.compiler import load; load({TWICE!r})")
+    process = elsewhere(f"from minigrad.fusion.compiler import load; load({TWICE!r})")
     while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text().endswith("\n"):
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.01)

@@ -12,7 +12,7 @@ import pytest
 
 import minigrad
 
-HEADER = Path(minigrad.__file__).parent / "fuse" / "c" / "functions.h"
+HEADER = Path(minigrad.__file__).parent / "fusion" / "c" / "functions.h"
 FLAGS = ["-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared"]
 BUILDS = {
     "as kernels are": [],

@@ -15,7 +15,7 @@ from itertools import accumulate
 from typing import Any, NamedTuple
 
 from ..anomaly import time_steps
-from ..fuse.scanned import loop_of
+from ..fusion.scanned import loop_of
 from ..graph import Tensor
 from ..ops.reduction import broadcast_to
 from ..ops.shape import concatenate, split, stack, unstack

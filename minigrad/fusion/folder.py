@@ -35,7 +35,7 @@ def library_folder() -> Path:
     Raises:
         OSError: there is no place for that folder either.
 
-    >>> from minigrad.fuse.folder import library_folder
+    >>> from minigrad.fusion.folder import library_folder
     >>> library_folder().is_dir()
     True
     """
@@ -52,7 +52,7 @@ def clear_cache() -> int:
     Returns:
         How many there were.
 
-    >>> from minigrad.fuse.folder import clear_cache
+    >>> from minigrad.fusion.folder import clear_cache
     >>> clear_cache()  # doctest: +SKIP
     12
     """

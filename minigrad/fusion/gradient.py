@@ -41,9 +41,7 @@ class Cotangents:
                 self.add(x, vjp(self.tracer.formulas, g, term.expr, *inputs, **term.parameters))
 
 
-def gradients(
-    tracer: Tracer, outputs: Iterable[tuple[Term, Expr]], wanted: Iterable[Term]
-) -> dict[Term, Any]:
+def gradients(tracer: Tracer, outputs: Iterable[tuple[Term, Expr]], wanted: Iterable[Term]) -> dict[Term, Any]:
     """What each wanted argument receives from outputs and their cotangents, not summed over axes along which it was
     repeated."""
     found = Cotangents(tracer, wanted)

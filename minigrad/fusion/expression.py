@@ -112,7 +112,9 @@ class Graph:
     def load(self, slot: int, place: Array, view: Any) -> Expr:
         """An entry of an argument. `place` lies in the argument's dummy as what is read lies in the argument."""
         if place.dtype not in DTYPES:
-            raise Unfit(f"an array of {place.dtype}, where float32, float64 and bool are what a kernel can be written for")
+            raise Unfit(
+                f"an array of {place.dtype}, where float32, float64 and bool are what a kernel can be written for"
+            )
         found = self._one("load", (), place.dtype, place.shape, slot, place)
         found.view = view
         return found
@@ -123,12 +125,12 @@ class Graph:
 
     def cast(self, x: Expr, dtype: DType) -> Expr:
         if dtype not in DTYPES:
-            raise Unfit(f"a conversion to {dtype}, where float32, float64 and bool are what a kernel can be written for")
+            raise Unfit(
+                f"a conversion to {dtype}, where float32, float64 and bool are what a kernel can be written for"
+            )
         return x if x.dtype == dtype else self._one("astype", (x,), dtype, x.shape)
 
-    def _one(
-        self, op: str, args: tuple[Any, ...], dtype: Any, shape: Shape, slot: int = -1, place: Any = None
-    ) -> Expr:
+    def _one(self, op: str, args: tuple[Any, ...], dtype: Any, shape: Shape, slot: int = -1, place: Any = None) -> Expr:
         where = None if place is None else (cpu.address(place), place.strides)
         key = (op, tuple(id(a) if type(a) is Expr else (type(a), repr(a)) for a in args), dtype, shape, slot, where)
         found = self.known.get(key)

@@ -50,7 +50,9 @@ class Program:
 
     def _output(self, y: Any) -> Term:
         if type(y) is not Traced or y.tracer is not self.tracer or y.term.expr.dtype is None:
-            raise Unfit(f"it returns {type_name(y)}, where a Tensor that it has computed was expected, or a tuple of them")
+            raise Unfit(
+                f"it returns {type_name(y)}, where a Tensor that it has computed was expected, or a tuple of them"
+            )
         return y.term
 
     def forward(self) -> list[Nest]:
@@ -116,7 +118,9 @@ class Plan:
         self.run([*arrays, *outputs], scalars)
         return outputs
 
-    def backward(self, arrays: list[Any], scalars: Sequence[float], gs: Sequence[Any], wanted: tuple[int, ...]) -> list[Any]:
+    def backward(
+        self, arrays: list[Any], scalars: Sequence[float], gs: Sequence[Any], wanted: tuple[int, ...]
+    ) -> list[Any]:
         """The gradients of the wanted arguments."""
         arrived = tuple(g is not None for g in gs)
         found = self._backward.get((arrived, wanted))
@@ -263,7 +267,15 @@ class Fused:
         return text
 
     def _derivative(
-        self, xp: Any, gs: list[Any], ys: Any, xs: list[Any], *, plan: Plan, scalars: list[float], wanted: tuple[int, ...]
+        self,
+        xp: Any,
+        gs: list[Any],
+        ys: Any,
+        xs: list[Any],
+        *,
+        plan: Plan,
+        scalars: list[float],
+        wanted: tuple[int, ...],
     ) -> list[Any]:
         """The gradients of all arguments: from the kernel, or recorded, from the function itself."""
         if any(type(x) is Tensor for x in xs):

@@ -73,7 +73,9 @@ def nest(layout: Layout, at: int) -> list[str]:
         outer = "".join(f" + i{d} * n[{first + 1 + d}]" for d in range(depth - 1))
         lines.append(f"{indent}{kind} *restrict {name} = ({kind} *)(p[{operand.slot}] + n[{first}]{outer});")
     steps = {
-        name: f" * (n[{first + depth}] / (int64_t)sizeof *{name})" for name, _, operand, first in pointers if operand.kind == "s"
+        name: f" * (n[{first + depth}] / (int64_t)sizeof *{name})"
+        for name, _, operand, first in pointers
+        if operand.kind == "s"
     }
     lines += [indent + line for line in innermost(layout, names, steps, f"n{depth - 1}")]
     for d in reversed(range(depth - 1)):

@@ -120,7 +120,11 @@ class Tracer:
 
     def traced(self, term: Term) -> Traced:
         x = object.__new__(Traced)
-        x._data, x._requires_grad, x._source, x._storage, x._hint = _Spec(term.expr.shape, term.expr.dtype), False, *[None] * 3
+        x._data, x._requires_grad, x._source, x._storage, x._hint = (
+            _Spec(term.expr.shape, term.expr.dtype),
+            False,
+            *[None] * 3,
+        )
         x.term, x.tracer = term, self
         return x
 
@@ -224,7 +228,6 @@ class Tracer:
         part = self.part(term.expr.slot, *places, both)
         part.inputs = (term,)
         return part
-
 
     # What it did, again ----------------------------------------------------------------------------
 

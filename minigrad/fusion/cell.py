@@ -54,11 +54,15 @@ class Backward:
     """What is done at every time step on the way back, and where the gradients are found."""
 
     statements: list[Nest | Product] = field(default_factory=list)
-    given: list[Slot | None] = field(default_factory=list)  # for each part of the state: gradients that arrive at each step
+    given: list[Slot | None] = field(
+        default_factory=list
+    )  # for each part of the state: gradients that arrive at each step
     arrives: list[Slot] = field(default_factory=list)  # and the gradient that comes from later ones
     leaves: list[Slot] = field(default_factory=list)
     x: Slot | None = None
-    products: list[tuple[int, Slot, Slot, bool]] = field(default_factory=list)  # weight, its result's gradient, rows, transposed
+    products: list[tuple[int, Slot, Slot, bool]] = field(
+        default_factory=list
+    )  # weight, its result's gradient, rows, transposed
     sums: list[tuple[int, Slot]] = field(default_factory=list)  # captured, its gradient: over steps, or summed already
     zeros: set[Slot] = field(default_factory=set)  # what has to be zeros at first
 
@@ -87,7 +91,13 @@ class Cell(Tracer):
     """A function (x, state, *constants) -> state, traced for one time step."""
 
     def __init__(
-        self, function: Callable[..., Any], name: str, x: Array, parts: Sequence[Array], joined: bool, constants: Sequence[Any]
+        self,
+        function: Callable[..., Any],
+        name: str,
+        x: Array,
+        parts: Sequence[Array],
+        joined: bool,
+        constants: Sequence[Any],
     ) -> None:
         """x: (T, N, D); parts: of the state, (N, H) each; joined: whether the function gets them as a tuple."""
         super().__init__(name)
@@ -346,7 +356,9 @@ class Cell(Tracer):
         for item in items:
             value = item.store.value
             target = self.slots[item.store.slot]
-            k = next((k for k, slot in enumerate(made) if not item.store.adds and self._is_only(items, slot, value)), None)
+            k = next(
+                (k for k, slot in enumerate(made) if not item.store.adds and self._is_only(items, slot, value)), None
+            )
             if k is None or item.store.place.shape != target.shape:
                 kept.append(item)
                 continue

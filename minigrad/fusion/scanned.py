@@ -52,7 +52,11 @@ class Run:
     def __init__(
         self, plan: Plan, x: Array, parts: Sequence[Array], captured: Sequence[Array], reverse: bool, wanted: Any
     ) -> None:
-        self.plan, self.reverse, self.wanted = plan, reverse, wanted  # wanted: for x, and each captured; None for nothing
+        self.plan, self.reverse, self.wanted = (
+            plan,
+            reverse,
+            wanted,
+        )  # wanted: for x, and each captured; None for nothing
         self.steps, self.rows = x.shape[:2]
         self.threads = self._threads()
         cell = plan.cell
@@ -63,7 +67,9 @@ class Run:
             buffer = aligned_empty((self.steps + 1, *part.shape), part.dtype)
             buffer[first] = part
             self.states.append(buffer)
-            self.arrays[before], self.arrays[after] = (buffer[1:], buffer[:-1]) if reverse else (buffer[:-1], buffer[1:])
+            self.arrays[before], self.arrays[after] = (
+                (buffer[1:], buffer[:-1]) if reverse else (buffer[:-1], buffer[1:])
+            )
         self.last = last
         self.weights = captured
         for slot, array in zip(cell.fixed, captured, strict=True):
@@ -90,7 +96,11 @@ class Run:
 
     def _place(self, slot: Slot, array: Array, backwards: bool) -> tuple[int, int, int]:
         """Where a slot begins, what a step (or a thread) adds, and the bytes of a row."""
-        row = slot.shape[-1] * slot.dtype.itemsize if len(slot.shape) == 2 and slot.shape[0] > 1 or slot.role != "fixed" else 0
+        row = (
+            slot.shape[-1] * slot.dtype.itemsize
+            if len(slot.shape) == 2 and slot.shape[0] > 1 or slot.role != "fixed"
+            else 0
+        )
         if slot.role == "fixed":
             return cpu.address(array), 0, row
         size = array[0].nbytes
@@ -247,9 +257,7 @@ def _flatten(value: Any, found: list[Any]) -> None:
         found.append(value)
 
 
-def scan(
-    cell: Callable[..., Any], x: Any, state: Any, *constants: Any, reverse: bool = False
-) -> tuple[Any, Any]:
+def scan(cell: Callable[..., Any], x: Any, state: Any, *constants: Any, reverse: bool = False) -> tuple[Any, Any]:
     """Run a recurrence over a sequence: state_t = cell(x_t, state_{t-1}, *constants), for t = 1 to T.
 
     On the CPU, with a C compiler, the whole time loop is one call, and so is its backward, which is derived from the
@@ -305,7 +313,9 @@ def _step_by_step(
         given = list(state) if isinstance(state, (tuple, list)) else [state]
         if isinstance(state, (tuple, list)) != joined or any(type(p) is not Tensor for p in given):
             wanted = f"a tuple of {len(parts)} Tensors" if joined else "a Tensor"
-            raise TypeError(f"scan: expected the cell to give {wanted} as the state, as it gets, got {type_name(state)}")
+            raise TypeError(
+                f"scan: expected the cell to give {wanted} as the state, as it gets, got {type_name(state)}"
+            )
         if [(p.shape, p.dtype) for p in given] != shapes:
             came = ", ".join(describe(p) for p in given)
             raise ValueError(f"scan: expected the cell to give a state like the one it gets, {shapes}, got {came}")

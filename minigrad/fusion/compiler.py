@@ -52,7 +52,7 @@ _given_up: dict[str, str] = {}  # compiler -> why
 class CompileError(RuntimeError):
     """C text did not become a library: what was tried, and the compiler's own words.
 
-    >>> from minigrad.fuse.compiler import CompileError, load
+    >>> from minigrad.fusion.compiler import CompileError, load
     >>> try:
     ...     load("int one(void) { return }")
     ... except CompileError as error:
@@ -69,7 +69,7 @@ def find_compiler() -> str | None:
     the first of these that is found on the PATH: what CC names, cc, gcc, clang. Looked for once in a process. On
     Windows there is none: it has another kind of libraries.
 
-    >>> from minigrad.fuse.compiler import find_compiler
+    >>> from minigrad.fusion.compiler import find_compiler
     >>> path = find_compiler()
     >>> path is None or path.startswith("/")
     True
@@ -99,7 +99,7 @@ def load(source: str, *, libraries: tuple[str, ...] = ("m",)) -> ctypes.CDLL:
     Raises:
         CompileError: there is no compiler, it failed, or what it made cannot be loaded.
 
-    >>> from minigrad.fuse.compiler import find_compiler, load
+    >>> from minigrad.fusion.compiler import find_compiler, load
     >>> find_compiler() is None or load("int twice(int x) { return 2 * x; }").twice(21) == 42
     True
     """

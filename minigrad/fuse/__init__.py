@@ -1,1 +1,0 @@
-"""The third reading: kernels written from the formulas."""

@@ -1,0 +1,16 @@
+"""The third reading: kernels written from the formulas.
+
+`fuse` makes one kernel of a function of elementwise primitives, `scan` one call of a whole time loop. In reading order:
+
+    expression.py  formulas read on symbols          trace.py     a function of primitives, run on stand-ins
+    gradient.py    its derivative formulas           nest.py      loops over entries
+    c.py           their text                        compiler.py  from text to functions
+    fused.py       `fuse`                            cell.py      one time step of a recurrence
+    c_loop.py      the loop over time                scanned.py   `scan`
+"""
+
+from .fused import fuse
+from .scanned import scan
+from .setting import fuse_backend, fusing
+
+__all__ = ["fuse", "fuse_backend", "fusing", "scan"]

@@ -1,0 +1,7 @@
+def source(nests):
+    return ""
+
+
+class Kernel:
+    def __init__(self, nests):
+        raise NotImplementedError
