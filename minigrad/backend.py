@@ -129,6 +129,10 @@ class ArrayNamespace:
         """out[index] += values, where an index that occurs twice is added twice."""
         self.module.add.at(out, index, values)
 
+    def add_rows(self, out: Array, numbers: Array, rows: Array) -> bool:
+        """out[numbers[i]] += rows[i] by a kernel, where there is one (fusion/runtime.py); whether that was done."""
+        return False
+
     def in_c_order(self, matrix: Array) -> Array:
         """A copy of a matrix in C order; in strips, because NumPy's own way through a transposed one is slow."""
         copy = self.empty(matrix.shape, dtype=matrix.dtype)

@@ -35,6 +35,7 @@ class Loop:
         self.products = [part for part in self.parts if type(part) is Product]
         self.real = real
         self.text = self._text()
+        self.function: Any = None
 
     def _text(self) -> str:
         lines = [
@@ -149,7 +150,9 @@ class Loop:
             places: for each slot, by its number: an address, what a step (or a thread) adds to it, and the bytes of a row.
             weights: the captured Tensors' arrays.
         """
-        function = compiled(self.source, loops=True)
+        if self.function is None:
+            self.function = compiled(self.source, loops=True)
+            self.runtime = address_of_runtime(self.real)
         addresses = [places[slot.number][0] for slot in self.slots]
         numbers = [steps, rows, *(places[slot.number][1] for slot in self.slots)]
         size = self.real.itemsize
@@ -167,11 +170,11 @@ class Loop:
             addresses += [cpu.address(w), cpu.address(buffers[-1])]
             strides = (places[s.number][2] // size if s else 0 for s in (part.rows, part.out, part.start))
             numbers += [columns, depth, sj, sk, *strides]
-        function(
+        self.function(
             (ctypes.c_int64 * len(addresses))(*addresses),
             (ctypes.c_int64 * len(numbers))(*numbers),
             threads,
-            address_of_runtime(self.real),
+            self.runtime,
         )
 
 

@@ -39,7 +39,8 @@ def runtime(dtype: Any) -> Any:
         *(ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64) * 2,
         *([ctypes.c_void_p] * 2),
     ]
-    library.multiply.restype = None
+    library.add_rows.argtypes = [ctypes.c_int64] * 3 + [ctypes.c_void_p] * 3
+    library.multiply.restype = library.add_rows.restype = None
     return library
 
 
@@ -87,5 +88,25 @@ def _multiply(x: Array, y: Array) -> Array:
     return out
 
 
+def add_rows(out: Array, numbers: Array, rows: Array) -> bool:
+    """out[numbers[i]] += rows[i], if all of them are of one float dtype and lie in C order."""
+    dtype = out.dtype
+    if rows.dtype != dtype or dtype not in FLOATS or not out.flags.c_contiguous or not writes_c():
+        return False
+    numbers = cpu.asarray(numbers, dtype="int64")
+    if numbers.min() < 0 or numbers.max() >= len(out):
+        return False
+    rows, place = cpu.ascontiguousarray(rows), cpu.address
+    try:
+        library = runtime(dtype)
+    except CompileError as error:
+        note_failure(error)
+        return False
+    library.add_rows(
+        kernel_threads(), len(rows), rows.shape[1], place(cpu.ascontiguousarray(numbers)), place(rows), place(out)
+    )
+    return True
+
+
 _numpy_matmul = cpu.module.matmul
-cpu.matmul = matmul
+vars(cpu).update(matmul=matmul, add_rows=add_rows)  # in the place of NumPy's

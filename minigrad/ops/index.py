@@ -51,6 +51,8 @@ def add_at(xp: XP, y: Array, index: Any, x: Array) -> None:
 
 def _add_segments(xp: XP, y: Array, numbers: Array, rows: Array) -> None:
     """y[number] += the sum of the rows of that number, for each number there is."""
+    if xp.add_rows(y, numbers, rows):
+        return
     order = xp.argsort(numbers, kind="stable")
     numbers = numbers[order]
     starts = [0, *(xp.flatnonzero(numbers[1:] != numbers[:-1]) + 1).tolist(), len(numbers)]

@@ -73,7 +73,8 @@ void product(
     REAL *c, int64_t ldc, const REAL *from, int64_t ldf)
 {
     REAL copy[STRIPS * TILE * DEPTH] __attribute__((aligned(64)));
-    const int copies = m > FEW_PANELS * WIDTH; /* strips side by side, where they are read often enough */
+    const int64_t panels = (m + WIDTH - 1) / WIDTH;
+    const int copies = panels > (ra == 1 ? FEW_PANELS : 4 * FEW_PANELS); /* strips, where they are read often enough */
     for (int64_t r = first; r < last; r += STRIPS * TILE) {
         const int64_t rows = last - r < STRIPS * TILE ? last - r : STRIPS * TILE, count = (rows + TILE - 1) / TILE;
         for (int64_t k = 0; k < depth; k += DEPTH) {
@@ -86,14 +87,14 @@ void product(
                 for (int64_t i = 0; i < rows; i++)
                     for (int64_t q = 0; q < d; q++)
                         copy[q * rows + i] = part[i * ra + q * ka];
-            for (int64_t j = 0; j < m; j += WIDTH)
-                for (int64_t s = 0; s < count; s++) { /* as even as can be */
-                    const int64_t top = rows * s / count, size = rows * (s + 1) / count - top;
-                    REAL *to = c + (r + top) * ldc + j;
-                    some_rows(size, d, copies ? copy + top : part + top * ra, copies ? 1 : ra, copies ? rows : ka,
-                                    b + j * depth + k * WIDTH, to, ldc, k ? to : from ? from + (r + top) * ldf + j : 0,
-                                    k ? ldc : ldf, m - j);
-                }
+            for (int64_t one = 0; one < count * panels; one++) { /* what is read more often changes more slowly */
+                const int64_t s = copies ? one % count : one / panels, j = (copies ? one / count : one % panels) * WIDTH;
+                const int64_t top = rows * s / count, size = rows * (s + 1) / count - top; /* as even as can be */
+                REAL *to = c + (r + top) * ldc + j;
+                some_rows(size, d, copies ? copy + top : part + top * ra, copies ? 1 : ra, copies ? rows : ka,
+                          b + j * depth + k * WIDTH, to, ldc, k ? to : from ? from + (r + top) * ldf + j : 0,
+                          k ? ldc : ldf, m - j);
+            }
         }
     }
 }
@@ -116,6 +117,27 @@ void pack(int64_t first, int64_t last, int64_t m, int64_t depth, const REAL *w, 
                     for (int64_t k = top; k < depth && k < top + 16; k++)
                         panel[k * WIDTH + i] = w[(j + i) * sj + k * sk];
     }
+}
+
+/* y[ids[i]] += rows[i], of `width` columns each: every thread does some of the columns, and all of the rows in order */
+struct added { int64_t n, width; const int64_t *ids; const REAL *rows; REAL *y; };
+
+static void add_rows_part(const void *all, int64_t first, int64_t last, int64_t thread)
+{
+    const struct added *x = all;
+    (void)thread;
+    for (int64_t i = 0; i < x->n; i++) {
+        const REAL *restrict row = x->rows + i * x->width;
+        REAL *restrict y = x->y + x->ids[i] * x->width;
+        for (int64_t j = first; j < last; j++)
+            y[j] += row[j];
+    }
+}
+
+void add_rows(int64_t threads, int64_t n, int64_t width, const int64_t *ids, const REAL *rows, REAL *y)
+{
+    const struct added x = {n, width, ids, rows, y};
+    in_parts(add_rows_part, &x, width, threads);
 }
 
 struct matrices { int64_t n, m, depth, threads; const REAL *a; int64_t ra, ka; const REAL *w; int64_t sj, sk; REAL *b, *c; };
