@@ -16,7 +16,7 @@ from ..backend import Array, ArrayNamespace, DType, cpu, namespace_of
 from ..ops.primitive import Shape
 from ..ops.reduction import sum_to
 from .expression import FLOATS, Expr, offset
-from .nest import Nest, Store, in_order
+from .nest import Nest, Store
 
 
 def source(nests: Sequence[Nest]) -> str:
@@ -61,7 +61,7 @@ class Program:
         self._numbers: set[Expr] = set()  # those that are the same for all entries, whatever the arrays
         self._used: Counter[str] = Counter()  # how many names begin with a letter
         stores = [(store, nest.shape) for nest in nests if math.prod(nest.shape) for store in nest.stores]
-        exprs = in_order([store.value for store, _ in stores])
+        exprs = list(dict.fromkeys(e for nest in nests if math.prod(nest.shape) for e in nest.expressions()))
         self._readers = Counter(a for e in exprs for a in set(e.args) if type(a) is Expr)
         self._readers.update(store.value for store, _ in stores if type(store.value) is Expr)
         for expr in exprs:
@@ -103,10 +103,10 @@ class Program:
                 waiting.remove(fit)
                 self._readers[expr] -= 1
                 self._names[expr] = self._name("y", self._part(fit[0].slot, fit[0].place, fit[0].view)[0])
-            for a in set(operands):
+            for a in dict.fromkeys(operands):
                 self._release(a)
             if fit is None:
-                self._names[expr] = self._buffer(shape, expr.dtype or FLOATS[1])
+                self._names[expr] = self._buffer(shape, FLOATS[1] if expr.dtype is None else expr.dtype)
             self._write(expr, [self._names[a] if type(a) is Expr else repr(a) for a in expr.args])
         for store, whole in waiting:
             self._store(store, whole, self._names[expr], self._shapes[expr])
@@ -140,6 +140,8 @@ class Program:
             return f"s[{expr.slot}]"
         if expr.op == "astype":
             return f'host.dtype("{expr.dtype}").type({args[0]})'
+        if expr.op == "sigmoid":  # of an array alone
+            args = [f"host.asarray({args[0]})"]
         number = f"host.{expr.op}({', '.join(args)})"
         return number if expr.dtype in FLOATS else number + ".item()"
 
@@ -213,64 +215,57 @@ def _fits(store: Store, shape: Shape, dtype: DType | None) -> bool:
 
 def _once(place: Array) -> Array:
     """A place without the repetitions of its entries."""
-    index = tuple(slice(0, 1) if step == 0 and size > 1 else slice(None) for step, size in zip(place.strides, place.shape, strict=True))
-    return place[index]
+    steps = zip(place.strides, place.shape, strict=True)
+    return place[*(slice(0, 1) if step == 0 and size > 1 else slice(None) for step, size in steps), ...]
 
 
 def _index(part: Array) -> str | None:
     """The slices of an argument that give a part of it, as text ("[:, 4:8]", and "" for all of it); None if none do."""
-    whole = part if not isinstance(part.base, cpu.array_type) else part.base
-    if _lies_like(part, whole):
+    whole = part.base if isinstance(part.base, cpu.array_type) else part  # the dummy that it was cut from
+    if _is_same(part, whole):
         return ""
-    starts, rest = {}, offset(part) - offset(whole)
+    starts, rest = [0] * whole.ndim, offset(part) - offset(whole)
     for axis in sorted(range(whole.ndim), key=lambda axis: -whole.strides[axis]):
-        starts[axis], rest = divmod(rest, whole.strides[axis]) if whole.strides[axis] > 0 else (0, rest)
-    found: list[Any] = []
-    axis = 0
+        if whole.strides[axis] > 0:
+            starts[axis], rest = divmod(rest, whole.strides[axis])
+    if any(start >= count for start, count in zip(starts, whole.shape, strict=True)):
+        return None
+    axes = iter(range(whole.ndim))
+    index: list[Any] = []
     for size, stride in zip(part.shape, part.strides, strict=True):
-        if size == 1:
-            found.append(None)
-            continue
-        while axis < whole.ndim and _slice(starts[axis], size, stride, whole.strides[axis], whole.shape[axis]) is None:
-            found.append(starts[axis])
-            axis += 1
-        if axis == whole.ndim:
-            return None
-        found.append(_slice(starts[axis], size, stride, whole.strides[axis], whole.shape[axis]))
-        axis += 1
-    found += [starts[axis] for axis in range(axis, whole.ndim)]
-    index = (*found, ...)
-    if any(type(i) is int and i >= n for i, n in zip((i for i in found if i is not None), whole.shape, strict=True)):
-        return None
-    if not _lies_like(whole[index], part):
-        return None
-    if part.ndim:
-        index = index[:-1]
-    return f"[{', '.join(map(_spelled, index))}]"
-
-
-def _lies_like(x: Array, y: Array) -> bool:
-    """Whether two places are the same, entry by entry."""
-    steps = zip(x.shape, x.strides, y.strides, strict=False)
-    return x.shape == y.shape and offset(x) == offset(y) and all(n == 1 or a == b for n, a, b in steps)
+        found = None  # a new axis, where there is only one entry
+        while size > 1 and found is None:
+            axis = next(axes, None)
+            if axis is None:
+                return None
+            found = _slice(starts[axis], size, stride, whole.strides[axis], whole.shape[axis])
+            index += [] if found else [starts[axis]]
+        index.append(found)
+    index += [*(starts[axis] for axis in axes), *([] if part.ndim else [...])]
+    return f"[{', '.join(map(_spelled, index))}]" if _is_same(whole[tuple(index)], part) else None
 
 
 def _slice(start: int, size: int, stride: int, step: int, count: int) -> slice | None:
-    """The slice of an axis with a step that has a size and a stride, from a start; None if there is none."""
-    if step == 0 or stride % step or stride == 0:
+    """The slice, from a start, of an axis with a step and a count, that has a size and a stride; None if none has."""
+    if stride == 0 or step == 0 or stride % step:
         return None
-    step = stride // step
-    last = start + (size - 1) * step
-    if not 0 <= last < count:
+    by = stride // step
+    stop = start + size * by
+    if not 0 <= stop - by < count:
         return None
-    stop: int | None = last + (1 if step > 0 else -1)
-    if step == 1 and (start, stop) == (0, count):
-        return slice(None)
-    return slice(start, None if stop == -1 else stop, None if step == 1 else step)
+    if by == 1:
+        return slice(None) if size == count else slice(start, stop)
+    return slice(start, None if stop < 0 else stop, by)
+
+
+def _is_same(x: Array, y: Array) -> bool:
+    """Whether two parts are the same entries in the same order."""
+    steps = zip(x.shape, x.strides, y.strides, strict=False)
+    return x.shape == y.shape and offset(x) == offset(y) and all(n == 1 or a == b for n, a, b in steps)
 
 
 def _spelled(index: Any) -> str:
     if type(index) is not slice:
         return "..." if index is ... else str(index)
-    ends = [("" if end is None else str(end)) for end in (index.start, index.stop)]
+    ends = ["" if end is None else str(end) for end in (index.start, index.stop)]
     return ":".join(ends if index.step is None else [*ends, str(index.step)])
