@@ -156,7 +156,10 @@ FORMULAS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "squares": (lambda x: x**2 + x**1 + x**3, ((5,),)),
     "roots and logarithms": (lambda x: mg.log(mg.sqrt(mg.exp(x)) + 1) * mg.log1p(x * x), ((5,),)),
     "soft functions": (lambda x, y: mg.softplus(x) + mg.logaddexp(x, y) + mg.expm1(y), ((5,), (5,))),
-    "kinks": (lambda x, y: mg.relu(x) + mg.maximum(x, y) * mg.minimum(x, 0.5) + mg.clip(y, min=-1.0, max=1.0), ((5,), (5,))),
+    "kinks": (
+        lambda x, y: mg.relu(x) + mg.maximum(x, y) * mg.minimum(x, 0.5) + mg.clip(y, min=-1.0, max=1.0),
+        ((5,), (5,)),
+    ),
     "a condition": (lambda x, y: mg.where(x > y, x * 2, mg.where(y > 0.0, y, -x)), ((4, 5), (5,))),
     "a condition on numbers": (lambda x: x * mg.where(x > 0.0, 1.0, -0.5), ((4, 5),)),
     "remainders": (lambda x, y: x % (y * y + 1) + mg.floor_divide(x, 0.5), ((5,), (5,))),
@@ -185,7 +188,15 @@ def test_what_is_no_number_and_what_is_no_end(device: str) -> None:
     for dtype in (np.float64, np.float32):
         with np.errstate(all="ignore"):
             x = on(device, values.astype(dtype), requires_grad=True)
-            for f in (mg.sigmoid, mg.tanh, mg.exp, mg.relu, mg.absolute, lambda x: x * 2.0, lambda x: mg.where(x > 0.0, x, -x)):
+            for f in (
+                mg.sigmoid,
+                mg.tanh,
+                mg.exp,
+                mg.relu,
+                mg.absolute,
+                lambda x: x * 2.0,
+                lambda x: mg.where(x > 0.0, x, -x),
+            ):
                 agrees(f, [x])
 
 

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..backend import Array, ArrayNamespace, DType, cpu, namespace_of
+from ..backend import Array, DType, cpu, namespace_of
 from ..ops.primitive import Shape
 from ..ops.reduction import sum_to
 from .expression import FLOATS, Expr, offset
@@ -47,8 +47,8 @@ class Kernel:
 class Program:
     """The text of a program, while it is written.
 
-    Its names: p, s the arrays and numbers it is called with, by slot; t its buffers; a an array that is read, y one that
-    is written, n a number, part a way to a part of an array that slices do not give.
+    Its names: p, s the arrays and numbers it is called with, by slot; t its buffers; a an array that is read, y one
+    that is written, n a number, part a way to a part of an array that slices do not give.
     """
 
     def __init__(self, nests: Sequence[Nest]) -> None:
@@ -91,8 +91,9 @@ class Program:
         operands = [a for a in expr.args if type(a) is Expr]
         waiting = list(stores)
         if expr.op == "load":
-            part, self._shapes[expr] = self._part(expr.slot, expr.place, expr.view)
-            self._names[expr] = self._name("a", part, _described(self._shapes[expr], expr.dtype))
+            part, shape = self._part(expr.place, expr.view)
+            self._shapes[expr] = shape
+            self._names[expr] = self._name("a", part.format(f"p[{expr.slot}]"), _described(shape, expr.dtype))
         elif expr.op == "scalar" or all(a in self._numbers for a in operands):
             self._numbers.add(expr)
             self._names[expr], self._shapes[expr] = self._name("n", self._number(expr)), ()
@@ -102,7 +103,8 @@ class Program:
             if fit is not None:
                 waiting.remove(fit)
                 self._readers[expr] -= 1
-                self._names[expr] = self._name("y", self._part(fit[0].slot, fit[0].place, fit[0].view)[0])
+                part, _ = self._part(fit[0].place, fit[0].view)
+                self._names[expr] = self._name("y", part.format(f"p[{fit[0].slot}]"))
             for a in dict.fromkeys(operands):
                 self._release(a)
             if fit is None:
@@ -169,20 +171,21 @@ class Program:
 
     # Parts of arguments ---------------------------------------------------------------------------
 
-    def _part(self, slot: int, place: Array, view: Any) -> tuple[str, Shape]:
-        """The part of an array at a place, with one entry along each axis where its entries are one; and its shape."""
+    def _part(self, place: Array, view: Any) -> tuple[str, Shape]:
+        """The way to a part of an argument, with one entry along each axis where its entries are one; and its shape."""
         once = _once(place)
         index = _index(once)
         if index is not None:
-            return f"p[{slot}]{index}", once.shape
+            return "{}" + index, once.shape
         self.parts.append(view)
-        return f"part{len(self.parts) - 1}(xp, p[{slot}])", place.shape
+        return f"part{len(self.parts) - 1}(xp, {{}})", place.shape
 
     def _store(self, store: Store, whole: Shape, value: str, shape: Shape) -> None:
         """Write, or add, a value of a shape to its place, once for each index of the whole shape."""
-        part, target = self._part(store.slot, store.place, store.view)
+        part, target = self._part(store.place, store.view)
+        argument = f"p[{store.slot}]"
         if not store.adds:
-            self.lines.append(f"{part}[...] = {value}")
+            self.lines.append(f"{part.format(argument)}[...] = {value}")
             return
         once = _once(store.place).shape
         n = len(whole)
@@ -195,13 +198,13 @@ class Program:
         if count != 1:
             value += f" * {count}"
         if target == once:
-            y = self._name("y", part, _described(target, store.dtype))
+            y = self._name("y", part.format(argument), _described(target, store.dtype))
             self.lines.append(f"{y} += {value}")
-        else:  # a repeated part, which may not be written to: find where its entries lie, once each
+        else:  # a repeated part may not be written to: find where its entries lie, once each
+            places = part.format(f"xp.arange({argument}.size).reshape({argument}.shape)")
             cut = ", ".join(":1" if a != b else ":" for a, b in zip(target, once, strict=True))
-            flat = f"p[{store.slot}].reshape(-1)"
-            at = part.replace(f"p[{store.slot}]", f"xp.arange({flat}.size).reshape(p[{store.slot}].shape)")
-            self.lines.append(f"xp.add_at({flat}, {at}[{cut}], xp.broadcast_to(xp.asarray({value}), {once}))")
+            value = f"xp.broadcast_to(xp.asarray({value}), {once})"
+            self.lines.append(f"xp.add_at({argument}.reshape(-1), {places}[{cut}], {value})")
 
 
 def _described(shape: Shape, dtype: DType) -> str:
@@ -219,9 +222,14 @@ def _once(place: Array) -> Array:
     return place[*(slice(0, 1) if step == 0 and size > 1 else slice(None) for step, size in steps), ...]
 
 
+def _whole(part: Array) -> Array:
+    """The argument's dummy, from which a part of it was cut."""
+    return part.base if isinstance(part.base, cpu.array_type) else part
+
+
 def _index(part: Array) -> str | None:
     """The slices of an argument that give a part of it, as text ("[:, 4:8]", and "" for all of it); None if none do."""
-    whole = part.base if isinstance(part.base, cpu.array_type) else part  # the dummy that it was cut from
+    whole = _whole(part)
     if _is_same(part, whole):
         return ""
     starts, rest = [0] * whole.ndim, offset(part) - offset(whole)
@@ -235,8 +243,8 @@ def _index(part: Array) -> str | None:
     for size, stride in zip(part.shape, part.strides, strict=True):
         found = None  # a new axis, where there is only one entry
         while size > 1 and found is None:
-            axis = next(axes, None)
-            if axis is None:
+            axis = next(axes, -1)
+            if axis < 0:
                 return None
             found = _slice(starts[axis], size, stride, whole.strides[axis], whole.shape[axis])
             index += [] if found else [starts[axis]]
