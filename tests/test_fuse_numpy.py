@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,8 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minigrad as mg
+from minigrad.backend import cpu, namespace
 from minigrad.fuse import numpy_writer
+from minigrad.fuse.expression import Graph, Values, dummy
 from minigrad.fuse.fused import fuse
+from minigrad.fuse.nest import Nest, Store
 from minigrad.fuse.setting import fuse_backend, fusing
 
 from .helpers import host, on
@@ -122,6 +126,7 @@ LAYOUTS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "one entry": (lambda x, y: x[1, 2] * y, ((4, 3), (2,))),
     "new axes": (lambda x, y: x[:, None] * y[None, :, 1:], ((3, 4), (2, 5))),
     "unstacked": (lambda x: mg.multiply(*mg.unstack(x, axis=1)), ((3, 2, 4),)),
+    "unstacked to entries": (lambda x: mg.multiply(*mg.unstack(x)), ((2,),)),
     "another shape": (lambda x, y: mg.reshape(x, (2, 6)) * y, ((3, 4), (6,))),
     "a squeezed slice": (lambda x, y: mg.squeeze(x[:, 1:2], axis=1) * y, ((3, 4), (3,))),
     "repeated": (lambda x, y: mg.broadcast_to(x, (2, 3, 4)) * y, ((4,), (2, 3, 4))),
@@ -230,6 +235,61 @@ def test_slices_of_all_kinds(device: str, data: st.DataObject) -> None:
     except (ValueError, IndexError):
         second = first
     agrees(lambda x: mg.tanh(x[first]) * x[second], draw(device, shape))
+
+
+# Nests --------------------------------------------------------------------------------------------
+
+
+def whole(xp: Any, x: Any) -> Any:
+    return x
+
+
+def test_what_is_added_is_counted_as_often_as_the_loops_come_by(device: str) -> None:
+    """Numbers, and values of fewer entries than the nest has."""
+    xp = namespace(device)
+    graph = Graph()
+    row = graph.load(0, dummy((4,), xp.dtype("float64")), whole)
+    values = [0.5, graph.scalar(1) * 2.0, row, math.nan, graph.scalar(1).astype(xp.float32)]
+    shapes = [(3, 4), (4,), (3, 1), (1,), ()]
+    places = [dummy(shape, xp.dtype("float64")) for shape in shapes]
+    x = np.arange(4.0)
+    for value, expected in zip(values, [0.5, 2.5, x, np.nan, np.float32(1.25)], strict=True):
+        stores = [Store(2 + k, place, whole, value, adds=True) for k, place in enumerate(places)]
+        kernel = numpy_writer.Kernel([Nest((3, 4), stores)])
+        arrays = [xp.from_host(np.ones(shape)) for shape in shapes]
+        kernel([xp.from_host(x), None, *arrays], [0.0, 1.25])
+        full = np.broadcast_to(expected, (3, 4))
+        sums = [full, full.sum(0), full.sum(1, keepdims=True), full.sum(keepdims=True)[0], full.sum()]
+        for array, total in zip(arrays, sums, strict=True):
+            np.testing.assert_allclose(xp.to_host(array), 1.0 + total)
+
+
+def test_numbers_are_stored(device: str) -> None:
+    xp = namespace(device)
+    graph = Graph()
+    place = dummy((2, 3), xp.dtype("float32"))
+    values = [-math.inf, graph.scalar(0), graph.scalar(0) > 1.0, graph.load(1, dummy((3,), xp.dtype("bool")), whole)]
+    stores = [Store(2 + k, place, whole, value) for k, value in enumerate(values)]
+    arrays = [xp.empty((2, 3), dtype="float32") for _ in values]
+    numpy_writer.Kernel([Nest((2, 3), stores)])([None, xp.from_host(np.array([True, False, True])), *arrays], [0.5])
+    for array, expected in zip(arrays, [-np.inf, 0.5, 0.0, [1.0, 0.0, 1.0]], strict=True):
+        np.testing.assert_array_equal(xp.to_host(array), np.broadcast_to(expected, (2, 3)))
+
+
+def test_buffers_are_kept_between_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    nests = [Nest((3,), [Store(1, dummy((3,), cpu.dtype("float64")), whole, sine_of_sine())])]
+    kernel = numpy_writer.Kernel(nests)
+    x, y = np.arange(3.0), np.empty(3)
+    kernel([x, y], [])
+    monkeypatch.setattr(cpu, "empty", None)
+    kernel([x, y], [])
+    np.testing.assert_array_equal(y, np.sin(np.sin(x)) * np.cos(x))
+
+
+def sine_of_sine() -> Any:
+    graph = Graph()
+    xp, x = Values(graph), graph.load(0, dummy((3,), cpu.dtype("float64")), whole)
+    return xp.sin(xp.sin(x)) * xp.cos(x)
 
 
 # Second derivatives, threads, the text ------------------------------------------------------------

@@ -236,7 +236,7 @@ def _index(part: Array) -> str | None:
     for axis in sorted(range(whole.ndim), key=lambda axis: -whole.strides[axis]):
         if whole.strides[axis] > 0:
             starts[axis], rest = divmod(rest, whole.strides[axis])
-    if any(start >= count for start, count in zip(starts, whole.shape, strict=True)):
+    if any(not 0 <= start < count for start, count in zip(starts, whole.shape, strict=True)):
         return None
     axes = iter(range(whole.ndim))
     index: list[Any] = []
