@@ -220,19 +220,26 @@ def test_numbers_that_change(device: str) -> None:
     assert len(f._plans) == 1
 
 
+def test_numbers_take_the_dtype_of_what_they_meet(device: str) -> None:
+    (x,) = draw(device, (50,), dtype=np.float32)
+    found = fuse(lambda x, a, b: x * (a * b))(x.detach(), 0.1, 0.3)
+    np.testing.assert_array_equal(host(found), host(x) * (0.1 * 0.3))
+
+
 @given(st.data())
 def test_slices_of_all_kinds(device: str, data: st.DataObject) -> None:
     """Two slices of one array, of one shape."""
     shape = data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple))
 
     def key() -> Any:
-        return tuple(data.draw(st.one_of(st.slices(n), st.integers(-n, n - 1), st.none())) for n in shape)
+        parts = [[data.draw(st.one_of(st.slices(n), st.integers(-n, n - 1)))] for n in shape]
+        return tuple(k for part in parts for k in ([None] if data.draw(st.booleans()) else []) + part)
 
     first, second = key(), key()
     x = np.empty(shape)
     try:
         np.broadcast_shapes(x[first].shape, x[second].shape)
-    except (ValueError, IndexError):
+    except ValueError:
         second = first
     agrees(lambda x: mg.tanh(x[first]) * x[second], draw(device, shape))
 
@@ -274,6 +281,30 @@ def test_numbers_are_stored(device: str) -> None:
     numpy_writer.Kernel([Nest((2, 3), stores)])([None, xp.from_host(np.array([True, False, True])), *arrays], [0.5])
     for array, expected in zip(arrays, [-np.inf, 0.5, 0.0, [1.0, 0.0, 1.0]], strict=True):
         np.testing.assert_array_equal(xp.to_host(array), np.broadcast_to(expected, (2, 3)))
+
+
+def test_loops_over_nothing_add_nothing() -> None:
+    store = Store(0, dummy((3,), cpu.dtype("float64")), whole, math.nan, adds=True)
+    y = np.ones(3)
+    numpy_writer.Kernel([Nest((0, 3), [store])])([y], [])
+    np.testing.assert_array_equal(y, 1.0)
+
+
+def test_values_and_numbers_keep_their_precision() -> None:
+    """Also where what they are stored to has another."""
+    graph = Graph()
+    xp, x = Values(graph), graph.load(0, dummy((3,), cpu.dtype("float64")), whole)
+    y, number = xp.exp(x), graph.scalar(1).astype(np.float32) * 0.1 * 0.3
+    single, double = (dummy((3,), cpu.dtype(d)) for d in ("float32", "float64"))
+    places = [single, double, double]
+    stores = [
+        Store(2 + k, place, whole, e) for k, (place, e) in enumerate(zip(places, [y, y * y, number], strict=True))
+    ]
+    arrays = [np.arange(3.0), None, *(np.empty(3, p.dtype) for p in places)]
+    numpy_writer.Kernel([Nest((3,), stores)])(arrays, [0.0, 0.7])
+    np.testing.assert_array_equal(arrays[2], np.exp(arrays[0]).astype(np.float32))
+    np.testing.assert_array_equal(arrays[3], np.exp(arrays[0]) ** 2)
+    np.testing.assert_array_equal(arrays[4], np.float32(0.7) * np.float32(0.1) * np.float32(0.3))
 
 
 def test_buffers_are_kept_between_calls(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -364,6 +395,30 @@ def test_the_text_says_what_runs() -> None:
     assert text.count("xp.tanh") == 5
     assert text.count("out=y") == 2
     assert text == fuse(lstm).source("numpy", *draw("cpu", (N, 4 * H), (N, H)))
+
+
+@pytest.mark.parametrize(
+    ("f", "part"),
+    [
+        (lambda x: x, "p[0]"),
+        (lambda x: x[:, 1:3], "p[0][:, 1:3]"),
+        (lambda x: x[:, ::2], "p[0][:, 0:4:2]"),
+        (lambda x: mg.flip(x, axis=0), "p[0][2::-1, :]"),
+        (lambda x: x[2], "p[0][2, :]"),
+        (lambda x: x[:, 3], "p[0][:, 3]"),
+        (lambda x: x[1, 2], "p[0][1, 2, ...]"),
+        (lambda x: x[1:2, None, :], "p[0][None, None, 1, :]"),
+        (lambda x: mg.broadcast_to(x[1], (2, 4)), "p[0][None, 1, :]"),
+        (lambda x: x.T, "part0(xp, p[0])"),
+    ],
+)
+def test_the_text_names_parts_by_their_slices(f: Callable[..., Any], part: str) -> None:
+    with mg.no_grad():
+        x = on("cpu", np.ones((3, 4)))
+        text = fuse(lambda x: mg.exp(f(x))).source("numpy", x)
+        assert f"    a0 = {part}  #" in text
+        f_order = on("cpu", np.ones((4, 3))).T
+        assert fuse(lambda x: mg.exp(f(x))).source("numpy", f_order).count("part0") == (f(x).shape == (4, 3))
 
 
 def test_the_text_is_what_runs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,7 +102,6 @@ class Program:
             fit = next((s for s in waiting if _fits(s[0], shape, expr.dtype)), None)
             if fit is not None:
                 waiting.remove(fit)
-                self._readers[expr] -= 1
                 part, _ = self._part(fit[0].place, fit[0].view)
                 self._names[expr] = self._name("y", part.format(f"p[{fit[0].slot}]"))
             for a in dict.fromkeys(operands):
@@ -145,7 +144,7 @@ class Program:
         if expr.op == "sigmoid":  # of an array alone
             args = [f"host.asarray({args[0]})"]
         number = f"host.{expr.op}({', '.join(args)})"
-        return number if expr.dtype in FLOATS else number + ".item()"
+        return number + ".item()" if expr.dtype is None else number
 
     # Buffers --------------------------------------------------------------------------------------
 
@@ -255,7 +254,7 @@ def _index(part: Array) -> str | None:
 
 def _slice(start: int, size: int, stride: int, step: int, count: int) -> slice | None:
     """The slice, from a start, of an axis with a step and a count, that has a size and a stride; None if none has."""
-    if stride == 0 or step == 0 or stride % step:
+    if step == 0 or stride % step:
         return None
     by = stride // step
     stop = start + size * by
