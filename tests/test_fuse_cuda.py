@@ -6,11 +6,13 @@ installed, proves that CUDA's own compiler takes it. What is marked `gpu` runs i
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
+import importlib.util
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ import pytest
 
 import minigrad as mg
 from minigrad.fuse import cuda_kernel, fused
-from minigrad.fuse.cuda import launches
+from minigrad.fuse.c import header
 from minigrad.fuse.fused import fuse
 
 SHIM = (Path(__file__).parent / "cuda_on_cpu.h").read_text()
@@ -74,22 +76,16 @@ def launched(monkeypatch: pytest.MonkeyPatch, folder: Path) -> list[Any]:
     return log
 
 
-def run(f: Callable[..., Any], args: list[Any], seed: int = 0) -> tuple[list[Any], list[Any]]:
-    """The values of a function, and the gradients of all its floating Tensors."""
+def run(f: Callable[..., Any], args: list[Any]) -> list[Any]:
+    """The values of a function, and the gradients of all its floating Tensors, as NumPy's."""
     args = [x.detach().requires_grad_(x.dtype.kind == "f") if isinstance(x, mg.Tensor) else x for x in args]
     ys = f(*args)
     ys = list(ys) if isinstance(ys, tuple) else [ys]
-    rng = np.random.default_rng(seed)
-    total = sum(
-        (y * mg.tensor(rng.standard_normal(y.shape).astype(y.dtype), device=y.device)).sum()
-        for y in ys
-        if y.requires_grad
-    )
-    if isinstance(total, mg.Tensor):
-        total.backward()
-    return [y.detach().numpy() for y in ys], [
-        x.grad.numpy() for x in args if isinstance(x, mg.Tensor) and x.grad is not None
-    ]
+    rng = np.random.default_rng(0)
+    pulls = [mg.tensor(rng.standard_normal(y.shape).astype(y.dtype)) for y in ys]
+    sum((y * g).sum() for y, g in zip(ys, pulls, strict=True) if y.requires_grad).backward()
+    gradients = [x.grad for x in args if isinstance(x, mg.Tensor) and x.grad is not None]
+    return [y.detach().to("cpu").numpy() for y in (*ys, *gradients)]
 
 
 def draw(*shape: int, dtype: str = "float32", seed: int = 0) -> mg.Tensor:
@@ -103,57 +99,230 @@ def lstm_cell(gates: Any, c: Any, bias: Any) -> Any:
 
 
 def masked(x: Any, y: Any, keep: Any) -> Any:
-    return mg.where(keep, x * y, mg.exp(-y * y)), mg.where(x > y, x, 0.5)
+    return mg.where(keep, x * y, mg.exp(-y * y)), mg.where(mg.logical_not(x > y), x, 0.5)
 
 
-def shapes_apart(x: Any, w: Any) -> Any:
+def of_several_shapes(x: Any, w: Any) -> Any:
     return x * w, mg.exp(w) * 2, x - 1.0
 
 
-CASES: dict[str, tuple[Callable[..., Any], list[Any]]] = {
-    "one block": (lambda x: x * mg.sigmoid(x), [draw(5, 7)]),
-    "many blocks": (lambda x, y: mg.tanh(x) / (y * y + 1), [draw(40, 70), draw(40, 70, seed=1)]),
-    "doubles": (lambda x, y: mg.log(x * x + 1) * y, [draw(9, 4, dtype="float64"), draw(4, dtype="float64")]),
-    "both precisions": (lambda x, y: mg.sqrt(x * x) * y, [draw(9, 4), draw(9, 1, dtype="float64")]),
-    "a 0-d array": (lambda x: mg.cos(x) * x, [draw()]),
-    "no entries": (lambda x, b: x * b, [draw(0, 3), draw(3)]),
-    "no entries, of several axes": (lambda x, b: x * b, [draw(4, 1, 5), draw(0, 1)]),
-    "numbers": (lambda x, a, n: (x * a) ** n + a, [draw(6, 3), 0.3, 2]),
-    "axes of all lengths": (lambda x, w, b: x * w + b, [draw(6, 1, 5), draw(4, 1), draw(5)]),
-    "transposed": (lambda x, y: x * y, [draw(6, 9).transpose(), draw(9, 6)]),
-    "backwards": (lambda x, y: x[::-1] * y[:, ::-2], [draw(6, 3)[::-1, ::-1], draw(6, 6)]),
-    "slices of an argument": (lambda x: x[:, :3] * mg.tanh(x[:, 2:5]), [draw(300, 5)]),
-    "an LSTM cell": (lstm_cell, [draw(33, 28), draw(33, 7), draw(28)]),
-    "booleans": (masked, [draw(8, 6), draw(6), draw(8, 1) > 0]),
-    "outputs of several shapes": (shapes_apart, [draw(70, 5), draw(5)]),
-    "a bias": (lambda x, b: mg.tanh(x + b), [draw(700, 70), draw(70)]),
-    "a narrow bias": (lambda x, b: mg.tanh(x + b), [draw(3000, 3), draw(3)]),
-    "a long bias of few": (lambda x, b: mg.tanh(x + b), [draw(2, 700), draw(700)]),
-    "a column": (lambda x, b: mg.tanh(x + b), [draw(5, 3000), draw(5, 1)]),
-    "a column of short rows": (lambda x, b: mg.tanh(x + b), [draw(700, 3), draw(700, 1)]),
-    "the middle axis": (lambda x, b: mg.tanh(x * b), [draw(5, 60, 7), draw(5, 1, 7)]),
-    "the outer axes": (lambda x, b: mg.tanh(x * b), [draw(25, 6, 70), draw(6, 1)]),
-    "one number": (lambda x, c: mg.tanh(x * c), [draw(300, 70), draw()]),
+def added(x: Any, b: Any) -> Any:
+    return mg.tanh(x + b)
+
+
+# A function, and its arguments on the default device.
+CASES: dict[str, tuple[Callable[..., Any], Callable[[], list[Any]]]] = {
+    "one block": (lambda x: x * mg.sigmoid(x), lambda: [draw(5, 7)]),
+    "many blocks": (lambda x, y: mg.tanh(x) / (y * y + 1), lambda: [draw(40, 70), draw(40, 70, seed=1)]),
+    "doubles": (lambda x, y: mg.log(x * x + 1) * y, lambda: [draw(9, 4, dtype="float64"), draw(4, dtype="float64")]),
+    "two precisions": (lambda x, y: mg.sqrt(x * x) * y, lambda: [draw(9, 4), draw(9, 1, dtype="float64")]),
+    "a 0-d array": (lambda x: mg.cos(x) * x, lambda: [draw()]),
+    "no entries": (lambda x, b: x * b, lambda: [draw(0, 3), draw(3)]),
+    "no entries, several axes": (lambda x, b: x * b, lambda: [draw(4, 1, 5), draw(0, 1)]),
+    "numbers": (lambda x, a, n: (x * a) ** n + a, lambda: [draw(6, 3), 0.3, 2]),
+    "axes of all lengths": (lambda x, w, b: x * w + b, lambda: [draw(6, 1, 5), draw(4, 1), draw(5)]),
+    "transposed": (lambda x, y: x * y, lambda: [draw(6, 9).transpose(), draw(9, 6)]),
+    "backwards": (lambda x, y: x[::-1] * y[:, ::-2], lambda: [draw(6, 3)[::-1, ::-1], draw(6, 6)]),
+    "slices of an argument": (lambda x: x[:, :3] * mg.tanh(x[:, 2:5]), lambda: [draw(300, 5)]),
+    "an LSTM cell": (lstm_cell, lambda: [draw(33, 28), draw(33, 7), draw(28)]),
+    "booleans": (masked, lambda: [draw(8, 6), draw(6), draw(8, 1) > 0]),
+    "outputs of several shapes": (of_several_shapes, lambda: [draw(70, 5), draw(5)]),
+    "a bias": (added, lambda: [draw(700, 70), draw(70)]),
+    "a narrow bias": (added, lambda: [draw(3000, 3), draw(3)]),
+    "a long bias of few": (added, lambda: [draw(2, 700), draw(700)]),
+    "a column": (added, lambda: [draw(5, 3000), draw(5, 1)]),
+    "a column of short rows": (added, lambda: [draw(700, 3), draw(700, 1)]),
+    "the middle axis": (added, lambda: [draw(5, 60, 7), draw(5, 1, 7)]),
+    "the outer axes": (added, lambda: [draw(25, 6, 70), draw(6, 1)]),
+    "one number": (added, lambda: [draw(300, 70), draw()]),
     "several sums": (
         lambda x, b, c, d: mg.tanh(x * b + c) * d,
-        [draw(200, 30), draw(30), draw(30, seed=1), draw(200, 1)],
+        lambda: [draw(200, 30), draw(30), draw(30, seed=1), draw(200, 1)],
     ),
-    "a repeated argument": (lambda x: x[:1] * x + x[1:2], [draw(50, 3)]),
+    "parts of one argument": (lambda x: x[:1] * x + x[1:2], lambda: [draw(50, 3)]),
 }
+cases = pytest.mark.parametrize("name", CASES)
+
+
+def agree(found: list[Any], expected: list[Any]) -> None:
+    assert len(found) == len(expected)
+    for a, b in zip(found, expected, strict=True):
+        assert (a.shape, a.dtype) == (b.shape, b.dtype)
+        tolerance = 2e-5 if a.dtype == "float32" else 1e-12
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * max(1, np.abs(b).max(initial=0)))
 
 
 @in_cpp
-@pytest.mark.parametrize("backwards", [False, True], ids=["", "the other order"])
-@pytest.mark.parametrize("name", CASES)
-def test_values_and_gradients(name: str, backwards: bool, launched: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+@cases
+def test_values_and_gradients_whichever_thread_runs_first(
+    name: str, launched: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     f, args = CASES[name]
-    ys, gradients = run(f, args)
-    fused_f = fuse(f)
-    monkeypatch.setattr(Emulated, "backwards", backwards)
-    found, found_gradients = run(fused_f, args)
-    assert len(found_gradients) == len(gradients)
-    for a, b in zip([*ys, *gradients], [*found, *found_gradients], strict=True):
-        assert (a.shape, a.dtype) == (b.shape, b.dtype)
-        tolerance = 2e-5 if a.dtype == "float32" else 1e-12
-        np.testing.assert_allclose(b, a, rtol=tolerance, atol=tolerance * max(1, np.abs(a).max(initial=0)))
-    assert launched or not any(y.size for y in ys)
+    found = run(fuse(f), args())
+    agree(found, run(f, args()))
+    assert launched or found[0].size == 0
+    monkeypatch.setattr(Emulated, "backwards", True)
+    for a, b in zip(run(fuse(f), args()), found, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+EXTREMES = [0.0, -0.0, 1.0, -1.0, 0.3, -2.5, 7.0, 88.0, -104.0, 1e30, np.inf, -np.inf, np.nan]
+
+
+def every_function(x: Any, y: Any) -> Any:
+    of_one = (mg.exp, mg.expm1, mg.log, mg.log1p, mg.sqrt, mg.sin, mg.cos, mg.tanh, mg.sigmoid, mg.softplus, mg.relu)
+    of_one += (mg.absolute, mg.sign, mg.floor, mg.ceil, mg.negative, mg.isnan, mg.isinf, mg.isfinite, mg.logical_not)
+    of_two = (mg.add, mg.subtract, mg.multiply, mg.divide, mg.power, mg.remainder, mg.floor_divide, mg.logaddexp)
+    of_two += (mg.maximum, mg.minimum, mg.equal, mg.not_equal, mg.less, mg.less_equal, mg.greater, mg.greater_equal)
+    of_two += (mg.logical_and, mg.logical_or)
+    return tuple(f(x) for f in of_one) + tuple(f(x, y) for f in of_two)
+
+
+def extremes(dtype: str) -> list[mg.Tensor]:
+    x = mg.tensor(np.array(EXTREMES, dtype))
+    return [mg.expand_dims(x, 1) + mg.zeros_like(x), x + mg.expand_dims(mg.zeros_like(x), 1)]
+
+
+@in_cpp
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_extremes(dtype: str, launched: list[Any]) -> None:
+    with np.errstate(all="ignore"):
+        agree(run(fuse(every_function), extremes(dtype)), run(every_function, extremes(dtype)))
+
+
+@in_cpp
+def test_long_sums_are_shared_out_and_exact(launched: list[Any]) -> None:
+    x = draw(400, 700) * 1e4
+    b = mg.zeros((), requires_grad=True)
+    fuse(lambda x, b: x + x * b)(x, b).sum().backward()
+    assert [name for name, _, _ in launched] == ["kernel0", "kernel0", "kernel1"]  # values, sums of parts, their sum
+    assert launched[1][1][1] > 8
+    exact = x.numpy().astype(np.float64).sum()
+    assert b.grad.item() == np.float32(exact)
+
+
+@in_cpp
+def test_a_sum_is_not_taken_away_by_the_one_before(launched: list[Any]) -> None:
+    """Long sums need memory for their parts, short ones none, in whichever order they come."""
+    f = lambda x, b, y, c: (x * b, y * c)  # noqa: E731
+    long, short = [draw(9000, 2), draw(2)], [draw(3, 2, seed=1), draw(2, seed=1)]
+    for args in ([*long, *short], [*short, *long]):
+        agree(run(fuse(f), args), run(f, args))
+
+
+@in_cpp
+def test_the_text_does_not_depend_on_sizes(launched: list[Any]) -> None:
+    f = fuse(added)
+    for n in (3, 5000):
+        f(draw(n, 4, seed=1).requires_grad_(), draw(4).requires_grad_()).sum().backward()
+    assert len(cuda_kernel._modules) == 2  # forward and backward
+
+
+def test_what_a_kernel_cannot_be_told() -> None:
+    x = draw(600)
+    f = fuse(lambda x: sum(x[k : k + 1] for k in range(600)))
+    with pytest.raises(TypeError, match=r"601 arrays and parts of arrays with 1 axes, more than .* fuse it in pieces"):
+        cuda_kernel.Kernel(fused.Program(f.function, "f", [x._data], "cuda").forward())
+
+
+# NVRTC, which needs no GPU ------------------------------------------------------------------------
+
+
+def nvrtc() -> ctypes.CDLL | None:
+    """The compiler that CuPy calls, from its PyPI package or from the system."""
+    found = importlib.util.find_spec("nvidia")
+    folders = found.submodule_search_locations if found else None
+    paths = [str(path) for folder in folders or [] for path in Path(folder).rglob("libnvrtc.so.*")]
+    for name in [*paths, "libnvrtc.so.13", "libnvrtc.so.12"]:
+        with contextlib.suppress(OSError):
+            return ctypes.CDLL(name)
+    return None
+
+
+def ptx_of(text: str, library: ctypes.CDLL) -> str:
+    """What NVRTC makes of a text, with the options that CuPy calls it with. It may not have anything to say."""
+    options = [*cuda_kernel.OPTIONS, "-ftz=true", "-arch=compute_75", "--device-as-default-execution-space"]
+    program, size = ctypes.c_void_p(), ctypes.c_size_t()
+
+    def told(what: str) -> str:
+        getattr(library, f"nvrtcGet{what}Size")(program, ctypes.byref(size))
+        buffer = ctypes.create_string_buffer(size.value)
+        getattr(library, f"nvrtcGet{what}")(program, buffer)
+        return buffer.value.decode()
+
+    library.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"kernel.cu", 0, None, None)
+    try:
+        encoded = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
+        failed = library.nvrtcCompileProgram(program, len(options), encoded)
+        assert not told("ProgramLog").strip("\n"), told("ProgramLog")
+        assert not failed
+        return told("PTX")
+    finally:
+        library.nvrtcDestroyProgram(ctypes.byref(program))
+
+
+@pytest.fixture(scope="module")
+def ptx() -> Callable[[str], str]:
+    library = nvrtc()
+    if library is None:
+        pytest.skip("needs NVRTC (pip install nvidia-cuda-nvrtc)")
+    return lambda text: ptx_of(header("functions.cuh") + text, library)
+
+
+@pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
+@pytest.mark.parametrize("name", [*CASES, "every function"])
+def test_nvrtc_takes_it(name: str, backward: bool, ptx: Callable[[str], str]) -> None:
+    f, args = CASES.get(name, (every_function, lambda: extremes("float32")))
+    text = fuse(f).source("cuda", *args(), backward=backward)
+    found = ptx(text)
+    assert found.count(".entry") == text.count("__global__") > 0
+    if "sin_" not in text and "cos_" not in text:  # these keep tables there
+        assert ".local" not in found  # a thread has no copy of the arguments
+
+
+def test_division_and_roots_are_rounded_correctly(ptx: Callable[[str], str]) -> None:
+    found = ptx(fuse(lambda x, y: mg.sqrt(x / y)).source("cuda"))
+    assert "div.rn.ftz.f32" in found
+    assert "sqrt.rn.ftz.f32" in found
+
+
+# A GPU --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.gpu
+@cases
+def test_on_a_gpu(name: str) -> None:
+    if not mg.cuda_is_available():
+        pytest.skip("needs a CUDA device and CuPy")
+    f, args = CASES[name]
+    expected = run(f, args())
+    with mg.use_device("cuda"):
+        first, second = run(fuse(f), args()), run(fuse(f), args())
+    agree(first, expected)
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a, b)  # in whichever order the blocks ran
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_extremes_on_a_gpu(dtype: str) -> None:
+    if not mg.cuda_is_available():
+        pytest.skip("needs a CUDA device and CuPy")
+    with mg.use_device("cuda"):
+        agree(run(fuse(every_function), extremes(dtype)), run(every_function, extremes(dtype)))
+
+
+@pytest.mark.gpu
+def test_kernels_are_queued_on_the_current_stream() -> None:
+    if not mg.cuda_is_available():
+        pytest.skip("needs a CUDA device and CuPy")
+    import cupy
+
+    f = fuse(added)
+    with mg.use_device("cuda"), cupy.cuda.Stream(non_blocking=True):
+        x, b = draw(3000, 300) * 0, mg.zeros(300, requires_grad=True)
+        for _ in range(50):
+            x = f(x, 1.0 + b.detach())
+        total = f(x, b)
+        total.sum().backward()
+        agree([b.grad.to("cpu").numpy()], [(1 - total.detach() ** 2).sum(axis=0).to("cpu").numpy()])

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
-from ..backend import DType, cpu
+from ..backend import DType
 from .c import VALUES, Text
 from .expression import BOOL, FLOATS, Graph, Unfit, c_strides, dummy
 from .nest import Layout, Nest, Operand, Store, laid_out
@@ -29,7 +29,7 @@ MOST_NUMBERS: Final = 512  # 4 KiB, what a kernel may be given
 
 
 class Launch:
-    """Loops that run as one kernel: over targets, and for each over what is summed. Without sums, an entry is a target."""
+    """Loops that run as one kernel: over targets, and for each over what is summed. Without sums, all are targets."""
 
     def __init__(self, layout: Layout, summed: Sequence[int] = (), adds_parts: bool = False) -> None:
         self.layout, self.summed, self.adds_parts = layout, summed, adds_parts
@@ -71,7 +71,7 @@ class Launch:
         return [self.targets, self.length, self.part, *self.layout.sizes, *strides]
 
     def of_parts(self) -> Launch:
-        """The launch that adds the sums of the parts, doubles (sums, parts, targets) in the last slot, to the targets."""
+        """What adds the sums of parts, doubles (sums, parts, targets) in the last slot, to the targets."""
         graph = Graph()
         shape = (self.parts, *(self.layout.sizes[d] for d in self.kept))
         place = dummy(shape, DOUBLE)

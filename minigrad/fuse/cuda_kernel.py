@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from ..backend import Array, ArrayNamespace, cpu, namespace_of
 from .c import header
@@ -11,6 +11,8 @@ from .cuda import DOUBLE, kernel, launches
 from .nest import Nest
 
 Function = Callable[[tuple[int, ...], tuple[int, ...], tuple[Any, ...]], None]  # of grid, block and arguments
+
+OPTIONS: Final = ("-std=c++17",)  # which has hexadecimal constants
 
 _modules: dict[tuple[str, ArrayNamespace], list[Function]] = {}  # by text and device
 
@@ -22,7 +24,7 @@ def source(nests: Sequence[Nest]) -> str:
 
 def load(text: str, count: int, xp: ArrayNamespace) -> list[Function]:  # pragma: gpu
     """The functions kernel0, kernel1, ... of a text, which CuPy compiles for the device, and keeps on disk too."""
-    module = xp.module.RawModule(code=text, options=("-std=c++17",))
+    module = xp.module.RawModule(code=text, options=OPTIONS)
     return [module.get_function(f"kernel{i}") for i in range(count)]
 
 
