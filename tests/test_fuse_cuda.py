@@ -152,18 +152,20 @@ def agree(found: list[Any], expected: list[Any]) -> None:
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * max(1, np.abs(b).max(initial=0)))
 
 
-@in_cpp
-@cases
-def test_values_and_gradients_whichever_thread_runs_first(
-    name: str, launched: list[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    f, args = CASES[name]
+def values_and_gradients(f: Any, args: Any, launched: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are right, and the same to the bit when threads and blocks run in the other order."""
     found = run(fuse(f), args())
     agree(found, run(f, args()))
     assert launched or found[0].size == 0
     monkeypatch.setattr(Emulated, "backwards", True)
     for a, b in zip(run(fuse(f), args()), found, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@in_cpp
+@cases
+def test_values_and_gradients(name: str, launched: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    values_and_gradients(*CASES[name], launched, monkeypatch)
 
 
 EXTREMES = [0.0, -0.0, 1.0, -1.0, 0.3, -2.5, 7.0, 88.0, -104.0, 1e30, np.inf, -np.inf, np.nan]
@@ -199,6 +201,22 @@ def test_long_sums_are_shared_out_and_exact(launched: list[Any]) -> None:
     assert launched[1][1][1] > 8
     exact = x.numpy().astype(np.float64).sum()
     assert b.grad.item() == np.float32(exact)
+
+
+@in_cpp
+@pytest.mark.parametrize(
+    ("was", "becomes"),
+    [("__syncthreads();\n        if", "if"), ("    __syncthreads(); /*", "    /*"), ("half > 0", "half > row")],
+    ids=["halves are added too early", "sums are overwritten", "some threads wait less often"],
+)
+def test_wrong_barriers_are_noticed(
+    was: str, becomes: str, launched: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = header("functions.cuh")
+    assert text.count(was) == 1
+    monkeypatch.setattr(cuda_kernel, "header", lambda name: text.replace(was, becomes))
+    with pytest.raises(AssertionError):
+        values_and_gradients(*CASES["several sums"], launched, monkeypatch)
 
 
 @in_cpp

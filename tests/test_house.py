@@ -45,6 +45,8 @@ PLAN = [
     "recompute",
     "fuse.folder",
     "fuse.compiler",
+    "fuse.cuda",
+    "fuse.cuda_kernel",
     "fuse",
     "nn.hooks",
     "nn.state",

@@ -36,9 +36,10 @@ class Launch:
         self.kept = [d for d in range(len(layout.sizes)) if d not in summed]
         self.operands = [*layout.loads.values(), *layout.stores]
         self.sums = [k for k, y in enumerate(layout.stores) if summed and _summed(layout, k) == summed]
+        self.pointers = len(self.operands) + bool(self.sums and not adds_parts)  # the last: where parts are kept
         self.scalars = 1 + max((e.slot for e in layout.nest.expressions() if e.op == "scalar"), default=-1)
         self._share_out()
-        if len(self.operands) + 1 + len(self.numbers) + self.scalars > MOST_NUMBERS:
+        if self.pointers + len(self.numbers) + self.scalars > MOST_NUMBERS:
             raise Unfit(
                 f"{len(self.operands)} arrays and parts of arrays with {len(layout.sizes)} axes, more than a CUDA "
                 "kernel can be told of; fuse it in pieces"
@@ -49,12 +50,14 @@ class Launch:
         sizes = self.layout.sizes
         self.targets = math.prod(sizes[d] for d in self.kept)
         self.length = math.prod(sizes[d] for d in self.summed)
+        self.sums_lie_innermost = len(sizes) - 1 in self.summed
         rows = 1
         if self.summed:
-            side_by_side = 1 if len(sizes) - 1 in self.summed else min(WARP, _power_of_two(self.targets))
+            side_by_side = 1 if self.sums_lie_innermost else min(WARP, _power_of_two(self.targets))
             rows = min(THREADS // side_by_side, _power_of_two(self.length))
-        self.block = (THREADS // rows, rows)
-        across = -(-self.targets // self.block[0])
+        columns = THREADS // rows
+        self.block = (rows, columns) if self.sums_lie_innermost else (columns, rows)
+        across = -(-self.targets // columns)
         self.parts = 1
         if self.summed and not self.adds_parts:
             self.parts = max(1, min(-(-self.length // (8 * rows)), MOST_BLOCKS // max(across, 1)))
@@ -121,7 +124,7 @@ def launches(nests: Sequence[Nest]) -> Iterator[Launch]:
 def kernel(name: str, launch: Launch) -> str:
     """The function of a launch, and the structure that it gets."""
     body = with_sums(launch) if launch.sums else entry_by_entry(launch)
-    sizes = {"char *p": len(launch.operands) + bool(launch.sums), "long long n": len(launch.numbers)}
+    sizes = {"char *p": launch.pointers, "long long n": len(launch.numbers)}
     if launch.scalars:
         sizes["double s"] = launch.scalars
     return "\n".join(
@@ -151,19 +154,21 @@ def entry_by_entry(launch: Launch) -> list[str]:
 
 
 def with_sums(launch: Launch) -> list[str]:
+    across, down = "yx" if launch.sums_lie_innermost else "xy"  # neighbouring threads have neighbouring entries
     lines = [
-        "const long long target = (long long)blockIdx.x * blockDim.x + threadIdx.x;",
+        f"const unsigned column = threadIdx.{across}, row = threadIdx.{down}, rows = blockDim.{down};",
+        f"const long long target = (long long)blockIdx.x * blockDim.{across} + column;",
         f"double {', '.join(f'sum{k} = 0' for k in launch.sums)};",
         *indices("target", launch, launch.kept),
         "if (target < n[0]) {",
         "    const long long first = blockIdx.y * n[2], last = first + n[2] < n[1] ? first + n[2] : n[1];",
-        "    for (long long entry = first + threadIdx.y; entry < last; entry += blockDim.y) {",
+        "    for (long long entry = first + row; entry < last; entry += rows) {",
         *("        " + line for line in indices("entry", launch, launch.summed)),
         *("        " + line for line in statements(launch)),
         "    }",
         "}",
-        *(f"sum{k} = sum_of_column(sum{k});" for k in launch.sums),
-        "if (target >= n[0] || threadIdx.y != 0) return;",
+        *(f"sum{k} = sum_of_column(sum{k}, column, row, rows);" for k in launch.sums),
+        "if (target >= n[0] || row != 0) return;",
     ]
     adding = []
     for k in launch.sums:
@@ -171,7 +176,7 @@ def with_sums(launch: Launch) -> list[str]:
         adding.append(f"{where(launch, len(launch.layout.loads) + k, kind, launch.kept)} += ({kind})sum{k};")
     if launch.adds_parts:
         return lines + adding
-    parts = f"((double *)p[{len(launch.operands)}])"
+    parts = f"((double *)p[{launch.pointers - 1}])"
     kept = [f"{parts}[target + n[0] * (blockIdx.y + {i} * gridDim.y)] = sum{k};" for i, k in enumerate(launch.sums)]
     return [
         *lines,

@@ -39,7 +39,7 @@ class Kernel:
         self._text = source(nests)
         self._arguments = []
         for launch in self._launches:
-            given = [("p", "i8", len(launch.operands) + bool(launch.sums)), ("n", "i8", len(launch.numbers))]
+            given = [("p", "i8", launch.pointers), ("n", "i8", len(launch.numbers))]
             if launch.scalars:
                 given.append(("s", "f8", launch.scalars))
             arguments = cpu.zeros((), dtype=[(name, kind, (size,)) for name, kind, size in given])
@@ -65,7 +65,7 @@ class Kernel:
                 continue
             arguments = template.copy()  # CuPy passes a NumPy array of one entry by value
             pointers = [addresses[x.slot] + x.offset for x in launch.operands]
-            arguments["p"] = [*pointers, addresses[-1]] if launch.sums else pointers
+            arguments["p"] = [*pointers, addresses[-1]][: launch.pointers]
             if launch.scalars:
                 arguments["s"] = scalars[: launch.scalars]
             function(launch.grid, launch.block, (arguments,))

@@ -59,16 +59,16 @@ IN_BOTH_PRECISIONS(double, f64)
 #undef IN_BOTH_PRECISIONS
 
 /* The sum of a column of a block of 256 threads, for the thread in its row 0. Halves are added to halves, so the order
-   is always the same. All threads of the block have to call it. */
-__device__ inline double sum_of_column(double mine)
+   is always the same. There are 1, 2, 4, ... rows, and all threads of the block have to call this. */
+__device__ inline double sum_of_column(double mine, unsigned column, unsigned row, unsigned rows)
 {
     __shared__ double sums[256];
-    const unsigned here = threadIdx.y * blockDim.x + threadIdx.x;
+    const unsigned here = column * rows + row;
     __syncthreads(); /* the sums of the call before have been read */
     sums[here] = mine;
-    for (unsigned half = blockDim.y / 2; half > 0; half /= 2) {
+    for (unsigned half = rows / 2; half > 0; half /= 2) {
         __syncthreads();
-        if (threadIdx.y < half) sums[here] += sums[here + half * blockDim.x];
+        if (row < half) sums[here] += sums[here + half];
     }
     return sums[here];
 }
