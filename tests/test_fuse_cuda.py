@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import minigrad as mg
 from minigrad.fuse import cuda_kernel, fused
@@ -166,6 +168,32 @@ def values_and_gradients(f: Any, args: Any, launched: list[Any], monkeypatch: py
 @cases
 def test_values_and_gradients(name: str, launched: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     values_and_gradients(*CASES[name], launched, monkeypatch)
+
+
+sizes = st.integers(0, 9) | st.integers(30, 300)
+steps = st.sampled_from([1, 1, -1, 2])
+
+
+@st.composite
+def operands(draw_from: st.DrawFn) -> list[mg.Tensor]:
+    """Three that broadcast, of any strides."""
+    shape = draw_from(st.lists(sizes, max_size=3).filter(lambda shape: np.prod(shape) < 20_000))
+    found = []
+    for seed in range(3):
+        mine = [size if draw_from(st.booleans()) else 1 for size in shape][draw_from(st.integers(0, len(shape))) :]
+        order = draw_from(st.permutations(range(len(mine))))
+        jumps = [draw_from(steps) for _ in mine]
+        roomy = [size * abs(jump) for size, jump in zip(mine, jumps, strict=True)]
+        laid_out = draw(*(roomy[k] for k in order), seed=seed).transpose(tuple(np.argsort(order)))
+        found.append(laid_out[tuple(slice(None, None, jump) for jump in jumps)])
+    return found
+
+
+@in_cpp
+@given(operands())
+def test_any_shapes_and_strides(launched: list[Any], args: list[mg.Tensor]) -> None:
+    f = lambda x, w, b: (mg.tanh(x * w) + b, x * x)  # noqa: E731
+    agree(run(fuse(f), args), run(f, args))
 
 
 EXTREMES = [0.0, -0.0, 1.0, -1.0, 0.3, -2.5, 7.0, 88.0, -104.0, 1e30, np.inf, -np.inf, np.nan]

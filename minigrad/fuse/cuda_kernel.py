@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -37,14 +38,11 @@ class Kernel:
     def __init__(self, nests: Sequence[Nest]) -> None:
         self._launches = list(launches(nests))
         self._text = source(nests)
-        self._arguments = []
-        for launch in self._launches:
-            given = [("p", "i8", launch.pointers), ("n", "i8", len(launch.numbers))]
-            if launch.scalars:
-                given.append(("s", "f8", launch.scalars))
-            arguments = cpu.zeros((), dtype=[(name, kind, (size,)) for name, kind, size in given])
-            arguments["n"] = launch.numbers
-            self._arguments.append(arguments)
+        # What a kernel is given: pointers, numbers that stay, and those of the call.
+        layouts = [struct.Struct(f"{x.pointers + len(x.numbers)}q{x.scalars}d") for x in self._launches]
+        self._given = [
+            (s.pack, x.numbers, cpu.dtype(f"V{s.size}")) for s, x in zip(layouts, self._launches, strict=True)
+        ]
 
     def __call__(self, arrays: Sequence[Array], scalars: Sequence[float]) -> None:
         xp = namespace_of(next(a for a in arrays if a is not None))
@@ -55,7 +53,7 @@ class Kernel:
             _modules[self._text, xp] = functions
         addresses = [0 if a is None else xp.address(a) for a in arrays]
         addresses.append(0)  # of the sums of parts
-        for launch, template, function in zip(self._launches, self._arguments, functions, strict=True):
+        for launch, (pack, numbers, dtype), function in zip(self._launches, self._given, functions, strict=True):
             if not launch.adds_parts:
                 addresses[-1] = 0
                 if launch.parts > 1:
@@ -63,9 +61,9 @@ class Kernel:
                     addresses[-1] = xp.address(parts)
             if launch.is_empty or (launch.adds_parts and not addresses[-1]):
                 continue
-            arguments = template.copy()  # CuPy passes a NumPy array of one entry by value
-            pointers = [addresses[x.slot] + x.offset for x in launch.operands]
-            arguments["p"] = [*pointers, addresses[-1]][: launch.pointers]
-            if launch.scalars:
-                arguments["s"] = scalars[: launch.scalars]
-            function(launch.grid, launch.block, (arguments,))
+            pointers = [addresses[operand.slot] + operand.offset for operand in launch.operands]
+            if launch.pointers > len(pointers):
+                pointers.append(addresses[-1])
+            given = pack(*pointers, *numbers, *scalars[: launch.scalars])
+            # CuPy passes a NumPy array of one entry by value, here one of so many bytes.
+            function(launch.grid, launch.block, (cpu.frombuffer(given, dtype=dtype),))
