@@ -124,19 +124,16 @@ def launches(nests: Sequence[Nest]) -> Iterator[Launch]:
 def kernel(name: str, launch: Launch) -> str:
     """The function of a launch, and the structure that it gets."""
     body = with_sums(launch) if launch.sums else entry_by_entry(launch)
-    sizes = {"char *p": launch.pointers, "long long n": len(launch.numbers)}
+    given = [("char *", "p", launch.pointers), ("long long ", "n", len(launch.numbers))]
     if launch.scalars:
-        sizes["double s"] = launch.scalars
+        given.append(("double ", "s", launch.scalars))
     return "\n".join(
         [
-            f"struct {name}_arguments {{ {' '.join(f'{what}[{size}];' for what, size in sizes.items())} }};",
+            f"struct {name}_arguments {{ {' '.join(f'{kind}{what}[{count}];' for kind, what, count in given)} }};",
             "",
             f'extern "C" __global__ void {name}({name}_arguments given)',
             "{",
-            *(
-                f"    {what} = given.{what[-1]};"
-                for what in ("char *const *p", "const long long *n", "const double *s")[: len(sizes)]
-            ),
+            *(f"    {kind}const *{what} = given.{what};" for kind, what, _ in given),
             *("    " + line for line in body),
             "}",
             "",
