@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 import minigrad as mg
 from minigrad.backend import cpu, namespace
-from minigrad.fuse import numpy_writer
-from minigrad.fuse.expression import Graph, Values, dummy
-from minigrad.fuse.fused import fuse
-from minigrad.fuse.nest import Nest, Store
-from minigrad.fuse.setting import fuse_backend, fusing
+from minigrad.fusion import numpy_writer
+from minigrad.fusion.expression import Graph, Values, dummy
+from minigrad.fusion.fused import fuse
+from minigrad.fusion.nest import Nest, Store
+from minigrad.fusion.setting import fuse_backend, fusing
 
 from .helpers import host, on
 

@@ -52,6 +52,7 @@ PLAN = [
     "fusion.c",
     "fusion.setting",
     "fusion.c_kernel",
+    "fusion.cuda",
     "fusion.cuda_kernel",
     "fusion.numpy_writer",
     "fusion.fused",
