@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from ..fusion.fused import fuse
 from ..graph import Tensor
 from ..ops.contraction import linear
 from ..ops.elementwise import relu, sigmoid, tanh
@@ -50,7 +51,13 @@ def lstm(x: Tensor, state: tuple[Tensor, Tensor], hh: Recurrent) -> tuple[Tensor
     Source: Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000.
     """
     h, c = state
-    i, f, g, o = split(linear(dropped(h, hh), hh.weight, x), 4, axis=-1)
+    return lstm_gates(linear(dropped(h, hh), hh.weight, x), c)
+
+
+@fuse(fallback=True)
+def lstm_gates(ifgo: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    """c' = σ(f) ⊙ c + σ(i) ⊙ tanh(g),  h' = σ(o) ⊙ tanh(c')"""
+    i, f, g, o = split(ifgo, 4, axis=-1)
     c = sigmoid(f) * c + sigmoid(i) * tanh(g)
     h = sigmoid(o) * tanh(c)
     return h, c
@@ -73,9 +80,15 @@ def gru(x: Tensor, h: Tensor, hh: Recurrent) -> Tensor:
 
     Source: the variant of cuDNN and PyTorch.
     """
+    return gru_gates(x, linear(dropped(h, hh), hh.weight, hh.bias), h)
+
+
+@fuse(fallback=True)
+def gru_gates(rzn_x: Tensor, rzn_h: Tensor, h: Tensor) -> Tensor:
+    """r = σ(r_x + r_h),  z = σ(z_x + z_h),  n = tanh(n_x + r ⊙ n_h),  h' = (1 - z) ⊙ n + z ⊙ h"""
     gates = [2 * h.shape[-1]]
-    rz_x, n_x = split(x, gates, axis=-1)
-    rz_h, n_h = split(linear(dropped(h, hh), hh.weight, hh.bias), gates, axis=-1)
+    rz_x, n_x = split(rzn_x, gates, axis=-1)
+    rz_h, n_h = split(rzn_h, gates, axis=-1)
     r, z = split(sigmoid(rz_x + rz_h), 2, axis=-1)
     n = tanh(n_x + r * n_h)
     return n + z * (h - n)
