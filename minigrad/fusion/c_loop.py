@@ -3,186 +3,159 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from ..backend import Array, cpu
 from .c import TYPES, header, innermost
 from .c_kernel import compiled
 from .cell import Product, Slot
 from .expression import Expr
-from .nest import Layout, Nest, laid_out
-from .runtime import WIDEST, address_of_runtime, aligned_empty
+from .nest import Layout, Nest, Operand, laid_out
+from .runtime import address_of_runtime, packed
 
-# Where a slot is at time step t.
+# Where a slot is at time step t, or for a thread. The numbers are in bytes.
 MOVES = {
-    "step": " + t * n[{0}]",
+    "step": " + t * n[{}]",
     "fixed": "",
     "scratch": "",
-    "sum": " + thread * n[{0}]",
-    "arrives": " + (t & 1) * n[{0}]",
-    "leaves": " + (~t & 1) * n[{0}]",
+    "sum": " + thread * n[{}]",
+    "arrives": " + (t & 1) * n[{}]",
+    "leaves": " + (~t & 1) * n[{}]",
 }
+
+TEXT = """
+static void rows_of_all_steps(const void *all, int64_t first, int64_t last, int64_t thread)
+{{
+    const struct call *const call = all;
+    char *const *const p = call->p;
+    const int64_t *const n = call->n;
+    for (int64_t t = 0; t < n[0]; t++) {{
+{body}
+    }}
+    (void)thread;
+}}
+
+void kernel(char *const *p, const int64_t *n, int64_t threads, const struct runtime *runtime)
+{{
+    const struct call call = {{p, n, runtime}};
+    runtime->in_parts(rows_of_all_steps, &call, n[1], threads);
+}}
+"""
+
+
+class Place(NamedTuple):
+    """Where a slot lies in a call."""
+
+    address: int  # at the first time step
+    move: int  # bytes from one step (or thread) to the next
+    row: int  # bytes from one row to the next
 
 
 class Loop:
-    """Statements at every time step, compiled."""
+    """Statements at every time step, compiled when it is first called.
+
+    Its numbers are: time steps and rows; the moves of the slots; then those of each statement, a layout's own, or a
+    product's columns and depth and the lengths of the rows it reads, writes and begins from.
+    """
 
     def __init__(self, slots: Sequence[Slot], statements: Sequence[Nest | Product], real: Any) -> None:
-        self.parts: list[Layout | Product] = [s if type(s) is Product else laid_out(s, merge=False) for s in statements]
-        self.slots = [slot for slot in slots if slot.number in _read_or_written(self.parts)]
-        self.index = {slot.number: k for k, slot in enumerate(self.slots)}
-        self.products = [part for part in self.parts if type(part) is Product]
         self.real = real
+        self.parts = [laid_out(s, merge=False) if isinstance(s, Nest) else s for s in statements]
+        read_or_written = set().union(*map(_slots_of, self.parts))
+        self.slots = [slot for slot in slots if slot.number in read_or_written]
         self.text = self._text()
-        self.function: Any = None
+        self._function: Any = None
 
     def _text(self) -> str:
-        lines = [
-            "static void step(const void *all, int64_t first, int64_t last, int64_t thread)",
-            "{",
-            "    const struct call *call = all;",
-            "    char *const *const p = call->p;",
-            "    const int64_t *const n = call->n;",
-            "    for (int64_t t = 0; t < n[0]; t++) {",
-        ]
-        at = 2
+        pointers = {slot.number: f"q{k}" for k, slot in enumerate(self.slots)}
+        lines, at, weight = [], 2, len(self.slots)
         for k, slot in enumerate(self.slots):
-            lines.append(f"        char *const q{k} = p[{k}]{MOVES[slot.role].format(at)};")
+            lines.append(f"char *const q{k} = p[{k}]{MOVES[slot.role].format(at)};")
             at += 1
-        packed = len(self.slots)
         for part in self.parts:
-            if type(part) is Product:
-                lines += ["        " + line for line in self._product(part, at, packed)]
-                at += 7
-                packed += 2
+            if isinstance(part, Product):
+                lines += _product(part, pointers, at, weight)
+                weight += 1
+                at += 5
             else:
-                lines += ["        {", *("            " + line for line in self._nest(part, at)), "        }"]
+                lines += ["{", *("    " + line for line in _nest(part, pointers, at)), "}"]
                 at += len(part.numbers)
-        lines += ["    }", "}", ""]
-        return "\n".join([*lines, *self._entry()])
-
-    def _nest(self, layout: Layout, at: int) -> list[str]:
-        names: dict[Expr, str] = {}
-        steps: dict[str, str] = {}
-        lines = ["for (int64_t i = first; i < last; i++) {"]
-        first = at + 2
-
-        def pointer(name: str, kind: str, operand: Any) -> None:
-            nonlocal first
-            where = f"q{self.index[operand.slot]} + n[{first}] + i * n[{first + 1}]"
-            lines.append(f"    {kind} *restrict {name} = ({kind} *)({where});")
-            if operand.kind == "s":
-                steps[name] = f" * (n[{first + 2}] / (int64_t)sizeof *{name})"
-            first += 3
-
-        for k, (expr, operand) in enumerate(layout.loads.items()):
-            names[expr] = f"a{k}"
-            pointer(f"a{k}", f"const {TYPES[expr.dtype]}", operand)
-        for k, (store, operand) in enumerate(zip(layout.nest.stores, layout.stores, strict=True)):
-            pointer(f"y{k}", TYPES[store.dtype], operand)
-        lines += ["    " + line for line in innermost(layout, names, steps, f"n[{at + 1}]")]
-        return [*lines, "}"]
-
-    def _product(self, product: Product, at: int, packed: int) -> list[str]:
-        """The numbers: columns, depth, the weight's two strides, and the row strides of rows, out and start, in entries."""
-
-        def rows_of(slot: Slot | None, stride: int) -> str:
-            return "0, 0" if slot is None else f"(real *)q{self.index[slot.number]}, n[{stride}]"
-
-        return [
-            f"call->runtime->product(first, last, n[{at}], n[{at + 1}], {rows_of(product.rows, at + 4)}, 1, (real *)p[{packed + 1}],",
-            f"                       {rows_of(product.out, at + 5)}, {rows_of(product.start, at + 6)});",
-        ]
-
-    def _entry(self) -> list[str]:
-        at = 2 + len(self.slots)
-        packed = len(self.slots)
-        packs: list[str] = []
-        for part in self.parts:
-            if type(part) is Product:
-                packs += [
-                    f"    panels = (n[{at}] + runtime->width - 1) / runtime->width;",
-                    "    runtime->pack(panels * first / call->threads, panels * last / call->threads,",
-                    f"                  n[{at}], n[{at + 1}], (real *)p[{packed}], n[{at + 2}], n[{at + 3}], (real *)p[{packed + 1}]);",
-                ]
-                at += 7
-                packed += 2
-            else:
-                at += len(part.numbers)
-        lines = []
-        if packs:
-            lines += [
-                "static void pack_all(const void *all, int64_t first, int64_t last, int64_t thread)",
-                "{",
-                "    const struct call *call = all;",
-                "    char *const *const p = call->p;",
-                "    const int64_t *const n = call->n;",
-                "    const struct runtime *const runtime = call->runtime;",
-                "    int64_t panels;",
-                *packs,
-                "    (void)thread;",
-                "}",
-                "",
-            ]
-        lines += [
-            "void kernel(char *const *p, const int64_t *n, int64_t threads, const struct runtime *runtime)",
-            "{",
-            "    const struct call call = {p, n, threads, runtime};",
-            *(["    runtime->in_parts(pack_all, &call, threads, threads);"] if packs else []),
-            "    runtime->in_parts(step, &call, n[1], threads);",
-            "}",
-            "",
-        ]
-        return lines
+        return TEXT.format(body="\n".join("        " + line for line in lines))
 
     @property
     def source(self) -> str:
-        """All that is compiled but functions.h."""
-        return f"typedef {TYPES[self.real]} real;\n{header('loop.h')}\n{self.text}"
+        """All that is compiled, but for functions.h."""
+        return f"typedef {TYPES[self.real]} real;\n{header('loop.h')}{self.text}"
 
     def __call__(
-        self, steps: int, rows: int, threads: int, places: dict[int, tuple[int, int, int]], weights: Sequence[Array]
+        self, steps: int, rows: int, threads: int, places: Mapping[int, Place], weights: Sequence[Array]
     ) -> None:
         """Run all time steps.
 
         Args:
-            places: for each slot, by its number: an address, what a step (or a thread) adds to it, and the bytes of a row.
+            places: by the number of the slot.
             weights: the captured Tensors' arrays.
+
+        Raises:
+            CompileError: it could not be compiled.
         """
-        if self.function is None:
-            self.function = compiled(self.source, loops=True)
-            self.runtime = address_of_runtime(self.real)
-        addresses = [places[slot.number][0] for slot in self.slots]
-        numbers = [steps, rows, *(places[slot.number][1] for slot in self.slots)]
-        size = self.real.itemsize
-        buffers = []
+        if self._function is None:
+            self._function, self._runtime = compiled(self.source, loops=True), address_of_runtime(self.real)
+        addresses = [places[slot.number].address for slot in self.slots]
+        numbers = [steps, rows, *(places[slot.number].move for slot in self.slots)]
+        panels = []
         for part in self.parts:
-            if type(part) is not Product:
+            if not isinstance(part, Product):
                 numbers += part.numbers
                 continue
-            w = weights[part.weight]
-            sk, sj = (s // size for s in w.strides)
-            depth, columns = w.shape
-            if part.transposed:
-                sj, sk, columns, depth = sk, sj, depth, columns
-            buffers.append(aligned_empty((-(-columns // WIDEST) * WIDEST, depth), self.real))
-            addresses += [cpu.address(w), cpu.address(buffers[-1])]
-            strides = (places[s.number][2] // size if s else 0 for s in (part.rows, part.out, part.start))
-            numbers += [columns, depth, sj, sk, *strides]
-        self.function(
+            w = weights[part.weight].T if part.transposed else weights[part.weight]
+            panels.append(packed(w, threads))
+            addresses.append(cpu.address(panels[-1]))
+            lengths = (
+                places[s.number].row // self.real.itemsize if s else 0 for s in (part.rows, part.out, part.start)
+            )
+            numbers += [w.shape[1], w.shape[0], *lengths]
+        self._function(
             (ctypes.c_int64 * len(addresses))(*addresses),
             (ctypes.c_int64 * len(numbers))(*numbers),
             threads,
-            self.runtime,
+            self._runtime,
         )
 
 
-def _read_or_written(parts: Sequence[Layout | Product]) -> set[int]:
-    found: set[int] = set()
-    for part in parts:
-        if type(part) is Product:
-            found.update(s.number for s in (part.rows, part.out, part.start) if s is not None)
-        else:
-            found.update(o.slot for o in (*part.loads.values(), *part.stores))
-    return found
+def _slots_of(part: Layout | Product) -> set[int]:
+    if isinstance(part, Product):
+        return {slot.number for slot in (part.rows, part.out, part.start) if slot is not None}
+    return {operand.slot for operand in (*part.loads.values(), *part.stores)}
+
+
+def _product(product: Product, pointers: Mapping[int, str], at: int, weight: int) -> list[str]:
+    def matrix(slot: Slot | None, length: int) -> str:
+        return "0, 0" if slot is None else f"(real *){pointers[slot.number]}, n[{length}]"
+
+    return [
+        f"call->runtime->product(first, last, n[{at}], n[{at + 1}], {matrix(product.rows, at + 2)}, 1, (real *)p[{weight}],",
+        f"                       {matrix(product.out, at + 3)}, {matrix(product.start, at + 4)});",
+    ]
+
+
+def _nest(layout: Layout, pointers: Mapping[int, str], at: int) -> list[str]:
+    lines = ["for (int64_t i = first; i < last; i++) {"]
+    names: dict[Expr, str] = {}
+    steps: dict[str, str] = {}
+
+    def declare(name: str, kind: str, operand: Operand, first: int) -> None:
+        where = f"{pointers[operand.slot]} + n[{first}] + i * n[{first + 1}]"
+        lines.append(f"    {kind} *restrict {name} = ({kind} *)({where});")
+        if operand.kind == "s":
+            steps[name] = f" * (n[{first + 2}] / (int64_t)sizeof *{name})"
+
+    first = at + 2
+    for k, (expr, operand) in enumerate(layout.loads.items()):
+        names[expr] = f"a{k}"
+        declare(f"a{k}", f"const {TYPES[expr.dtype]}", operand, first + 3 * k)
+    first += 3 * len(layout.loads)
+    for k, (store, operand) in enumerate(zip(layout.nest.stores, layout.stores, strict=True)):
+        declare(f"y{k}", TYPES[store.dtype], operand, first + 3 * k)
+    return [*lines, *("    " + line for line in innermost(layout, names, steps, f"n[{at + 1}]")), "}"]

@@ -34,13 +34,11 @@ def runtime(dtype: Any) -> Any:
     """
     texts = [header(name) for name in ("loops.h", "threads.h", "runtime.c", "products.h")]
     library = load("\n".join(["#define SINGLE"] * (dtype == SINGLE) + texts))
-    library.multiply.argtypes = [
-        *([ctypes.c_int64] * 4),
-        *(ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64) * 2,
-        *([ctypes.c_void_p] * 2),
-    ]
-    library.add_rows.argtypes = [ctypes.c_int64] * 3 + [ctypes.c_void_p] * 3
-    library.multiply.restype = library.add_rows.restype = None
+    number, place = ctypes.c_int64, ctypes.c_void_p
+    library.pack_all.argtypes = [number, number, number, place, number, number, place]
+    library.multiply.argtypes = [number, number, number, number, place, number, number, place, place]
+    library.add_rows.argtypes = [number, number, number, place, place, place]
+    library.pack_all.restype = library.multiply.restype = library.add_rows.restype = None
     return library
 
 
@@ -74,17 +72,21 @@ def _is_ours(x: Array, y: Array) -> bool:
     return len(x) >= FEW and y.shape[1] >= FEW and all(step % x.itemsize == 0 for step in steps)
 
 
+def packed(w: Array, threads: int) -> Array:
+    """A matrix (depth, m) in panels, for products with it from the right."""
+    (depth, m), size = w.shape, w.itemsize
+    panels = aligned_empty((-(-m // WIDEST) * WIDEST, depth), w.dtype)
+    sk, sj = (step // size for step in w.strides)
+    runtime(w.dtype).pack_all(threads, m, depth, cpu.address(w), sj, sk, cpu.address(panels))
+    return panels
+
+
 def _multiply(x: Array, y: Array) -> Array:
-    dtype, size = x.dtype, x.itemsize
+    threads, size = kernel_threads(), x.itemsize
     (n, depth), m = x.shape, y.shape[1]
-    out = aligned_empty((n, m), dtype)
-    panels = aligned_empty((-(-m // WIDEST) * WIDEST, depth), dtype)
-    ra, ka = (s // size for s in x.strides)
-    sk, sj = (s // size for s in y.strides)
-    place = cpu.address
-    runtime(dtype).multiply(
-        kernel_threads(), n, m, depth, place(x), ra, ka, place(y), sj, sk, place(panels), place(out)
-    )
+    panels, out = packed(y, threads), aligned_empty((n, m), x.dtype)
+    ra, ka = (step // size for step in x.strides)
+    runtime(x.dtype).multiply(threads, n, m, depth, cpu.address(x), ra, ka, cpu.address(panels), cpu.address(out))
     return out
 
 

@@ -16,7 +16,7 @@ from ..messages import describe, type_name
 from ..mode import mode
 from ..ops.shape import stack, unstack
 from ..tape import as_tensor, by_hand, record
-from .c_loop import Loop
+from .c_loop import Loop, Place
 from .cell import Cell, Slot
 from .compiler import CompileError
 from .expression import FLOATS, Unfit
@@ -52,11 +52,8 @@ class Run:
     def __init__(
         self, plan: Plan, x: Array, parts: Sequence[Array], captured: Sequence[Array], reverse: bool, wanted: Any
     ) -> None:
-        self.plan, self.reverse, self.wanted = (
-            plan,
-            reverse,
-            wanted,
-        )  # wanted: for x, and each captured; None for nothing
+        """wanted: whether the gradient of x is, and of each of the captured; None if no gradient is."""
+        self.plan, self.reverse, self.wanted = plan, reverse, wanted
         self.steps, self.rows = x.shape[:2]
         self.threads = self._threads()
         cell = plan.cell
@@ -94,20 +91,17 @@ class Run:
         work = self.steps * self.rows * sum(slot.shape[-1] for slot in self.plan.cell.before) ** 2
         return 1 if work < SMALL else max(1, min(threads.kernel_threads(), self.rows // 4))
 
-    def _place(self, slot: Slot, array: Array, backwards: bool) -> tuple[int, int, int]:
-        """Where a slot begins, what a step (or a thread) adds, and the bytes of a row."""
-        row = (
-            slot.shape[-1] * slot.dtype.itemsize
-            if len(slot.shape) == 2 and slot.shape[0] > 1 or slot.role != "fixed"
-            else 0
-        )
-        if slot.role == "fixed":
-            return cpu.address(array), 0, row
-        size = array[0].nbytes
-        if slot.role == "step":
-            size = 0 if len(array) == 1 else size
-            return cpu.address(array) + (len(array) - 1) * size * backwards, -size if backwards else size, row
-        return cpu.address(array), size, row
+    def _place(self, slot: Slot, array: Array, backwards: bool) -> Place:
+        """Where a slot begins, if the time steps are gone through in this order."""
+        address, size = cpu.address(array), slot.dtype.itemsize
+        if slot.role == "fixed":  # (N, M), or the same for all rows
+            return Place(address, 0, slot.shape[1] * size if len(slot.shape) == 2 and slot.shape[0] > 1 else 0)
+        row, move = slot.shape[-1] * size if slot.shape else 0, array[0].nbytes
+        if slot.role != "step":
+            return Place(address, move, row)
+        if len(array) == 1:
+            return Place(address, 0, row)
+        return Place(address + (len(array) - 1) * move, -move, row) if backwards else Place(address, move, row)
 
     @property
     def outputs(self) -> list[Array]:

@@ -1,6 +1,4 @@
-/* What a kernel of a whole time loop is called with, and calls: see runtime.c. */
-
-#include <stdint.h>
+/* What a kernel of a whole time loop is called with, and what it calls: see runtime.c. */
 
 typedef void (*work)(const void *all, int64_t first, int64_t last, int64_t thread);
 
@@ -9,13 +7,10 @@ struct runtime {
     void (*product)(
         int64_t first, int64_t last, int64_t m, int64_t depth, const real *a, int64_t ra, int64_t ka, const real *b,
         real *c, int64_t ldc, const real *from, int64_t ldf);
-    void (*pack)(int64_t first, int64_t last, int64_t m, int64_t depth, const real *w, int64_t sj, int64_t sk, real *b);
-    int64_t width;
 };
 
 struct call {
     char *const *p;
     const int64_t *n;
-    int64_t threads;
     const struct runtime *runtime;
 };

@@ -68,7 +68,7 @@ static __attribute__((noinline)) void some_rows(
 }
 
 /* rows first to last of c (., m) = from + a b, or a b if from is null; a[r * ra + k * ka], b packed, c may be from */
-void product(
+static void product(
     int64_t first, int64_t last, int64_t m, int64_t depth, const REAL *a, int64_t ra, int64_t ka, const REAL *b,
     REAL *c, int64_t ldc, const REAL *from, int64_t ldf)
 {
@@ -100,7 +100,7 @@ void product(
 }
 
 /* b = the panels first to last of a matrix with entries w[j * sj + k * sk]: m columns j, depth rows k */
-void pack(int64_t first, int64_t last, int64_t m, int64_t depth, const REAL *w, int64_t sj, int64_t sk, REAL *b)
+static void pack(int64_t first, int64_t last, int64_t m, int64_t depth, const REAL *w, int64_t sj, int64_t sk, REAL *b)
 {
     for (int64_t j = first * WIDTH; j < last * WIDTH; j += WIDTH) {
         REAL *panel = b + j * depth;
@@ -140,39 +140,44 @@ void add_rows(int64_t threads, int64_t n, int64_t width, const int64_t *ids, con
     in_parts(add_rows_part, &x, width, threads);
 }
 
-struct matrices { int64_t n, m, depth, threads; const REAL *a; int64_t ra, ka; const REAL *w; int64_t sj, sk; REAL *b, *c; };
+struct packing { int64_t m, depth, sj, sk; const REAL *w; REAL *b; };
 
 static void pack_part(const void *all, int64_t first, int64_t last, int64_t thread)
 {
-    const struct matrices *x = all;
+    const struct packing *x = all;
     (void)thread;
     pack(first, last, x->m, x->depth, x->w, x->sj, x->sk, x->b);
 }
 
+/* b = all panels */
+void pack_all(int64_t threads, int64_t m, int64_t depth, const REAL *w, int64_t sj, int64_t sk, REAL *b)
+{
+    const struct packing x = {m, depth, sj, sk, w, b};
+    in_parts(pack_part, &x, (m + WIDTH - 1) / WIDTH, threads);
+}
+
+struct factors { int64_t m, depth, ra, ka; const REAL *a, *b; REAL *c; };
+
 static void multiply_part(const void *all, int64_t first, int64_t last, int64_t thread)
 {
-    const struct matrices *x = all;
+    const struct factors *x = all;
     (void)thread;
     product(first, last, x->m, x->depth, x->a, x->ra, x->ka, x->b, x->c, x->m, 0, 0);
 }
 
-/* c (n, m) = a w: a[r * ra + k * ka], w[k * sk + j * sj]; b has room for w in panels */
+/* c (n, m) = a b; b is packed */
 void multiply(
-    int64_t threads, int64_t n, int64_t m, int64_t depth, const REAL *a, int64_t ra, int64_t ka, const REAL *w,
-    int64_t sj, int64_t sk, REAL *b, REAL *c)
+    int64_t threads, int64_t n, int64_t m, int64_t depth, const REAL *a, int64_t ra, int64_t ka, const REAL *b, REAL *c)
 {
-    const struct matrices x = {n, m, depth, threads, a, ra, ka, w, sj, sk, b, c};
-    in_parts(pack_part, &x, (m + WIDTH - 1) / WIDTH, threads);
+    const struct factors x = {m, depth, ra, ka, a, b, c};
     in_parts(multiply_part, &x, n, threads);
 }
 
-
-/* What a kernel calls. */
+/* What the kernels of time loops call. */
 struct runtime {
     void (*in_parts)(work, const void *, int64_t, int64_t);
-    void (*product)(int64_t, int64_t, int64_t, int64_t, const REAL *, int64_t, int64_t, const REAL *, REAL *, int64_t, const REAL *, int64_t);
-    void (*pack)(int64_t, int64_t, int64_t, int64_t, const REAL *, int64_t, int64_t, REAL *);
-    int64_t width;
+    void (*product)(
+        int64_t, int64_t, int64_t, int64_t, const REAL *, int64_t, int64_t, const REAL *, REAL *, int64_t, const REAL *, int64_t);
 };
 
-const struct runtime runtime = {in_parts, product, pack, WIDTH};
+const struct runtime runtime = {in_parts, product};
