@@ -44,7 +44,7 @@ from .creation import (
     zeros_like,
 )
 from .engine import grad
-from .fusion import fuse, fuse_backend, fusing, scan
+from .fusion import fuse, fuse_backend, fusing, scan, scan_source
 from .graph import Tensor
 from .indexing import take, take_along_axis
 from .memory import keep_freed_memory
@@ -205,6 +205,7 @@ __all__ = [
     "remainder",
     "reshape",
     "scan",
+    "scan_source",
     "set_default_device",
     "set_num_threads",
     "sigmoid",

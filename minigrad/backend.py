@@ -133,6 +133,10 @@ class ArrayNamespace:
         """out[numbers[i]] += rows[i] by a kernel, where there is one (fusion/runtime.py); whether that was done."""
         return False
 
+    def matmul_add(self, x: Array, y: Array, start: Array) -> Array | None:
+        """start + x y by a kernel, where there is one; None if there is not."""
+        return None
+
     def in_c_order(self, matrix: Array) -> Array:
         """A copy of a matrix in C order; in strips, because NumPy's own way through a transposed one is slow."""
         copy = self.empty(matrix.shape, dtype=matrix.dtype)

@@ -10,7 +10,7 @@
 """
 
 from .fused import fuse
-from .scanned import scan
+from .scanned import scan, scan_source
 from .setting import fuse_backend, fusing
 
-__all__ = ["fuse", "fuse_backend", "fusing", "scan"]
+__all__ = ["fuse", "fuse_backend", "fusing", "scan", "scan_source"]

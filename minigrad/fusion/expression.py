@@ -28,7 +28,7 @@ LOGIC: Final = {"logical_and", "logical_or", "logical_not"}
 INTRINSICS: Final = ARITHMETIC | EXTREMES | FUNCTIONS | ROUNDING | COMPARISONS | TESTS | LOGIC | {"where"}
 
 
-class Unfit(TypeError):
+class Unfit(TypeError):  # noqa: N818 - it names the function, not an accident
     """What a function does that no kernel can be written for."""
 
 

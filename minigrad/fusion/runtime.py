@@ -36,7 +36,7 @@ def runtime(dtype: Any) -> Any:
     library = load("\n".join(["#define SINGLE"] * (dtype == SINGLE) + texts))
     number, place = ctypes.c_int64, ctypes.c_void_p
     library.pack_all.argtypes = [number, number, number, place, number, number, place]
-    library.multiply.argtypes = [number, number, number, number, place, number, number, place, place]
+    library.multiply.argtypes = [*[number] * 4, place, number, number, place, place, place, number]
     library.add_rows.argtypes = [number, number, number, place, place, place]
     library.pack_all.restype = library.multiply.restype = library.add_rows.restype = None
     return library
@@ -57,16 +57,39 @@ def aligned_empty(shape: Sequence[int], dtype: Any) -> Array:
 
 def matmul(x: Array, y: Array) -> Array:
     """x y, by NumPy or, if it is a large product of two matrices, here."""
-    if y.ndim == 2 == x.ndim and x.size * y.shape[1] > LARGE and _is_ours(x, y):
-        try:
-            return _multiply(x, y)
-        except CompileError as error:
-            note_failure(error)
-    return _numpy_matmul(x, y)
+    found = _product(x, y)
+    return _numpy_matmul(x, y) if found is None else found
+
+
+def matmul_add(x: Array, y: Array, start: Any) -> Array | None:
+    """start + x y, if it is a large product, and start a row (M,) of its dtype."""
+    if getattr(start, "shape", None) != y.shape[1:] or start.dtype != x.dtype or x.ndim < 2:
+        return None
+    rows = x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
+    found = _product(rows, y, cpu.ascontiguousarray(start))
+    return found if found is None or x.ndim == 2 else found.reshape(*x.shape[:-1], y.shape[1])
+
+
+def _product(x: Array, y: Array, start: Array | None = None) -> Array | None:
+    """x y, or start + x y; None if it is not for this library."""
+    if x.ndim != 2 or y.ndim != 2 or x.size * y.shape[1] <= LARGE or not _is_ours(x, y):
+        return None
+    threads, size = kernel_threads(), x.itemsize
+    (n, depth), m = x.shape, y.shape[1]
+    try:
+        panels, out = packed(y, threads), aligned_empty((n, m), x.dtype)
+        library = runtime(x.dtype)
+    except CompileError as error:
+        note_failure(error)
+        return None
+    ra, ka = (step // size for step in x.strides)
+    row = 0 if start is None else cpu.address(start)
+    library.multiply(threads, n, m, depth, cpu.address(x), ra, ka, cpu.address(panels), cpu.address(out), row, 0)
+    return out
 
 
 def _is_ours(x: Array, y: Array) -> bool:
-    if x.dtype != y.dtype or x.dtype not in FLOATS or x.shape[-1] != y.shape[0] or not writes_c():
+    if x.dtype != y.dtype or x.dtype not in FLOATS or x.shape[1] != y.shape[0] or not writes_c():
         return False
     steps = (*x.strides, *y.strides)
     return len(x) >= FEW and y.shape[1] >= FEW and all(step % x.itemsize == 0 for step in steps)
@@ -79,15 +102,6 @@ def packed(w: Array, threads: int) -> Array:
     sk, sj = (step // size for step in w.strides)
     runtime(w.dtype).pack_all(threads, m, depth, cpu.address(w), sj, sk, cpu.address(panels))
     return panels
-
-
-def _multiply(x: Array, y: Array) -> Array:
-    threads, size = kernel_threads(), x.itemsize
-    (n, depth), m = x.shape, y.shape[1]
-    panels, out = packed(y, threads), aligned_empty((n, m), x.dtype)
-    ra, ka = (step // size for step in x.strides)
-    runtime(x.dtype).multiply(threads, n, m, depth, cpu.address(x), ra, ka, cpu.address(panels), cpu.address(out))
-    return out
 
 
 def add_rows(out: Array, numbers: Array, rows: Array) -> bool:
@@ -111,4 +125,4 @@ def add_rows(out: Array, numbers: Array, rows: Array) -> bool:
 
 
 _numpy_matmul = cpu.module.matmul
-vars(cpu).update(matmul=matmul, add_rows=add_rows)  # in the place of NumPy's
+vars(cpu).update(matmul=matmul, matmul_add=matmul_add, add_rows=add_rows)  # in the place of NumPy's

@@ -256,8 +256,8 @@ def scan(cell: Callable[..., Any], x: Any, state: Any, *constants: Any, reverse:
 
     On the CPU, with a C compiler, the whole time loop is one call, and so is its backward, which is derived from the
     formulas of what the cell does. This takes a cell of matrix products of rows (N, ...) by weights, of elementwise
-    primitives, and of slices; any other runs step by step. The results are the same, to rounding. `scan.source` says
-    which it is.
+    primitives, and of slices; any other runs step by step. The results are the same, to rounding. `scan_source`
+    says which it is.
 
     Args:
         cell: a pure function (x_t, state, *constants) -> state, which may also use Tensors from outside. It is run on
@@ -286,6 +286,38 @@ def scan(cell: Callable[..., Any], x: Any, state: Any, *constants: Any, reverse:
         found = _step_by_step(cell, x, parts, joined, constants, reverse)
     count = len(parts)
     return (tuple(found[:count]), tuple(found[count:])) if joined else (found[0], found[1])
+
+
+def scan_source(cell: Callable[..., Any], x: Any, state: Any, *constants: Any, backward: bool = False) -> str:
+    """The C text of the time loop that `scan` runs for these arguments.
+
+    Args:
+        backward: the loop of the gradients of x, the first state and all weights, instead of the loop forward.
+
+    Raises:
+        TypeError: no kernel can be written for the cell, which `scan` then runs step by step; the message says why.
+        ValueError: as for `scan`.
+
+    >>> import minigrad as mg
+    >>> print(mg.scan_source(lambda x, h: mg.tanh(x + h), mg.ones((3, 1, 2)), mg.zeros((1, 2))))
+    ... # doctest: +ELLIPSIS
+    typedef float real;
+    ...
+                        const float v2 = a0_ + a1_;
+                        const float v3 = tanh_f32(v2);
+    ...
+    """
+    x, parts, joined = _checked(x, state)
+    name = getattr(cell, "__name__", "the cell")
+    try:
+        traced = Cell(cell, name, x._data, [p._data for p in parts], joined, constants)
+        plan = Plan(traced)
+    except Unfit as error:
+        raise Unfit(f"scan({name}): {error}") from None
+    if not backward:
+        return plan.forward_loop.source
+    floats = tuple(slot.dtype in FLOATS for slot in traced.fixed)
+    return plan.backward_of((True,) * len(parts), True, floats)[1].source
 
 
 def _checked(x: Any, state: Any) -> tuple[Tensor, list[Tensor], bool]:

@@ -156,20 +156,21 @@ void pack_all(int64_t threads, int64_t m, int64_t depth, const REAL *w, int64_t 
     in_parts(pack_part, &x, (m + WIDTH - 1) / WIDTH, threads);
 }
 
-struct factors { int64_t m, depth, ra, ka; const REAL *a, *b; REAL *c; };
+struct factors { int64_t m, depth, ra, ka, ldf; const REAL *a, *b, *from; REAL *c; };
 
 static void multiply_part(const void *all, int64_t first, int64_t last, int64_t thread)
 {
     const struct factors *x = all;
     (void)thread;
-    product(first, last, x->m, x->depth, x->a, x->ra, x->ka, x->b, x->c, x->m, 0, 0);
+    product(first, last, x->m, x->depth, x->a, x->ra, x->ka, x->b, x->c, x->m, x->from, x->ldf);
 }
 
-/* c (n, m) = a b; b is packed */
+/* c (n, m) = from + a b, or a b if from is null; b is packed */
 void multiply(
-    int64_t threads, int64_t n, int64_t m, int64_t depth, const REAL *a, int64_t ra, int64_t ka, const REAL *b, REAL *c)
+    int64_t threads, int64_t n, int64_t m, int64_t depth, const REAL *a, int64_t ra, int64_t ka, const REAL *b, REAL *c,
+    const REAL *from, int64_t ldf)
 {
-    const struct factors x = {m, depth, ra, ka, a, b, c};
+    const struct factors x = {m, depth, ra, ka, ldf, a, b, from, c};
     in_parts(multiply_part, &x, n, threads);
 }
 
