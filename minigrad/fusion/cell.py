@@ -178,7 +178,8 @@ class Cell(Tracer):
         if made is None:
             return super()._value_again(term, inputs, values)
         primitive = contraction.linear if made.transposed else contraction.matmul
-        return apply(primitive, [*inputs, 0.0][: len(primitive.inputs)], {})
+        values[made.slot.number] = found = apply(primitive, [*inputs, 0.0][: len(primitive.inputs)], {})
+        return found
 
     # Forward --------------------------------------------------------------------------------------
 
