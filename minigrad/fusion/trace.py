@@ -191,6 +191,8 @@ class Tracer:
         def view(xp: Any, x: Array) -> Any:
             if primitive is shape.reshape and xp is cpu and not x.flags.c_contiguous:
                 raise Unfit("reshape of what does not lie in one piece; reshape outside of the function")
+            if primitive is index.getitem or primitive is shape.unstack:
+                return _cut(xp, primitive, x, **parameters)
             return primitive.value(xp, x, **parameters)
 
         if not primitive.multiple:
@@ -259,6 +261,15 @@ class _OnTensors:
 
 
 on_tensors = _OnTensors()
+
+
+def _cut(xp: Any, primitive: Primitive[Any], x: Array, *, index: Any = (), axis: int = 0) -> Any:
+    """What getitem or unstack gives, as views even where it is one entry, of which NumPy would make a number."""
+    if primitive is shape.unstack:
+        moved = xp.moveaxis(x, axis, 0)
+        return [moved[k, ...] for k in range(len(moved))]
+    parts = index if type(index) is tuple else (index,)
+    return x[parts if ... in parts else (*parts, ...)]
 
 
 def _is_basic(key: Any) -> bool:
