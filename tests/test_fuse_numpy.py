@@ -159,6 +159,7 @@ def test_arguments_with_any_strides(device: str) -> None:
 
 FORMULAS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "squares": (lambda x: x**2 + x**1 + x**3, ((5,),)),
+    "powers": (lambda x, y: mg.exp(x) ** y + mg.exp(y) ** 1.5 + x**2.0, ((5,), (5,))),
     "roots and logarithms": (lambda x: mg.log(mg.sqrt(mg.exp(x)) + 1) * mg.log1p(x * x), ((5,),)),
     "soft functions": (lambda x, y: mg.softplus(x) + mg.logaddexp(x, y) + mg.expm1(y), ((5,), (5,))),
     "kinks": (

@@ -19,7 +19,7 @@ from ..tape import as_tensor, by_hand, record
 from . import c_kernel, cuda_kernel, numpy_writer
 from .compiler import CompileError
 from .expression import BOOL, Unfit, dummy
-from .gradient import gradients
+from .gradient import flowing_from, gradients
 from .nest import Nest, Store, are_tiles, whole
 from .setting import note_failure, setting, writer_name
 from .trace import Term, Traced, Tracer
@@ -47,6 +47,8 @@ class Program:
         value = function(*given)
         self.gives_many = isinstance(value, (tuple, list))
         self.outputs = [self._output(y) for y in (value if self.gives_many else [value])]
+        flows = flowing_from(tracer)
+        self.sources = [flows[term] for term in self.outputs]  # the arguments to which gradients of an output flow
 
     def _output(self, y: Any) -> Term:
         if type(y) is not Traced or y.tracer is not self.tracer or y.term.expr.dtype is None:
@@ -63,7 +65,7 @@ class Program:
             by_shape.setdefault(term.expr.shape, []).append(store)
         return [Nest(shape, stores) for shape, stores in by_shape.items()]
 
-    def backward(self, arrived: Sequence[bool], wanted: Sequence[int]) -> tuple[list[Nest], set[int]]:
+    def backward(self, arrived: Sequence[bool], wanted: Sequence[int]) -> tuple[list[Nest], list[str | None]]:
         """Slots: the arguments, a gradient for each output, a gradient for each of the wanted arguments.
 
         Args:
@@ -71,7 +73,8 @@ class Program:
             wanted: the arguments whose gradient is wanted.
 
         Returns:
-            the nests, and which of the wanted gradients have to be zeros at first.
+            the nests, and what each of the wanted gradients has to be at first: "zeros" or "empty", or None if nothing
+            flows to it.
         """
         tracer = self.tracer
         parts = {slot: [t for t in tracer.terms if t.primitive is None and t.expr.slot == slot] for slot in wanted}
@@ -87,21 +90,20 @@ class Program:
             contributions += [(shape, term, g) for term, g in found.items()]
         nests: dict[Any, list[Store]] = {}
         apart: list[Nest] = []  # those that may not run beside others: they write to the same places
-        zeros: set[int] = set()
+        at_first: list[str | None] = []
         for k, slot in enumerate(wanted):
             target = self.slots + len(self.outputs) + k
             mine = [(shape, term, g) for shape, term, g in contributions if term.expr.slot == slot]
             target_place = self.arguments[slot].laid_out
             tiles = are_tiles(target_place, [(term.laid_out, shape) for shape, term, _ in mine])
-            if tiles != "all":
-                zeros.add(k)
+            at_first.append(None if not mine else "empty" if tiles == "all" else "zeros")
             for shape, term, g in mine:
                 store = Store(target, term.laid_out, term.view, g, adds=tiles == "overlap")
                 if tiles == "overlap" and len(mine) > 1:
                     apart.append(Nest(shape, [store]))
                 else:
                     nests.setdefault(shape, []).append(store)
-        return [Nest(shape, stores) for shape, stores in nests.items()] + apart, zeros
+        return [Nest(shape, stores) for shape, stores in nests.items()] + apart, at_first
 
 
 class Plan:
@@ -111,7 +113,7 @@ class Plan:
         self.program, self.xp, self.writer = program, xp, writer
         self.run = writer.Kernel(program.forward())
         self.shapes = [(t.expr.shape, t.expr.dtype) for t in program.outputs]
-        self._backward: dict[Any, tuple[Any, set[int]]] = {}
+        self._backward: dict[Any, tuple[Any, list[str | None]]] = {}
 
     def forward(self, arrays: list[Any], scalars: Sequence[float]) -> list[Array]:
         outputs = [self.xp.empty(shape, dtype=dtype) for shape, dtype in self.shapes]
@@ -121,18 +123,18 @@ class Plan:
     def backward(
         self, arrays: list[Any], scalars: Sequence[float], gs: Sequence[Any], wanted: tuple[int, ...]
     ) -> list[Any]:
-        """The gradients of the wanted arguments."""
+        """The gradients of the wanted arguments; None where nothing flows."""
         arrived = tuple(g is not None for g in gs)
         found = self._backward.get((arrived, wanted))
         if found is None:
-            nests, zeros = self.program.backward(arrived, wanted)
-            found = self._backward[arrived, wanted] = (self.writer.Kernel(nests), zeros)
-        kernel, zeros = found
+            nests, at_first = self.program.backward(arrived, wanted)
+            found = self._backward[arrived, wanted] = (self.writer.Kernel(nests), at_first)
+        kernel, at_first = found
         xp = self.xp
         gs = [g if g is None else _in_c_order(xp, g) for g in gs]
         made = [
-            (xp.zeros if k in zeros else xp.empty)(arrays[slot].shape, dtype=arrays[slot].dtype)
-            for k, slot in enumerate(wanted)
+            getattr(xp, how)(arrays[slot].shape, dtype=arrays[slot].dtype) if how else None
+            for slot, how in zip(wanted, at_first, strict=True)
         ]
         kernel([*arrays, *gs, *made], scalars)
         return made
@@ -200,6 +202,9 @@ class Fused:
         if needs_grad and mode.recording:
             wanted = tuple(k for k, x in enumerate(args) if type(x) is Tensor and x._requires_grad)
             record(self.primitive, {"plan": plan, "scalars": scalars, "wanted": wanted}, args, outputs, xp)
+            for y, sources in zip(outputs, plan.program.sources, strict=True):
+                if sources.isdisjoint(wanted):
+                    y._requires_grad, y._source = False, None
         return tuple(outputs) if plan.program.gives_many else outputs[0]
 
     def _plan_for(self, key: list[Any], arrays: list[Any], args: Sequence[Any], xp: ArrayNamespace) -> Plan | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from .expression import BOOL, Expr, Unfit
+from .expression import BOOL, FLOATS, Expr, Unfit
 from .trace import Term, Tracer
 
 
@@ -39,6 +39,22 @@ class Cotangents:
         for x, vjp in zip(term.inputs, primitive.vjps, strict=True):
             if vjp is not None and type(x) is Term and x in self.useful and x.expr.dtype != BOOL:
                 self.add(x, vjp(self.tracer.formulas, g, term.expr, *inputs, **term.parameters))
+
+
+def flowing_from(tracer: Tracer) -> dict[Term, frozenset[int]]:
+    """For each term, the arguments to which gradients of it flow."""
+    found: dict[Term, frozenset[int]] = {}
+    for term in tracer.terms:
+        slots: set[int] = set()
+        if term.expr.dtype in FLOATS and term.primitive is None:
+            slots.add(term.expr.slot)
+        elif term.expr.dtype in FLOATS and term.primitive is not None:
+            is_declared = term.primitive.is_declared
+            vjps = term.primitive.vjps or [not is_declared] * len(term.inputs)
+            for x, vjp in zip(term.inputs, vjps, strict=True):
+                slots |= found[x] if vjp and type(x) is Term else set()
+        found[term] = frozenset(slots)
+    return found
 
 
 def gradients(tracer: Tracer, outputs: Iterable[tuple[Term, Expr]], wanted: Iterable[Term]) -> dict[Term, Any]:

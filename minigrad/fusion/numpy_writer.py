@@ -116,6 +116,7 @@ class Program:
     def _write(self, expr: Expr, args: list[str]) -> None:
         """An intrinsic of operands, into the memory that it has a name for."""
         out = self._names[expr]
+        exponent = args[1] if expr.op == "power" else ""
         if expr.op == "sigmoid":  # as the array namespace does
             self._call("multiply", args[0], "0.5", out)
             self._call("tanh", out, out)
@@ -123,9 +124,9 @@ class Program:
             self._call("add", out, "0.5", out)
         elif expr.op == "where":
             self.lines.append(f"{out}[...] = xp.where({', '.join(args)})")
-        elif expr.op == "astype" or (expr.op == "power" and expr.args[1] == 1):
+        elif expr.op == "astype" or exponent in ("1", "1.0"):
             self.lines.append(f"{out}[...] = {args[0]}")
-        elif expr.op == "power" and expr.args[1] == 2:
+        elif exponent in ("2", "2.0"):
             self._call("multiply", args[0], args[0], out)
         else:
             self._call(expr.op, *args, out)
