@@ -186,4 +186,6 @@ WITHOUT = {
     "is a class": (
         "mg.AnomalyError mg.DeviceError mg.Tensor mg.bool_ mg.float16 mg.float32 mg.float64 mg.int32 mg.int64"
     ),
+    "they have tests of their own: test_fuse*.py and test_scan*.py": """
+        mg.fuse mg.fuse_backend mg.fusing mg.scan mg.scan_source""",
 }
