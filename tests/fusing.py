@@ -314,10 +314,10 @@ def assert_agree(found: Arrays, expected: Arrays, noisy: Sequence[Arrays], value
     """
     assert len(found) == len(expected)
     for k, (y, plain) in enumerate(zip(found, expected, strict=True)):
-        assert (y is None) == (plain is None), k
+        assert (y is None) == (plain is None), f"{k}: {y}"
         if y is None or plain is None:
             continue
-        assert (y.shape, y.dtype) == (plain.shape, plain.dtype), k
+        assert (y.shape, y.dtype) == (plain.shape, plain.dtype), f"{k}: {y.shape} {y.dtype}"
         runs = np.stack([plain, *(r[k] for r in noisy)])
         if plain.dtype.kind == "b":
             agreed = np.all(runs == plain, axis=0)

@@ -128,7 +128,7 @@ class Graph:
             raise Unfit(
                 f"a conversion to {dtype}, where float32, float64 and bool are what a kernel can be written for"
             )
-        return x if x.dtype == dtype else self._one("astype", (x,), dtype, x.shape)
+        return x if x.dtype is not None and x.dtype == dtype else self._one("astype", (x,), dtype, x.shape)
 
     def _one(self, op: str, args: tuple[Any, ...], dtype: Any, shape: Shape, slot: int = -1, place: Any = None) -> Expr:
         where = None if place is None else (cpu.address(place), place.strides)
@@ -141,6 +141,11 @@ class Graph:
         return found
 
 
+def is_float(dtype: DType | None) -> bool:
+    """Whether it is the dtype of floats; that of a number is None, which NumPy takes for float64."""
+    return dtype is not None and dtype in FLOATS
+
+
 def _number(x: Any) -> Any:
     """What an operand may be: an expression, or a Python number."""
     if type(x) is Expr or type(x) in (float, int, bool):
@@ -151,20 +156,30 @@ def _number(x: Any) -> Any:
 
 
 def _dtype(op: str, args: tuple[Any, ...]) -> DType | None:
-    """What NumPy would make of them; a number takes the dtype of what it meets."""
+    """What NumPy would make of them: a number takes the dtype of what it meets, and with booleans is a float64."""
     if op in COMPARISONS or op in TESTS or op in LOGIC:
         return BOOL
     operands = args[1:] if op == "where" else args
-    known = [a.dtype for a in operands if type(a) is Expr and a.dtype is not None]
-    if not known:
+    floats = [a.dtype for a in operands if type(a) is Expr and is_float(a.dtype)]
+    if floats:
+        return cpu.result_type(*floats)
+    kinds = {_kind(a) for a in operands}
+    if "bool" not in kinds and not (op == "where" and any(e.op == "load" for e in in_order([args[0]]))):
         return None
-    if all(d == BOOL for d in known):
-        if op in ("multiply", "add", "maximum", "minimum", "where", "absolute") and not any(
-            type(a) is not Expr or a.dtype is None for a in operands
-        ):
-            return BOOL
-        raise Unfit(f"{op} of booleans, which gives integers or raises; make them floats with astype")
-    return cpu.result_type(*(a.dtype if type(a) is Expr and a.dtype is not None else 0.0 for a in operands))
+    if "float" in kinds:
+        return FLOATS[1]
+    if kinds == {"bool"} and op in ("multiply", "add", "maximum", "minimum", "where", "absolute"):
+        return BOOL
+    raise Unfit(
+        f"{op} of booleans or integers, which gives integers or raises; make them floats, with astype or as 1.0"
+    )
+
+
+def _kind(x: Any) -> str:
+    """What an operand that is no array of floats is: "bool", "int" or "float", as a number that is yet to come."""
+    if type(x) is Expr:
+        return "float" if x.dtype is None else "bool"
+    return type(x).__name__
 
 
 def in_order(roots: Iterable[Any]) -> list[Expr]:

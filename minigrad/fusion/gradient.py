@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from .expression import BOOL, FLOATS, Expr, Unfit
+from .expression import BOOL, Expr, Unfit, is_float
 from .trace import Term, Tracer
 
 
@@ -35,7 +35,7 @@ class Cotangents:
             if not primitive.is_declared and term.expr.dtype != BOOL:
                 raise Unfit(f"{primitive.name}, which has no derivatives; give them with {primitive.name}.derivatives")
             return
-        inputs = [x.expr if type(x) is Term else x for x in term.inputs]
+        inputs = [x.expr if type(x) is Term else float(x) for x in term.inputs]  # of integers no kernel knows
         for x, vjp in zip(term.inputs, primitive.vjps, strict=True):
             if vjp is not None and type(x) is Term and x in self.useful and x.expr.dtype != BOOL:
                 self.add(x, vjp(self.tracer.formulas, g, term.expr, *inputs, **term.parameters))
@@ -46,9 +46,9 @@ def flowing_from(tracer: Tracer) -> dict[Term, frozenset[int]]:
     found: dict[Term, frozenset[int]] = {}
     for term in tracer.terms:
         slots: set[int] = set()
-        if term.expr.dtype in FLOATS and term.primitive is None:
+        if is_float(term.expr.dtype) and term.primitive is None:
             slots.add(term.expr.slot)
-        elif term.expr.dtype in FLOATS and term.primitive is not None:
+        elif is_float(term.expr.dtype) and term.primitive is not None:
             is_declared = term.primitive.is_declared
             vjps = term.primitive.vjps or [not is_declared] * len(term.inputs)
             for x, vjp in zip(term.inputs, vjps, strict=True):

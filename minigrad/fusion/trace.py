@@ -149,7 +149,7 @@ class Tracer:
                 raise Unfit("a tensor of another function that is being traced; pass it on as an argument")
             return x.term
         if type(x) in (int, float, bool):
-            return x
+            return int(x) if type(x) is bool else x  # as the tape does
         if isinstance(x, Tensor):
             return self.captured(x)
         raise Unfit(f"a {type(x).__name__} inside the function; pass it to the function as a Tensor")
