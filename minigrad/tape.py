@@ -95,7 +95,8 @@ def apply(primitive: Primitive[Result], inputs: Sequence[Any], parameters: dict[
             arrays.append(x)
             edges.append(None)
         else:
-            return _apply_to_operands(primitive, inputs, parameters)
+            applied: Result = _apply_to_operands(primitive, inputs, parameters)
+            return applied
 
     if kind is None:  # numbers alone
         xp = namespace(default_device())

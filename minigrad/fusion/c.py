@@ -85,7 +85,9 @@ def nest(layout: Layout, at: int) -> list[str]:
 
 def innermost(layout: Layout, names: dict[Expr, str], steps: dict[str, str], count: str) -> list[str]:
     """The loop over neighbours, from pointers a0, a1, ... to pointers y0, y1, ..."""
-    before, inside, after = [], [], []
+    before: list[str] = []
+    inside: list[str] = []
+    after: list[str] = []
     text = Text()
     for expr, operand in layout.loads.items():
         name = names[expr]

@@ -135,7 +135,8 @@ def _product(product: Product, pointers: Mapping[int, str], at: int, weight: int
         return "0, 0" if slot is None else f"(real *){pointers[slot.number]}, n[{length}]"
 
     return [
-        f"call->runtime->product(first, last, n[{at}], n[{at + 1}], {matrix(product.rows, at + 2)}, 1, (real *)p[{weight}],",
+        f"call->runtime->product(first, last, n[{at}], n[{at + 1}],",
+        f"                       {matrix(product.rows, at + 2)}, 1, (real *)p[{weight}],",
         f"                       {matrix(product.out, at + 3)}, {matrix(product.start, at + 4)});",
     ]
 

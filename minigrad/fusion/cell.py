@@ -22,7 +22,7 @@ from ..messages import type_name
 from ..ops import contraction, elementwise
 from ..ops.primitive import Primitive, Shape
 from ..tape import apply
-from .expression import Expr, Unfit, dummy, in_order, offset, replaced
+from .expression import BOOL, Expr, Unfit, dummy, in_order, offset, replaced
 from .gradient import Cotangents
 from .nest import Nest, Store, are_tiles, whole
 from .trace import Term, Traced, Tracer
@@ -114,6 +114,7 @@ class Cell(Tracer):
         given: Any = tuple(self.traced(s) for s in state)
         value = function(self.traced(x_term), given if joined else given[0], *constants)
         self.results = self._results(value, joined)
+        self.reach = self._reach()
         self._plan_forward()
 
     def _slot(self, role: str, shape: Shape, dtype: DType) -> Slot:
@@ -138,6 +139,23 @@ class Cell(Tracer):
             if (y.shape, y.dtype) != (slot.shape, slot.dtype):
                 raise Unfit(f"it gives a state {y.shape} {y.dtype}, and got one {slot.shape} {slot.dtype}")
         return [y.term for y in values]
+
+    def _reach(self) -> list[set[int]]:
+        """For each part of the state: the slots that it depends on after enough time steps, differentiably."""
+        found = []
+        for result in self.results:
+            seen, new = {result}, [result]
+            while new:
+                inputs = {t for t in new.pop().inputs if type(t) is Term and t.expr.dtype != BOOL} - seen
+                seen |= inputs
+                new += inputs
+            found.append({t.expr.slot for t in seen})
+        for _ in found:
+            found = [
+                s.union(*(other for other, before in zip(found, self.before, strict=True) if before.number in s))
+                for s in found
+            ]
+        return found
 
     # While it is traced ---------------------------------------------------------------------------
 
@@ -203,38 +221,47 @@ class Cell(Tracer):
             products.append(Product(rows, p.weight, p.transposed, taken.get(k, p.slot), start))
         self.instead = {self.products[k].result.expr: self._load(slot) for k, slot in taken.items()}
         self.forward_rows = [product.rows for product in products]
-        self.forward = self._in_order(items, products, [p.slot for p in self.products], self.instead)
+        levels = {p.slot.number: k + 1 for k, p in enumerate(self.products)}
+        self.forward = self._in_order(items, products, levels, self.instead)
 
     def _store(self, slot: Slot, value: Any, adds: bool = False) -> Store:
         return Store(slot.number, dummy(slot.shape, slot.dtype), whole, value, adds)
 
-    def _level(self, value: Any, made: Sequence[Slot]) -> int:
-        """How many of the products that make these slots have to be done before a value can be computed."""
-        numbers = [slot.number for slot in made]
-        read = [e.slot for e in in_order([value]) if e.op == "load"]
-        return max((numbers.index(n) + 1 for n in read if n in numbers), default=0)
+    def _level(self, value: Any, levels: dict[int, int]) -> int:
+        """How many of the products have to be done before a value can be computed; the same is known of slots."""
+        return max((levels.get(e.slot, 0) for e in in_order([value]) if e.op == "load"), default=0)
 
     def _in_order(
-        self, items: Sequence[Item], products: Sequence[Product], made: Sequence[Slot], instead: dict[Expr, Expr]
+        self,
+        items: Sequence[Item],
+        products: Sequence[Product],
+        levels: dict[int, int],
+        instead: dict[Expr, Expr],
     ) -> list[Nest | Product]:
         """Stores as soon as the products they need are done; those of one shape that may run at once as one nest.
 
         Args:
-            made: what each product gives, as it is called in the values that are stored.
+            items: what is stored, after what it is made of.
+            levels: for slots that are computed, how many of the products that takes.
             instead: where a value has been stored already.
         """
         by_level: list[list[Item]] = [[] for _ in range(len(products) + 1)]
         for item in items:
-            by_level[self._level(item.store.value, made)].append(item)
+            by_level[self._level(item.store.value, levels)].append(item)
         statements: list[Nest | Product] = []
         for level, here in enumerate(by_level):
             nests: dict[Any, list[Store]] = {}
+            turns: dict[int, int] = {}  # of the slots stored to here: in which turn, since a nest reads what is done
             for item in here:
                 old = item.store
+                read = [e.slot for e in in_order([old.value]) if e.op == "load"]
+                turn = max((turns[slot] + 1 for slot in read if slot in turns), default=0)
+                turns[old.slot] = max(turn, turns.get(old.slot, 0))
                 store = Store(old.slot, old.place, old.view, replaced(old.value, instead), old.adds)
                 shape = (self.rows, *_loops(store)[-1:])
-                nests.setdefault((shape, id(item) if item.apart else 0), []).append(store)
-            statements += [Nest(shape, stores) for (shape, _), stores in nests.items()]
+                nests.setdefault((turn, shape, id(item) if item.apart else 0), []).append(store)
+            for (_, shape, _), stores in sorted(nests.items(), key=lambda nest: nest[0][0]):
+                statements.append(Nest(shape, stores))
             statements += products[level : level + 1]
         for statement in statements:
             if type(statement) is Nest:
@@ -273,7 +300,7 @@ class Cell(Tracer):
         cots = Cotangents(self, [t for t in leaves if t.expr.slot in ends])
         for term, slot, came in zip(self.results, self.after, arrived, strict=True):
             arrives, given = self._slot("arrives", slot.shape, slot.dtype), None
-            g = self._load(arrives)
+            g: Any = self._load(arrives)
             if came:
                 given = self._slot("step", slot.shape, slot.dtype)
                 g = g + self._load(given)
@@ -285,6 +312,7 @@ class Cell(Tracer):
         items: list[Item] = []
         products: list[Product] = []
         made: list[Slot] = []
+        levels: dict[int, int] = {}
         whole_z: dict[Expr, Slot] = {}
         for term in reversed(list(self.terms)):
             if term not in applied:
@@ -295,6 +323,7 @@ class Cell(Tracer):
             if not found:
                 continue
             dz = self._slot("step", p.slot.shape, p.slot.dtype)
+            levels[dz.number] = max(self._level(g, levels) for _, g in found)
             self._contribute(back, items, dz, found)
             whole_z[self._load(dz)] = dz
             if p.start in cots.useful:
@@ -303,6 +332,7 @@ class Cell(Tracer):
                 back.products.append((p.weight, dz, self.forward_rows[k], p.transposed))
             if p.rows in cots.useful:
                 made.append(self._slot("scratch", p.rows.expr.shape, p.rows.expr.dtype))
+                levels[made[-1].number] = len(made)
                 products.append(Product(dz, p.weight, not p.transposed, made[-1], None))
                 cots.add(p.rows, self._load(made[-1]))
         by_slot: dict[int, list[tuple[Term, Any]]] = {}
@@ -328,14 +358,14 @@ class Cell(Tracer):
             leaves_slot = self._slot("leaves", slot.shape, slot.dtype)
             back.leaves.append(leaves_slot)
             found = by_slot.get(slot.number, [])
-            if len(found) == 1 and _is_whole(found[0][0]):
+            if len(found) == 1 and _is_whole(found[0][0]) and getattr(found[0][1], "shape", None) == slot.shape:
                 items.append(Item(self._store(leaves_slot, found[0][1])))
             else:
                 items.append(Item(self._store(leaves_slot, 0.0)))
                 items += [Item(self._part_store(leaves_slot, t, g, adds=True), apart=True) for t, g in found]
-        items = self._into_products(items, products, made)
+        items = self._into_products(items, products, made, levels)
         known = {t.expr: self._load(s) for t, s in zip(self.results, self.after, strict=True) if t.expr.op != "load"}
-        back.statements = self._in_order(items, products, made, self.instead | known)
+        back.statements = self._in_order(items, products, levels, self.instead | known)
         return back
 
     def _contribute(self, back: Backward, items: list[Item], target: Slot, found: Sequence[tuple[Term, Any]]) -> None:
@@ -351,7 +381,9 @@ class Cell(Tracer):
     def _part_store(self, target: Slot, term: Term, value: Any, adds: bool = False) -> Store:
         return Store(target.number, term.laid_out, term.view, value, adds)
 
-    def _into_products(self, items: list[Item], products: list[Product], made: Sequence[Slot]) -> list[Item]:
+    def _into_products(
+        self, items: list[Item], products: list[Product], made: Sequence[Slot], levels: dict[int, int]
+    ) -> list[Item]:
         """Have a product write, or add to, what would only be a copy of its result, or its sum with something else."""
         kept = []
         for item in items:
@@ -366,7 +398,7 @@ class Cell(Tracer):
             result = self._load(made[k])
             if value is not result:
                 rest = next(a for a in value.args if a is not result)
-                if type(rest) is not Expr or self._level(rest, made) > k:
+                if type(rest) is not Expr or self._level(rest, levels) > k:
                     kept.append(item)
                     continue
                 kept.append(Item(self._store(target, rest)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, overload
 
 from .. import tape
 from ..backend import Array, ArrayNamespace, cpu, is_array, namespace_of
@@ -13,7 +13,6 @@ from ..goal import place_of
 from ..graph import Tensor, tick
 from ..messages import type_name
 from ..mode import enable_grad, mode
-from ..ops.primitive import Primitive
 from ..sweep import sweep
 from ..tape import as_tensor, by_hand, record
 from . import c_kernel, cuda_kernel, numpy_writer
@@ -147,6 +146,8 @@ def _in_c_order(xp: ArrayNamespace, g: Array) -> Array:
 class Fused:
     """A function that runs as one kernel: what `fuse` gives."""
 
+    __name__: str  # the function's
+
     def __init__(self, function: Callable[..., Any], fallback: bool) -> None:
         functools.update_wrapper(self, function)
         self.function, self.fallback = function, fallback
@@ -216,7 +217,8 @@ class Fused:
         except TypeError as error:
             raise TypeError(f"{self.__name__}: expected Tensors and numbers as arguments ({error})") from None
         if found is not self:
-            return found
+            plan: Plan | None = found
+            return plan
         specs = [float if type(x) is float else x if a is None else a for a, x in zip(arrays, args, strict=True)]
         plan = None
         try:
@@ -256,7 +258,7 @@ class Fused:
         """
         if writer not in WRITERS:
             raise ValueError(f'{self.__name__}.source: expected "c", "cuda" or "numpy", got {writer!r}')
-        specs = [x._data if type(x) is Tensor else float if type(x) is float else x for x in args] or self._last
+        specs: Any = [x._data if type(x) is Tensor else float if type(x) is float else x for x in args] or self._last
         if specs is None:
             specs = [dummy((64, 64), cpu.dtype("float32"))] * len(inspect.signature(self.function).parameters)
         specs = [x if not hasattr(x, "strides") else dummy(x.shape, x.dtype, x.strides) for x in specs]
@@ -294,7 +296,7 @@ class Fused:
 
 
 def recorded_gradients(function: Callable[[], Sequence[Tensor]], xs: Sequence[Any], gs: Sequence[Any]) -> list[Any]:
-    """The gradients of Tensors xs with a graph of their own: what a function computes from them is recorded, and swept."""
+    """The gradients of Tensors xs with a graph of their own: what a function makes of them is recorded and swept."""
     since = tick()
     with enable_grad():
         ys = function()
@@ -303,7 +305,7 @@ def recorded_gradients(function: Callable[[], Sequence[Tensor]], xs: Sequence[An
     for k, x in enumerate(xs):
         if type(x) is Tensor and x._requires_grad:
             edge = x._source or x
-            place = id(edge) if type(edge) is Tensor else place_of(edge)
+            place = place_of(edge) if isinstance(edge, tuple) else id(edge)
             sources.setdefault(place, (k, edge))  # one that was passed twice gets its gradient once
     places = [k for k, _ in sources.values()]
     edges = [edge for _, edge in sources.values()]
@@ -316,6 +318,10 @@ def recorded_gradients(function: Callable[[], Sequence[Tensor]], xs: Sequence[An
     return results
 
 
+@overload
+def fuse(function: Callable[..., Any], *, fallback: bool = False) -> Fused: ...
+@overload
+def fuse(*, fallback: bool = False) -> Callable[[Callable[..., Any]], Fused]: ...
 def fuse(function: Callable[..., Any] | None = None, *, fallback: bool = False) -> Any:
     """A function of elementwise primitives as one kernel forward and one backward, and one node on the tape.
 

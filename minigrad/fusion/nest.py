@@ -49,8 +49,10 @@ def whole(xp: Any, x: Array) -> Array:
 
 
 def are_tiles(target: Array, parts: Sequence[tuple[Array, Shape]]) -> str:
-    """Whether loops over shapes that store to these parts of a target write to each of its entries exactly once ("all"),
-    at most once ("some"), or maybe several times ("overlap")."""
+    """How often loops over shapes that store to these parts of a target write to each of its entries.
+
+    "all": exactly once; "some": at most once; "overlap": maybe several times.
+    """
     for n, (part, shape) in enumerate(parts):
         if part.shape != shape or any(s == 0 and size > 1 for s, size in zip(part.strides, part.shape, strict=True)):
             return "overlap"

@@ -5,6 +5,7 @@ T: time steps   N: batch
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -93,10 +94,10 @@ class Run:
 
     def _place(self, slot: Slot, array: Array, backwards: bool) -> Place:
         """Where a slot begins, if the time steps are gone through in this order."""
-        address, size = cpu.address(array), slot.dtype.itemsize
+        address, row = cpu.address(array), math.prod(slot.shape[1:]) * slot.dtype.itemsize
         if slot.role == "fixed":  # (N, M), or the same for all rows
-            return Place(address, 0, slot.shape[1] * size if len(slot.shape) == 2 and slot.shape[0] > 1 else 0)
-        row, move = slot.shape[-1] * size if slot.shape else 0, array[0].nbytes
+            return Place(address, 0, row if len(slot.shape) == 2 and slot.shape[0] > 1 else 0)
+        move = array[0].nbytes
         if slot.role != "step":
             return Place(address, move, row)
         if len(array) == 1:
@@ -142,11 +143,12 @@ class Run:
             give(k, xp.outer_sum(*(pair if transposed else pair[::-1])))
         for k, slot in back.sums:
             give(k, xp.sum_to(arrays[slot], shape=slot.shape if slot.role == "sum" else cell.fixed[k].shape))
-        for k, is_wanted in enumerate(self.wanted[1]):
-            if is_wanted and captured[k] is None:
-                captured[k] = cpu.zeros(cell.fixed[k].shape, dtype=cell.fixed[k].dtype)
         x = arrays[back.x] if back.x else None
-        return [x, *(carry[self.steps & 1] for carry in carries), *captured]
+        came = [part is not None or last is not None for part, last in zip(stacks, lasts, strict=True)]
+        reached = set().union(*(slots for slots, has_come in zip(cell.reach, came, strict=True) if has_come))
+        found = [x, *(carry[self.steps & 1] for carry in carries), *captured]
+        slots = [cell.x, *cell.before, *cell.fixed]
+        return [g if slot.number in reached else None for g, slot in zip(found, slots, strict=True)]
 
 
 def _derivative(xp: Any, gs: list[Any], run: Run, xs: list[Any], *, captured: int) -> list[Any]:
@@ -221,6 +223,11 @@ def loop_of(
         node.output, node.storage = run, storage
         for y in outputs[: len(parts)]:
             y._storage = storage
+        slots = [plan.cell.x, *plan.cell.before, *plan.cell.fixed]
+        needed = {slot.number for slot, t in zip(slots, inputs, strict=True) if t._requires_grad}
+        for k, y in enumerate(outputs):
+            if not plan.cell.reach[k % len(parts)] & needed:
+                y._requires_grad, y._source = False, None
     return outputs
 
 

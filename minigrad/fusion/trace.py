@@ -12,8 +12,8 @@ from typing import Any
 
 from ..backend import Array, DType, cpu
 from ..graph import Tensor
-from ..ops import elementwise, index, reduction, shape
 from ..operators import moveaxis
+from ..ops import elementwise, index, reduction, shape
 from ..ops.primitive import Primitive, Shape, registry
 from ..tape import Traceable, apply
 from .expression import Expr, Formulas, Graph, Unfit, Values, dummy
@@ -197,14 +197,19 @@ class Tracer:
 
         if not primitive.multiple:
             return self.traced(self.viewed(term, view))
+
+        def kth(k: int) -> View:
+            return lambda xp, x: view(xp, x)[k]
+
         count = len(view(cpu, dummy(term.expr.shape, term.expr.dtype)))
-        return [self.traced(self.viewed(term, lambda xp, x, k=k: view(xp, x)[k])) for k in range(count)]
+        return [self.traced(self.viewed(term, kth(k))) for k in range(count)]
 
     def viewed(self, term: Term, view: View) -> Term:
         """A part of a term: of the arguments it was computed from, the same parts."""
         if term.primitive is None:
             return self._part_of(term, term.expr.shape, view)
-        ancestors, found = {term}, {}
+        ancestors = {term}
+        found: dict[Term, Term] = {}
         for t in reversed(self.terms):
             if t in ancestors and t.primitive is not None:
                 ancestors.update(x for x in t.inputs if type(x) is Term)
@@ -226,8 +231,8 @@ class Tracer:
             x = before(xp, x)
             return view(xp, x if x.shape == whole else xp.broadcast_to(x, whole))
 
-        places = (view(cpu, cpu.broadcast_to(p, whole)) for p in (term.expr.place, term.laid_out))
-        part = self.part(term.expr.slot, *places, both)
+        place, laid_out = (view(cpu, cpu.broadcast_to(p, whole)) for p in (term.expr.place, term.laid_out))
+        part = self.part(term.expr.slot, place, laid_out, both)
         part.inputs = (term,)
         return part
 
@@ -235,7 +240,8 @@ class Tracer:
 
     def again(self, values: dict[int, Tensor], wanted: Sequence[Term]) -> list[Any]:
         """The record reading: the same primitives applied to Tensors, which are given for each slot."""
-        needed, found = set(wanted), {}
+        needed = set(wanted)
+        found: dict[Any, Any] = {}
         for term in reversed(self.terms):
             if term in needed:
                 needed.update(t for t in term.inputs if type(t) is Term)

@@ -51,7 +51,8 @@ def lstm(x: Tensor, state: tuple[Tensor, Tensor], hh: Recurrent) -> tuple[Tensor
     Source: Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000.
     """
     h, c = state
-    return lstm_gates(linear(dropped(h, hh), hh.weight, x), c)
+    h, c = lstm_gates(linear(dropped(h, hh), hh.weight, x), c)
+    return h, c
 
 
 @fuse(fallback=True)
@@ -80,7 +81,8 @@ def gru(x: Tensor, h: Tensor, hh: Recurrent) -> Tensor:
 
     Source: the variant of cuDNN and PyTorch.
     """
-    return gru_gates(x, linear(dropped(h, hh), hh.weight, hh.bias), h)
+    new: Tensor = gru_gates(x, linear(dropped(h, hh), hh.weight, hh.bias), h)
+    return new
 
 
 @fuse(fallback=True)
