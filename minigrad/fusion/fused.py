@@ -115,10 +115,17 @@ class Plan:
 
     def __init__(self, program: Program, xp: ArrayNamespace, writer: Any) -> None:
         self.program, self.xp, self.writer = program, xp, writer
-        self.run = writer.Kernel(program.forward())
+        self.run = self._kernel(program.forward())
         self.shapes = [(t.expr.shape, t.expr.dtype) for t in program.outputs]
         self._backward: dict[Any, tuple[Any, list[str | None]]] = {}
         self._can_record: dict[tuple[int, ...], bool] = {}
+
+    def _kernel(self, nests: Sequence[Nest]) -> Any:
+        try:
+            return self.writer.Kernel(nests)
+        except CompileError as error:
+            note_failure(error)
+            return numpy_writer.Kernel(nests)
 
     def can_record(self, wanted: tuple[int, ...]) -> bool:
         """Whether gradients flow to the wanted arguments; if not, the operations themselves say why.
@@ -147,7 +154,7 @@ class Plan:
         found = self._backward.get((arrived, wanted))
         if found is None:
             nests, at_first = self.program.backward(arrived, wanted)
-            found = self._backward[arrived, wanted] = (self.writer.Kernel(nests), at_first)
+            found = self._backward[arrived, wanted] = (self._kernel(nests), at_first)
         kernel, at_first = found
         xp = self.xp
         gs = [g if g is None else _in_c_order(xp, g) for g in gs]
@@ -189,6 +196,7 @@ class Fused:
                 bound = inspect.signature(self.function).bind(*args, **keywords)
             except TypeError:
                 return self.function(*args, **keywords)  # Python's own words
+            bound.apply_defaults()  # those in between
             if bound.kwargs:
                 raise TypeError(f"{self.__name__}: a fused function has no keyword-only parameters, got {bound.kwargs}")
             args = bound.args
@@ -259,12 +267,7 @@ class Fused:
         specs = [float if type(x) is float else x if a is None else a for a, x in zip(arrays, args, strict=True)]
         plan = None
         try:
-            program = self._traced(specs, xp.device, args)
-            try:
-                plan = Plan(program, xp, WRITERS[name])
-            except CompileError as error:
-                note_failure(error)
-                plan = Plan(program, xp, WRITERS["numpy"])
+            plan = Plan(self._traced(specs, xp.device, args), xp, WRITERS[name])
         except Unfit as error:
             if not self.fallback:
                 raise Unfit(f"fuse({self.__name__}): {error}") from error.__cause__
@@ -280,8 +283,9 @@ class Fused:
         except Unfit:
             raise
         except Exception as error:
-            self.function(*args)  # if something is wrong with it, it says so itself
-            raise Unfit(str(error)) from error
+            if args:
+                self.function(*args)  # if something is wrong with it, it says so itself
+            raise Unfit(str(error) if args else f"{error}; give arguments to write it for") from error
 
     def _program(self, specs: Sequence[Any], device: str) -> Program:
         return Program(self.function, self.__name__, specs, device)
@@ -306,14 +310,14 @@ class Fused:
             specs = [dummy((64, 64), cpu.dtype("float32"))] * len(inspect.signature(self.function).parameters)
         specs = [x if not hasattr(x, "strides") else dummy(x.shape, x.dtype, x.strides) for x in specs]
         try:
-            program = self._program(specs, "cpu")
+            program = self._traced(specs, "cpu", args)
             nests = program.forward()
             if backward:
                 floats = [k for k, term in program.arguments.items() if term.expr.dtype != BOOL]
                 nests, _ = program.backward([t.expr.dtype != BOOL for t in program.outputs], floats)
             text: str = WRITERS[writer].source(nests)
         except Unfit as error:
-            raise Unfit(f"fuse({self.__name__}): {error}") from None
+            raise Unfit(f"fuse({self.__name__}): {error}") from error.__cause__
         return text
 
     def _derivative(

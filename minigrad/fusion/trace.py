@@ -134,15 +134,16 @@ class Tracer:
         """A primitive applied to stand-ins, Tensors and numbers."""
         if mode.recording is not self.recording:
             raise Unfit("no_grad or enable_grad inside of the function; pass what needs no gradient, detached")
-        terms = [self.operand(x) for x in inputs]
         try:
+            terms = [self.operand(x) for x in inputs]
             if primitive.kind == "elementwise" and primitive not in ELSEWHERE:
                 return self.traced(self.elementwise(primitive, terms, parameters))
             if primitive in VIEWS:
                 return self._views(primitive, terms[0], parameters)
             return self.other(primitive, terms, parameters)
         except Unfit as error:
-            raise Unfit(f"{primitive.name}: {error}" if primitive.name not in str(error) else str(error)) from None
+            words = str(error)
+            raise Unfit(words if words.startswith(primitive.name) else f"{primitive.name}: {words}") from None
 
     def operand(self, x: Any) -> Any:
         """What an input is, as a term or a number."""
