@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,22 +44,30 @@ def keyword_only(x: Any, *, scale: Any) -> Any:
     return x * scale
 
 
-@elementwise()
-def arc(xp: Any, x: Any) -> Any:
-    return xp.arctan(x)
+def arc() -> Any:
+    @elementwise()
+    def arc(xp: Any, x: Any) -> Any:
+        return xp.arctan(x)
+
+    return arc
 
 
-@elementwise()
-def undeclared(xp: Any, x: Any) -> Any:
-    return x * x
+def undeclared() -> Any:
+    @elementwise()
+    def undeclared(xp: Any, x: Any) -> Any:
+        return x * x
+
+    return undeclared
 
 
-@elementwise()
-def total_slope(xp: Any, x: Any) -> Any:
-    return xp.exp(x)
+def total_slope() -> Any:
+    @elementwise()
+    def total_slope(xp: Any, x: Any) -> Any:
+        return xp.exp(x)
 
+    total_slope.derivatives(lambda xp, g, y, x: xp.sum_to(g, shape=()) + 0 * g)
+    return total_slope
 
-total_slope.derivatives(lambda xp, g, y, x: xp.sum_to(g, shape=()) + 0 * g)
 
 CAPTURED = mg.ones(2)
 MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
@@ -127,10 +135,10 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     ),
     "no_grad": (lambda: fuse(under_no_grad)(ones(2)), Unfit, r"no_grad or enable_grad inside"),
     # primitives of one's own
-    "a function no kernel knows": (lambda: fuse(arc)(ones(2)), Unfit, r"fuse\(arc\): arc: xp.arctan in its formula"),
-    "no derivatives": (lambda: fuse(undeclared)(needing()), RuntimeError, r"undeclared: .* has no derivatives"),
+    "a function no kernel knows": (lambda: fuse(arc())(ones(2)), Unfit, r"fuse\(arc\): arc: xp.arctan in its formula"),
+    "no derivatives": (lambda: fuse(undeclared())(needing()), RuntimeError, r"undeclared: .* has no derivatives"),
     "a derivative that is none": (
-        lambda: fuse(total_slope)(needing()),
+        lambda: fuse(total_slope())(needing()),
         Unfit,
         r"fuse\(total_slope\): total_slope: xp.sum_to in its derivative, which does not act entry by entry",
     ),
@@ -188,20 +196,20 @@ def test_fallback_runs_the_function_as_it_is(device: str) -> None:
     close(softmax(x), [0.5, 0.5])
     softmax(x)[0].backward()
     close(x.grad, [0.25, -0.25])
-    for f in (total_slope, lambda x: x.astype(mg.float16), lambda x: x if x.requires_grad else -x):
+    slope = total_slope()
+    for f in (slope, lambda x: x.astype(mg.float16), lambda x: x if x.requires_grad else -x):
         assert fuse(f, fallback=True)(needing()).dtype == f(needing()).dtype
-    assert total_slope(needing())._source[0].primitive is total_slope
+    assert fuse(slope, fallback=True)(needing())._source[0].primitive is slope
 
 
 # Compilers ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def nothing_failed(own_cache: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def nothing_failed(own_cache: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The compiler's failures are news, and what it made before is forgotten."""
     monkeypatch.setattr(setting, "_compiler_failed", False)
     monkeypatch.setattr(c_kernel, "_functions", {})
-    yield
 
 
 def f(x: Any) -> Any:
