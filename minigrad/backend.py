@@ -129,6 +129,10 @@ class ArrayNamespace:
         """out[index] += values, where an index that occurs twice is added twice."""
         self.module.add.at(out, index, values)
 
+    def logsumexp(self, x: Array) -> Array | None:
+        """log Σ eˣ over each row by a kernel, where there is one; None if there is not."""
+        return None
+
     def add_rows(self, out: Array, numbers: Array, rows: Array) -> bool:
         """out[numbers[i]] += rows[i] by a kernel, where there is one (fusion/runtime.py); whether that was done."""
         return False

@@ -181,7 +181,8 @@ def literal(x: Any, dtype: DType | None) -> str:
     """A Python number as a constant, to the last bit."""
     if dtype == BOOL:
         return str(int(bool(x)))
-    x = float(cpu.asarray(x, dtype=dtype or DOUBLE))
+    with cpu.errstate(over="ignore"):
+        x = float(cpu.asarray(x, dtype=dtype or DOUBLE))
     if math.isnan(x):
         return "NAN"
     if math.isinf(x):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, overload
 
 from .. import tape
-from ..backend import Array, ArrayNamespace, cpu, is_array, namespace_of
+from ..backend import Array, ArrayNamespace, cpu, is_array, namespace_of, python_scalar
 from ..goal import place_of
 from ..graph import Tensor, tick
 from ..messages import type_name
@@ -17,7 +17,7 @@ from ..sweep import sweep
 from ..tape import as_tensor, by_hand, record
 from . import c_kernel, cuda_kernel, numpy_writer
 from .compiler import CompileError
-from .expression import BOOL, Unfit, dummy
+from .expression import BOOL, Unfit, dummy, is_float
 from .gradient import flowing_from, gradients
 from .nest import Nest, Store, are_tiles, whole
 from .setting import note_failure, setting, writer_name
@@ -33,7 +33,8 @@ class Program:
 
     def __init__(self, function: Callable[..., Any], name: str, specs: Sequence[Any], device: str) -> None:
         """specs: an array (or what has its shape, dtype and strides) per Tensor, `float`, or a value that stays."""
-        self.tracer = tracer = Tracer(name, device)
+        with enable_grad():
+            self.tracer = tracer = Tracer(name, device)
         self.arguments: dict[int, Term] = {}  # by slot
         given: list[Any] = []
         for slot, spec in enumerate(specs):
@@ -43,11 +44,14 @@ class Program:
             else:
                 given.append(tracer.traced(tracer.number(slot)) if spec is float else spec)
         self.slots = len(specs)
-        value = function(*given)
+        with enable_grad():
+            value = function(*given)
         self.gives_many = isinstance(value, (tuple, list))
         self.outputs = [self._output(y) for y in (value if self.gives_many else [value])]
         flows = flowing_from(tracer)
         self.sources = [flows[term] for term in self.outputs]  # the arguments to which gradients of an output flow
+        unknown = [t for t in tracer.terms if t.primitive is not None and not t.primitive.is_declared]
+        self.no_derivative = frozenset(slot for t in unknown for slot in flows[t])  # arguments to which they cannot
 
     def _output(self, y: Any) -> Term:
         if type(y) is not Traced or y.tracer is not self.tracer or y.term.expr.dtype is None:
@@ -110,9 +114,31 @@ class Plan:
 
     def __init__(self, program: Program, xp: ArrayNamespace, writer: Any) -> None:
         self.program, self.xp, self.writer = program, xp, writer
-        self.run = writer.Kernel(program.forward())
+        self.run = self._kernel(program.forward())
         self.shapes = [(t.expr.shape, t.expr.dtype) for t in program.outputs]
         self._backward: dict[Any, tuple[Any, list[str | None]]] = {}
+        self._can_record: dict[tuple[int, ...], bool] = {}
+
+    def _kernel(self, nests: Sequence[Nest]) -> Any:
+        try:
+            return self.writer.Kernel(nests)
+        except CompileError as error:
+            note_failure(error)
+            return numpy_writer.Kernel(nests)
+
+    def can_record(self, wanted: tuple[int, ...]) -> bool:
+        """Whether gradients flow to the wanted arguments; if not, the operations themselves say why.
+
+        Raises:
+            Unfit: a derivative formula is none that a kernel can be written from.
+        """
+        found = self._can_record.get(wanted)
+        if found is None:
+            found = self.program.no_derivative.isdisjoint(wanted)
+            if found:
+                self.program.backward([is_float(dtype) for _, dtype in self.shapes], wanted)
+            self._can_record[wanted] = found
+        return found
 
     def forward(self, arrays: list[Any], scalars: Sequence[float]) -> list[Array]:
         outputs = [self.xp.empty(shape, dtype=dtype) for shape, dtype in self.shapes]
@@ -127,7 +153,7 @@ class Plan:
         found = self._backward.get((arrived, wanted))
         if found is None:
             nests, at_first = self.program.backward(arrived, wanted)
-            found = self._backward[arrived, wanted] = (self.writer.Kernel(nests), at_first)
+            found = self._backward[arrived, wanted] = (self._kernel(nests), at_first)
         kernel, at_first = found
         xp = self.xp
         gs = [g if g is None else _in_c_order(xp, g) for g in gs]
@@ -159,12 +185,19 @@ class Fused:
     def __repr__(self) -> str:
         return f"<fused {self.__name__}>"
 
+    def __reduce__(self) -> str:
+        return self.__qualname__  # copied and pickled as functions are
+
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
         if keywords:
-            bound = inspect.signature(self.function).bind(*args, **keywords)
+            try:
+                bound = inspect.signature(self.function).bind(*args, **keywords)
+            except TypeError:
+                return self.function(*args, **keywords)  # Python's own words
+            bound.apply_defaults()  # those in between
             if bound.kwargs:
                 raise TypeError(f"{self.__name__}: a fused function has no keyword-only parameters, got {bound.kwargs}")
             args = bound.args
@@ -188,8 +221,10 @@ class Fused:
                 return self.function(*args)  # part of a larger kernel
             elif is_array(x):
                 return self(*(as_tensor(x, self.__name__) if is_array(x) else x for x in args))
+            elif python_scalar(x) is not x:
+                return self(*map(python_scalar, args))
             else:
-                key.append((type(x), x))
+                key.append((type(x), x, *_constants(x)))
             arrays.append(a)
             scalars.append(number)
         if kind is None or any(a is not None and type(a) is not kind for a in arrays):
@@ -198,15 +233,27 @@ class Fused:
         plan = self._plan_for(key, arrays, args, xp)
         if plan is None:
             return self.function(*args)
+        needs_grad = needs_grad and mode.recording
+        if needs_grad:
+            wanted = tuple(k for k, x in enumerate(args) if type(x) is Tensor and x._requires_grad)
+            if not self._can_record(plan, wanted):
+                return self.function(*args)
         xp.make_current()
         outputs = [Tensor(y) for y in plan.forward(arrays, scalars)]
-        if needs_grad and mode.recording:
-            wanted = tuple(k for k, x in enumerate(args) if type(x) is Tensor and x._requires_grad)
+        if needs_grad:
             record(self.primitive, {"plan": plan, "scalars": scalars, "wanted": wanted}, args, outputs, xp)
             for y, sources in zip(outputs, plan.program.sources, strict=True):
                 if sources.isdisjoint(wanted):
                     y._requires_grad, y._source = False, None
         return tuple(outputs) if plan.program.gives_many else outputs[0]
+
+    def _can_record(self, plan: Plan, wanted: tuple[int, ...]) -> bool:
+        try:
+            return plan.can_record(wanted)
+        except Unfit as error:
+            if self.fallback:
+                return False
+            raise Unfit(f"fuse({self.__name__}): {error}") from None
 
     def _plan_for(self, key: list[Any], arrays: list[Any], args: Sequence[Any], xp: ArrayNamespace) -> Plan | None:
         """The kernels for arguments like these; None if there can be none, and the function is to run as it is."""
@@ -222,23 +269,25 @@ class Fused:
         specs = [float if type(x) is float else x if a is None else a for a, x in zip(arrays, args, strict=True)]
         plan = None
         try:
-            program = self._program(specs, xp.device)
-            try:
-                plan = Plan(program, xp, WRITERS[name])
-            except CompileError as error:
-                note_failure(error)
-                plan = Plan(program, xp, WRITERS["numpy"])
+            plan = Plan(self._traced(specs, xp.device, args), xp, WRITERS[name])
         except Unfit as error:
             if not self.fallback:
-                raise Unfit(f"fuse({self.__name__}): {error}") from None
-        except (ValueError, IndexError) as error:  # the function itself will say what is wrong
-            self.function(*args)
-            raise Unfit(f"fuse({self.__name__}): {error}") from error
+                raise Unfit(f"fuse({self.__name__}): {error}") from error.__cause__
         if len(self._plans) >= MOST_PLANS:
-            self._plans.pop(next(iter(self._plans)))
+            self._plans.pop(next(iter(self._plans)), None)  # another thread may have been faster
         self._plans[whole_key] = plan
         self._last = specs
         return plan
+
+    def _traced(self, specs: Sequence[Any], device: str, args: Sequence[Any]) -> Program:
+        try:
+            return self._program(specs, device)
+        except Unfit:
+            raise
+        except Exception as error:
+            if args:
+                self.function(*args)  # if something is wrong with it, it says so itself
+            raise Unfit(str(error) if args else f"{error}; give arguments to write it for") from error
 
     def _program(self, specs: Sequence[Any], device: str) -> Program:
         return Program(self.function, self.__name__, specs, device)
@@ -263,14 +312,14 @@ class Fused:
             specs = [dummy((64, 64), cpu.dtype("float32"))] * len(inspect.signature(self.function).parameters)
         specs = [x if not hasattr(x, "strides") else dummy(x.shape, x.dtype, x.strides) for x in specs]
         try:
-            program = self._program(specs, "cpu")
+            program = self._traced(specs, "cpu", args)
             nests = program.forward()
             if backward:
                 floats = [k for k, term in program.arguments.items() if term.expr.dtype != BOOL]
                 nests, _ = program.backward([t.expr.dtype != BOOL for t in program.outputs], floats)
             text: str = WRITERS[writer].source(nests)
         except Unfit as error:
-            raise Unfit(f"fuse({self.__name__}): {error}") from None
+            raise Unfit(f"fuse({self.__name__}): {error}") from error.__cause__
         return text
 
     def _derivative(
@@ -293,6 +342,11 @@ class Fused:
         for slot, g in zip(wanted, plan.backward(arrays, scalars, gs, wanted), strict=True):
             found[slot] = g
         return found
+
+
+def _constants(x: Any) -> list[Any]:
+    """What a kernel may have been made with of an object, such as the self of a method."""
+    return [v for v in vars(x).values() if type(v) in (int, float, bool, str)] if hasattr(x, "__dict__") else []
 
 
 def recorded_gradients(function: Callable[[], Sequence[Tensor]], xs: Sequence[Any], gs: Sequence[Any]) -> list[Any]:

@@ -38,7 +38,11 @@ class Cotangents:
         inputs = [x.expr if type(x) is Term else float(x) for x in term.inputs]  # of integers no kernel knows
         for x, vjp in zip(term.inputs, primitive.vjps, strict=True):
             if vjp is not None and type(x) is Term and x in self.useful and x.expr.dtype != BOOL:
-                self.add(x, vjp(self.tracer.formulas, g, term.expr, *inputs, **term.parameters))
+                try:
+                    cotangent = vjp(self.tracer.formulas, g, term.expr, *inputs, **term.parameters)
+                except Unfit as error:
+                    raise Unfit(f"{primitive.name}: {error}") from None
+                self.add(x, cotangent)
 
 
 def flowing_from(tracer: Tracer) -> dict[Term, frozenset[int]]:

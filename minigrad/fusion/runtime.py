@@ -22,6 +22,7 @@ from .setting import note_failure, writes_c
 
 LARGE = 2**18  # multiplications, from which on a BLAS would use several threads
 FEW = 32  # rows or columns, below which packing the other matrix takes longer than it helps
+LARGE_ROWS = 2**14  # entries, below which NumPy's calls cost little
 WIDEST = 64  # columns of a panel
 
 
@@ -32,13 +33,15 @@ def runtime(dtype: Any) -> Any:
     Raises:
         CompileError: it could not be compiled.
     """
-    texts = [header(name) for name in ("loops.h", "threads.h", "runtime.c", "products.h")]
+    texts = [header(name) for name in ("loops.h", "functions.h", "threads.h", "runtime.c", "products.h", "rows.h")]
     library = load("\n".join(["#define SINGLE"] * (dtype == SINGLE) + texts))
     number, place = ctypes.c_int64, ctypes.c_void_p
     library.pack_all.argtypes = [number, number, number, place, number, number, place]
     library.multiply.argtypes = [*[number] * 4, place, number, number, place, place, place, number]
+    library.logsumexp.argtypes = [number, number, number, place, place]
     library.add_rows.argtypes = [number, number, number, place, place, place]
-    library.pack_all.restype = library.multiply.restype = library.add_rows.restype = None
+    for name in ("pack_all", "multiply", "add_rows", "logsumexp"):
+        getattr(library, name).restype = None
     return library
 
 
@@ -124,5 +127,19 @@ def add_rows(out: Array, numbers: Array, rows: Array) -> bool:
     return True
 
 
+def logsumexp(x: Array) -> Array | None:
+    """log Σ eˣ over each row of a large matrix (N, M) in C order; None if it is not for this library."""
+    if x.ndim != 2 or x.size < LARGE_ROWS or x.dtype not in FLOATS or not x.flags.c_contiguous or not writes_c():
+        return None
+    y = cpu.empty(len(x), dtype=x.dtype)
+    try:
+        library = runtime(x.dtype)
+    except CompileError as error:
+        note_failure(error)
+        return None
+    library.logsumexp(kernel_threads(), *x.shape, cpu.address(x), cpu.address(y))
+    return y
+
+
 _numpy_matmul = cpu.module.matmul
-vars(cpu).update(matmul=matmul, matmul_add=matmul_add, add_rows=add_rows)  # in the place of NumPy's
+vars(cpu).update(matmul=matmul, matmul_add=matmul_add, add_rows=add_rows, logsumexp=logsumexp)  # in the place of NumPy's

@@ -7,11 +7,14 @@ a slice of something computed is computed from slices.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..backend import Array, DType, cpu
+from ..backend import Array, DType, cpu, python_scalar
 from ..graph import Tensor
+from ..messages import type_name
+from ..mode import mode
 from ..operators import moveaxis
 from ..ops import elementwise, index, reduction, shape
 from ..ops.primitive import Primitive, Shape, registry
@@ -48,6 +51,13 @@ class Term:
     laid_out: Array  # of an argument: where it would lie if the argument were in C order, as its gradient is
 
 
+def _refusal(what: str, instead: str) -> Any:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise Unfit(f"{what} inside of the function, which is run once, before there are any values; {instead}")
+
+    return refuse
+
+
 class Traced(Tensor, Traceable):
     """What stands in for a Tensor while a function is traced."""
 
@@ -59,46 +69,40 @@ class Traced(Tensor, Traceable):
     def apply(self, primitive: Primitive[Any], inputs: Sequence[Any], parameters: dict[str, Any]) -> Any:
         return self.tracer.apply(primitive, inputs, parameters)
 
-    @property
-    def device(self) -> str:
-        return self.tracer.device
+    shape = property(lambda self: self.term.expr.shape)
+    ndim = property(lambda self: len(self.term.expr.shape))
+    size = property(lambda self: math.prod(self.term.expr.shape))
+    dtype = property(lambda self: self.term.expr.dtype)
+    device = property(lambda self: self.tracer.device)
 
     def __repr__(self) -> str:
         return f"<traced: shape {self.shape}, {self.dtype}>"
 
-    def _refuse(self, *_: Any, **__: Any) -> Any:
-        raise Unfit(
-            "the values of a tensor inside (a condition, .item(), float(), .numpy(), print): a kernel is written "
-            "before there are any. Write mg.where for a condition"
-        )
+    def __getitem__(self, key: Any) -> Any:
+        if not _is_basic(key):
+            raise Unfit("getitem with indices or a mask, which no kernel knows; take slices, or index outside of it")
+        return apply(index.getitem, (self,), {"index": key})
 
-    __bool__ = __float__ = __int__ = __index__ = __array__ = __setitem__ = __iter__ = _refuse
-    item = tolist = numpy = detach = backward = to = register_hook = _refuse
-    data = property(_refuse)
-
-
-class _Spec:
-    """The shape and dtype of what a Traced stands for; there are no entries."""
-
-    __slots__ = ("dtype", "shape")
-
-    def __init__(self, shape: Shape, dtype: Any) -> None:
-        self.shape, self.dtype = shape, dtype
-
-    @property
-    def ndim(self) -> int:
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        return int(cpu.prod(self.shape, dtype=int))
+    __bool__ = _refusal("a condition on a tensor", "write mg.where(condition, x, y)")
+    __iter__ = _refusal("a loop over a tensor", "write mg.unstack(x)")
+    __setitem__ = _refusal("writing to a tensor", "make a new one, with mg.where")
+    __float__ = __int__ = __index__ = __array__ = item = tolist = numpy = _refusal(
+        "the values of a tensor (float(), .item(), .numpy())", "get them outside, and pass them on"
+    )
+    data = _data = property(*[_refusal("the array of a tensor (.data, take)", "do outside what needs it")] * 2)
+    detach = to = backward = register_hook = retain_grad = _refusal(
+        "detach, to, backward or a hook", "call it outside of the function"
+    )
+    grad = requires_grad = is_leaf = property(
+        *[_refusal("grad, requires_grad or is_leaf", "what is computed may not depend on them")] * 2
+    )
 
 
 class Tracer:
     """One function being traced."""
 
     def __init__(self, name: str, device: str = "cpu") -> None:
-        self.name, self.device = name, device
+        self.name, self.device, self.recording = name, device, mode.recording
         self.graph = Graph()
         self.values, self.formulas = Values(self.graph), Formulas(self.graph)
         self.terms: list[Term] = []  # as they were made: inputs before what is made of them
@@ -120,11 +124,7 @@ class Tracer:
 
     def traced(self, term: Term) -> Traced:
         x = object.__new__(Traced)
-        x._data, x._requires_grad, x._source, x._storage, x._hint = (
-            _Spec(term.expr.shape, term.expr.dtype),
-            False,
-            *[None] * 3,
-        )
+        x._requires_grad, x._source, x._storage, x._hint = False, None, None, None
         x.term, x.tracer = term, self
         return x
 
@@ -132,15 +132,18 @@ class Tracer:
 
     def apply(self, primitive: Primitive[Any], inputs: Sequence[Any], parameters: dict[str, Any]) -> Any:
         """A primitive applied to stand-ins, Tensors and numbers."""
-        terms = [self.operand(x) for x in inputs]
+        if mode.recording is not self.recording:
+            raise Unfit("no_grad or enable_grad inside of the function; pass what needs no gradient, detached")
         try:
+            terms = [self.operand(x) for x in inputs]
             if primitive.kind == "elementwise" and primitive not in ELSEWHERE:
                 return self.traced(self.elementwise(primitive, terms, parameters))
             if primitive in VIEWS:
                 return self._views(primitive, terms[0], parameters)
             return self.other(primitive, terms, parameters)
         except Unfit as error:
-            raise Unfit(f"{primitive.name}: {error}" if primitive.name not in str(error) else str(error)) from None
+            words = str(error)
+            raise Unfit(words if words.startswith(primitive.name) else f"{primitive.name}: {words}") from None
 
     def operand(self, x: Any) -> Any:
         """What an input is, as a term or a number."""
@@ -148,11 +151,12 @@ class Tracer:
             if x.tracer is not self:
                 raise Unfit("a tensor of another function that is being traced; pass it on as an argument")
             return x.term
+        x = python_scalar(x)
         if type(x) in (int, float, bool):
             return int(x) if type(x) is bool else x  # as the tape does
         if isinstance(x, Tensor):
             return self.captured(x)
-        raise Unfit(f"a {type(x).__name__} inside the function; pass it to the function as a Tensor")
+        raise Unfit(f"{type_name(x)} inside of the function, where Tensors and numbers can be; pass it as a Tensor")
 
     def captured(self, x: Tensor) -> Term:
         """A Tensor that the function has, but was not given."""

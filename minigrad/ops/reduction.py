@@ -96,6 +96,9 @@ def _sum_kept(xp: XP, x: Array, axis: Axis) -> Array:
 @reduction(saves=(INPUTS, OUTPUT))
 def logsumexp(xp: XP, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     """y = log Σ eˣ        ∂y/∂xᵢ = e^(xᵢ - y)          the largest x is taken out first: it cannot overflow"""
+    by_row = xp.logsumexp(x) if x.ndim == 2 and axis in (1, -1) else None
+    if by_row is not None:
+        return by_row[:, None] if keepdims else by_row
     largest = xp.max(x, axis=axis, keepdims=True)
     largest = xp.where(xp.isfinite(largest), largest, xp.zeros_like(largest))
     y = xp.log(_sum_kept(xp, xp.exp(x - largest), axis)) + largest

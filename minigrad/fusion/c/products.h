@@ -119,27 +119,6 @@ static void pack(int64_t first, int64_t last, int64_t m, int64_t depth, const RE
     }
 }
 
-/* y[ids[i]] += rows[i], of `width` columns each: every thread does some of the columns, and all of the rows in order */
-struct added { int64_t n, width; const int64_t *ids; const REAL *rows; REAL *y; };
-
-static void add_rows_part(const void *all, int64_t first, int64_t last, int64_t thread)
-{
-    const struct added *x = all;
-    (void)thread;
-    for (int64_t i = 0; i < x->n; i++) {
-        const REAL *restrict row = x->rows + i * x->width;
-        REAL *restrict y = x->y + x->ids[i] * x->width;
-        for (int64_t j = first; j < last; j++)
-            y[j] += row[j];
-    }
-}
-
-void add_rows(int64_t threads, int64_t n, int64_t width, const int64_t *ids, const REAL *rows, REAL *y)
-{
-    const struct added x = {n, width, ids, rows, y};
-    in_parts(add_rows_part, &x, width, threads);
-}
-
 struct packing { int64_t m, depth, sj, sk; const REAL *w; REAL *b; };
 
 static void pack_part(const void *all, int64_t first, int64_t last, int64_t thread)

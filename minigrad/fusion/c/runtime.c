@@ -20,6 +20,10 @@
 
 #ifdef SINGLE
 #define REAL float
+#define EXP exp_f32
+#define LOG log_f32
 #else
 #define REAL double
+#define EXP exp_f64
+#define LOG log_f64
 #endif
