@@ -5,10 +5,8 @@ T: time steps   N: batch   D: width of x   H: width of the state
 
 from __future__ import annotations
 
-import gc
+import os
 import threading
-import tracemalloc
-import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -16,9 +14,8 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad import nn, threads
+from minigrad import threads
 from minigrad.fusion import scanned
-from minigrad.nn import functional as F
 from minigrad.ops.contraction import linear
 from minigrad.testing import gradcheck, gradgradcheck
 
@@ -329,7 +326,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), total() == expected)
 """
 
 
-@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="needs fork")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_process_scans_too() -> None:
     output, _ = elsewhere(FORK).communicate(timeout=60)
     assert output.split()[-2:] == ["0", "True"]
