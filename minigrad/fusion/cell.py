@@ -105,6 +105,8 @@ class Cell(Tracer):
         self.tensors: list[Tensor] = []  # captured, with their slots
         self.fixed: list[Slot] = []
         self.products: list[_Applied] = []
+        if x.ndim != 3:
+            raise Unfit("x of another shape than (T, N, D)")
         self.rows = x.shape[1]
         self.x = self._slot("step", x.shape[1:], x.dtype)
         self.before = [self._slot("step", part.shape, part.dtype) for part in parts]
@@ -319,7 +321,7 @@ class Cell(Tracer):
                 cots.go_through(term)
                 continue
             k, p = applied[term]
-            found = [(t, cots.received[t]) for t in leaves if t.expr.slot == p.slot.number and t in cots.received]
+            found = [(t, g) for t in leaves if t.expr.slot == p.slot.number for g in cots.received.get(t, [])]
             if not found:
                 continue
             dz = self._slot("step", p.slot.shape, p.slot.dtype)
@@ -337,8 +339,8 @@ class Cell(Tracer):
                 cots.add(p.rows, self._load(made[-1]))
         by_slot: dict[int, list[tuple[Term, Any]]] = {}
         for t in leaves:
-            if t in cots.received:
-                by_slot.setdefault(t.expr.slot, []).append((t, cots.received[t]))
+            for g in cots.received.get(t, []):
+                by_slot.setdefault(t.expr.slot, []).append((t, g))
         for k, slot in enumerate(self.fixed):
             found = by_slot.get(slot.number, []) if slot.number in fixed else []
             if found and found[0][1] in whole_z and len(found) == 1 and _is_whole(found[0][0]):
@@ -392,7 +394,7 @@ class Cell(Tracer):
             k = next(
                 (k for k, slot in enumerate(made) if not item.store.adds and self._is_only(items, slot, value)), None
             )
-            if k is None or item.store.place.shape != target.shape:
+            if k is None or item.store.place.shape != target.shape or not _is_in_order(item.store.place):
                 kept.append(item)
                 continue
             result = self._load(made[k])
@@ -420,8 +422,12 @@ def _is_whole(term: Term) -> bool:
     """Whether a term is all of an argument, as it is."""
     if term.primitive is not None or term.expr.op != "load":
         return False
-    place = term.expr.place
-    return offset(place) == 0 and place.flags.c_contiguous and term.inputs == ()
+    return term.inputs == () and _is_in_order(term.expr.place)
+
+
+def _is_in_order(place: Array) -> bool:
+    """Whether a view has the entries of its array from the first one on, as they lie there."""
+    return offset(place) == 0 and place.flags.c_contiguous
 
 
 def _is_addend(term: Term, slot: Slot) -> bool:

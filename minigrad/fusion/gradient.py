@@ -10,11 +10,15 @@ from .trace import Term, Tracer
 
 
 class Cotangents:
-    """What each term of a function receives, as an expression, while its terms are gone through, the last first."""
+    """What each term of a function receives, as expressions, while its terms are gone through, the last first.
+
+    One for each shape: where a term was broadcast, what it receives is still to be summed over those axes, and may not
+    be added to anything that is not.
+    """
 
     def __init__(self, tracer: Tracer, wanted: Iterable[Term]) -> None:
         self.tracer = tracer
-        self.received: dict[Term, Any] = {}
+        self.received: dict[Term, list[Any]] = {}
         self.useful = set(wanted)  # those through which gradients flow to what is wanted
         for term in tracer.terms:
             if any(type(x) is Term and x in self.useful for x in term.inputs):
@@ -23,13 +27,17 @@ class Cotangents:
     def add(self, term: Term, cotangent: Any) -> None:
         if type(cotangent) is Expr and cotangent.dtype is not None and term.expr.dtype is not None:
             cotangent = cotangent.astype(term.expr.dtype)
-        held = self.received.get(term)
-        self.received[term] = cotangent if held is None else held + cotangent
+        held, shape = self.received.setdefault(term, []), getattr(cotangent, "shape", term.expr.shape)
+        for k, other in enumerate(held):
+            if getattr(other, "shape", term.expr.shape) == shape:
+                held[k] = other + cotangent
+                return
+        held.append(cotangent)
 
     def go_through(self, term: Term) -> None:
         """Send to the inputs of a term what its derivative formulas give."""
-        g, primitive = self.received.get(term), term.primitive
-        if g is None or primitive is None:
+        gs, primitive = self.received.get(term, []), term.primitive
+        if primitive is None or not gs:
             return
         if not primitive.vjps:
             if not primitive.is_declared and term.expr.dtype != BOOL:
@@ -39,10 +47,11 @@ class Cotangents:
         for x, vjp in zip(term.inputs, primitive.vjps, strict=True):
             if vjp is not None and type(x) is Term and x in self.useful and x.expr.dtype != BOOL:
                 try:
-                    cotangent = vjp(self.tracer.formulas, g, term.expr, *inputs, **term.parameters)
+                    found = [vjp(self.tracer.formulas, g, term.expr, *inputs, **term.parameters) for g in gs]
                 except Unfit as error:
                     raise Unfit(f"{primitive.name}: {error}") from None
-                self.add(x, cotangent)
+                for cotangent in found:
+                    self.add(x, cotangent)
 
 
 def flowing_from(tracer: Tracer) -> dict[Term, frozenset[int]]:
@@ -62,12 +71,12 @@ def flowing_from(tracer: Tracer) -> dict[Term, frozenset[int]]:
 
 
 def gradients(tracer: Tracer, outputs: Iterable[tuple[Term, Expr]], wanted: Iterable[Term]) -> dict[Term, Any]:
-    """What each wanted argument receives from outputs and their cotangents, not summed over axes along which it was
-    repeated."""
+    """What each wanted argument receives from outputs of one shape and their cotangents, not summed over axes along
+    which it was repeated."""
     found = Cotangents(tracer, wanted)
     for term, g in outputs:
         if term in found.useful:
             found.add(term, g)
     for term in reversed(tracer.terms):
         found.go_through(term)
-    return {term: found.received[term] for term in wanted if term in found.received}
+    return {term: sum(gs[1:], gs[0]) for term in wanted if (gs := found.received.get(term))}

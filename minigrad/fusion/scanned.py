@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Callable, Sequence
+from types import FunctionType
 from typing import Any
 
 from .. import tape, threads
@@ -186,15 +187,16 @@ def loop_of(
     flat: list[Any] = []
     _flatten(constants, flat)
     tensors = [c for c in flat if type(c) is Tensor]
+    # A closure, a method or an object may do something else the next time.
+    plans = _plans.setdefault(cell, {}) if type(cell) is FunctionType and cell.__closure__ is None else {}
     key = (
         joined,
         *((t._data.shape[x is t :], t._data.dtype) for t in (x, *parts)),
-        *((c._data.shape, c._data.dtype) if type(c) is Tensor else (type(c), c) for c in flat),
+        *((c._data.shape, c._data.dtype, _position(tensors, c)) if type(c) is Tensor else (type(c), c) for c in flat),
     )
     try:
-        plans = _plans.setdefault(cell, {})
         found = plans.get(key)
-    except TypeError:  # a bound method, or constants that cannot be compared
+    except TypeError:  # constants that cannot be compared
         plans, found = {}, None
     if found is None:
         found = _traced(cell, x, parts, joined, constants, tensors)
@@ -235,11 +237,17 @@ def _traced(
     cell: Any, x: Tensor, parts: Sequence[Tensor], joined: bool, constants: Sequence[Any], tensors: Sequence[Tensor]
 ) -> Any:
     """A plan (None if there can be none), what the cell captured, and whether that is among the constants."""
+    generator = cpu.generator.bit_generator
+    before = generator.state
     try:
         name = getattr(cell, "__name__", "the cell")
         traced = Cell(cell, name, x._data, [p._data for p in parts], joined, constants)
         plan = Plan(traced)
-    except Unfit:
+    except Exception as error:  # what is wrong the cell will say itself, step by step
+        generator.state = before
+        return None, [], isinstance(error, Unfit)
+    if generator.state != before:  # it draws something, for each time step anew
+        generator.state = before
         return None, [], True
     captured = traced.tensors
     traced.tensors = []  # the plan outlives them
@@ -252,6 +260,7 @@ def _position(tensors: Sequence[Tensor], wanted: Tensor) -> int:
 
 def _flatten(value: Any, found: list[Any]) -> None:
     if isinstance(value, (tuple, list)):
+        found += [type(value), len(value)]
         for part in value:
             _flatten(part, found)
     else:

@@ -1,0 +1,232 @@
+"""`scan` of cells that nobody has thought of: in one call what it is step by step, to rounding, with all gradients.
+
+T: time steps   N: batch   D, H: widths of x and of the parts of the state
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+import minigrad as mg
+from minigrad.ops.contraction import linear
+from minigrad.testing import gradcheck, gradgradcheck
+
+from .compiling import needs_compiler
+from .helpers import host
+
+pytestmark = needs_compiler
+
+UNARY: dict[str, Callable[[Any], Any]] = {
+    "tanh": mg.tanh,
+    "sigmoid": mg.sigmoid,
+    "sin": mg.sin,
+    "softplus": lambda v: 0.3 * mg.softplus(v),
+    "half": lambda v: 0.5 * v,
+    "one minus": lambda v: 1 - v,
+    "root": lambda v: mg.sqrt(v * v + 0.1),
+    "quotient": lambda v: v / (1.5 + v * v),
+}
+BINARY: dict[str, Callable[[Any, Any], Any]] = {
+    "sum": lambda a, b: a + b,
+    "difference": lambda a, b: a - b,
+    "product": lambda a, b: mg.tanh(a) * b,
+    "mean of exps": lambda a, b: 0.3 * mg.logaddexp(a, b),
+}
+VIEWS: dict[str, Callable[[Any], Any]] = {
+    "first half": lambda v: v[:, : (v.shape[1] + 1) // 2],
+    "second half": lambda v: v[:, v.shape[1] // 2 :],
+    "every other": lambda v: v[:, ::2],
+    "mirrored": lambda v: mg.flip(v, axis=1),
+    "last": lambda v: v[:, -1:],
+    "split": lambda v: v.split([v.shape[1] // 2], axis=1)[1],
+}
+WEIGHTS = ["linear", "linear of a transpose", "matmul", "matmul of a transpose"]
+FIXED = ["vector", "mask", "column", "scalar", "row"]
+
+
+class Shelf:
+    """The fixed arrays of a cell, in the order in which it asks for them; zeros before there are any."""
+
+    def __init__(self, given: Sequence[Any] = ()) -> None:
+        self.given, self.used = given, []
+
+    def __call__(self, shape: tuple[int, ...], place: int) -> Any:
+        alike = [a for a in self.used if a.shape == shape]
+        if alike and place % 3 == 0:
+            return alike[place % len(alike)]  # the same one again
+        self.used.append(self.given[len(self.used)] if self.given else mg.zeros(shape, dtype=mg.float64))
+        return self.used[-1]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A cell: lines that each make a value, kept in a pool with x and the state, and what becomes of the state.
+
+    A line is a name, places in the pool (modulo its length) and a width; a fixed array has a place in a list of its own.
+    """
+
+    lines: tuple[tuple[str, int, int, int], ...]
+    ends: tuple[tuple[str, int], ...]  # for each part of the state
+    T: int
+    N: int
+    widths: tuple[int, ...]  # D, then one for each part of the state
+    is_captured: bool
+    dtype: str = "float64"
+
+    def cell(self, captured: Sequence[Any] = ()) -> Callable[..., Any]:
+        """The cell as a function of x, the state, and (unless it captures them) the fixed arrays."""
+
+        def step(x: Any, state: Any, *constants: Any) -> Any:
+            is_tuple = isinstance(state, tuple)
+            found = self.follow(Shelf(captured or constants), x, state if is_tuple else [state])
+            return tuple(found) if is_tuple else found[0]
+
+        return step
+
+    def follow(self, fixed: Shelf, x: Any, parts: Sequence[Any]) -> list[Any]:
+        pool = [x, *parts]
+
+        def multiplied(rows: Any, width: int, how: str, place: int, start: Any = 0.0) -> Any:
+            depth = rows.shape[1]
+            if how == "linear":
+                return linear(rows, fixed((width, depth), place), start)
+            if how == "linear of a transpose":
+                return linear(rows, fixed((depth, width), place).T, start)
+            return rows @ (fixed((depth, width), place) if how == "matmul" else fixed((width, depth), place).T)
+
+        for name, first, second, width in self.lines:
+            a, b = pool[-1 - first % len(pool)], pool[second % len(pool)]
+            if name in UNARY:
+                value = UNARY[name](a)
+            elif name in BINARY:
+                b = next((v for v in [b, *pool[::-1]] if v.shape[1] in (1, a.shape[1])), a)
+                value = BINARY[name](a, b)
+            elif name in VIEWS:
+                value = VIEWS[name](a) if a.shape[1] > 1 else a
+            elif name in WEIGHTS:
+                start: Any = 0.0
+                if first % 3 == 1:
+                    start, width = b, b.shape[1]
+                elif first % 3 == 2:
+                    start = fixed((width,), second)
+                value = multiplied(a, width, name, second, start)
+            elif name == "vector":
+                value = a * fixed((a.shape[1],), second)
+            elif name == "mask":
+                value = a * fixed(a.shape, second)
+            elif name == "column":
+                value = a + fixed((a.shape[0], 1), second)
+            elif name == "row":
+                value = fixed((1, a.shape[1]), second) - a
+            elif name == "scalar":
+                value = a * fixed((), second)
+            else:
+                value = mg.where(x[:, :1] > 0.1, a, 0.5 * a)
+            pool.append(value)
+        results = []
+        for (how, place), part in zip(self.ends, parts, strict=True):
+            width, value = part.shape[1], pool[-1 - place % len(pool)]
+            if how == "as it was":
+                results.append(part)
+            elif how in WEIGHTS:
+                results.append(multiplied(value, width, how, place))
+            elif value.shape[1] == width:
+                results.append(value if how == "as it is" and value is not x else mg.tanh(value))
+            else:
+                results.append(mg.tanh(multiplied(value, width, "linear", place, 0.0)))
+        return results
+
+    def arrays(self, seed: int = 0) -> list[Any]:
+        """x, the parts of the state, and the fixed arrays."""
+        rng = np.random.default_rng(seed)
+        found = [rng.normal(size=(self.T, self.N, self.widths[0]))]
+        found += [rng.normal(size=(self.N, width)) for width in self.widths[1:]]
+        asked = Shelf()
+        self.follow(asked, mg.tensor(found[0][0]), [mg.tensor(part) for part in found[1:]])
+        found += [rng.normal(size=fixed.shape) * 0.7 / np.sqrt((*fixed.shape, 1)[0]) for fixed in asked.used]
+        return [a.astype(self.dtype) for a in found]
+
+
+PLACES = st.integers(0, 11)
+WIDTHS = st.integers(1, 40) | st.integers(1, 5)
+LINES = st.tuples(
+    st.sampled_from([*UNARY, *BINARY, *VIEWS, *WEIGHTS, *WEIGHTS, *FIXED, "where"]), PLACES, PLACES, WIDTHS
+)
+ENDS = st.tuples(st.sampled_from(["as it was", "as it is", "tanh", *WEIGHTS]), PLACES)
+
+
+@st.composite
+def recipes(
+    draw: Any, most_lines: int = 8, sizes: Any = WIDTHS, most_steps: int = 6, dtypes: Any = st.just("float64")
+) -> Recipe:
+    ends = tuple(draw(st.lists(ENDS, min_size=1, max_size=3)))
+    lines = tuple(draw(st.lists(LINES, max_size=most_lines)))
+    widths = draw(st.lists(sizes, min_size=1 + len(ends), max_size=1 + len(ends)))
+    if draw(st.booleans()):
+        widths[1:] = widths[-1:] * len(ends)
+    T, N = draw(st.integers(1, most_steps)), draw(sizes)
+    dtype = draw(dtypes)
+    return Recipe(lines, ends, T, N, tuple(widths), draw(st.booleans()), dtype)
+
+
+USED = {
+    "all": lambda states, last: [*states, *last],
+    "states": lambda states, last: states,
+    "last": lambda states, last: last,
+    "one part": lambda states, last: [states[-1]],
+    "one step": lambda states, last: [s[0] for s in states],
+}
+
+
+def loss(ys, seed=1):
+    rng = np.random.default_rng(seed)
+    return sum((y * mg.tensor(rng.normal(size=y.shape), dtype=y.dtype)).sum() for y in ys)
+
+
+def run(recipe, arrays, needs, used, reverse):
+    """The states, the last one, and the gradients of what needs one."""
+    xs = [mg.tensor(a, requires_grad=n) for a, n in zip(arrays, needs, strict=True)]
+    count = len(recipe.ends)
+    state = tuple(xs[1 : 1 + count]) if count > 1 else xs[1]
+    fixed = xs[1 + count :]
+    if recipe.is_captured:
+        states, last = mg.scan(recipe.cell(fixed), xs[0], state, reverse=reverse)
+    else:
+        states, last = mg.scan(recipe.cell(), xs[0], state, *fixed, reverse=reverse)
+    states, last = (states, last) if count > 1 else ((states,), (last,))
+    found = [*states, *last]
+    total = loss(USED[used](list(states), list(last)))
+    wanted = [x for x in xs if x.requires_grad]
+    return found, mg.grad(total, wanted, allow_unused=True) if total.requires_grad else [None] * len(wanted)
+
+
+def assert_close(found, expected, tolerance):
+    """To rounding: of entries that others have been added to."""
+    assert len(found) == len(expected)
+    for a, b in zip(found, expected, strict=True):
+        if a is None or b is None:
+            assert a is b or (b is None and not host(a).any())
+            continue
+        a, b = host(a), host(b)
+        assert (a.shape, a.dtype) == (b.shape, b.dtype)
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * max(1.0, np.abs(b).max(initial=0)))
+
+
+@given(recipes(dtypes=st.sampled_from(["float32", "float64"])), st.data(), st.sampled_from(list(USED)), st.booleans())
+def test_one_call_gives_what_the_steps_give(recipe, data, used, reverse):
+    arrays = recipe.arrays()
+    needs = data.draw(st.lists(st.booleans() | st.just(True), min_size=len(arrays), max_size=len(arrays)))
+    found = run(recipe, arrays, needs, used, reverse)
+    if any(needs):
+        if found[0][0].requires_grad and "op=scan" not in repr(found[0][0]):
+            print("FELL BACK", recipe)
+    with mg.fusing(False):
+        expected = run(recipe, arrays, needs, used, reverse)
+    for a, b in zip(found, expected, strict=True):
+        assert_close(a, b, 2e-4 if recipe.dtype == "float32" else 1e-9)
