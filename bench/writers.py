@@ -119,9 +119,7 @@ def table(document: dict[str, Any]) -> list[Table]:
 
 def _targets(document: dict[str, Any], uses: Sequence[dict[str, Any]]) -> list[list[str | None]]:
     """The slowest of the cells counts; of the ratios, their geometric mean."""
-    anew, before = (
-        max((row["seconds"][kind]["median"] * 1e3 for row in uses), default=None) for kind in KINDS[:2]
-    )
+    anew, before = (max((row["seconds"][kind]["median"] * 1e3 for row in uses), default=None) for kind in KINDS[:2])
     mean = peers.geometric_mean(peers.ratios(rows_of(document, "step"), "no compiler"))
 
     def reached(value: float | None, most: float, text: str) -> str | None:
@@ -151,5 +149,6 @@ def picture(document: dict[str, Any]) -> Figure:
     axes[-1].set_title("first use, beyond the second")
     axes[-1].set_yscale("log")
     axes[-1].set_ylabel("milliseconds")
+    axes[-1].margins(y=0.3)  # room for the legend
     axes[-1].legend()
     return figure
