@@ -110,7 +110,8 @@ def table(document: dict[str, Any]) -> list[Table]:
         for row in timed
     ]
     columns = ["cell", *(f"{kind}, ms" for kind in KINDS), "the compiler alone, ms", "libraries", "KiB"]
-    made = [by_setting, tables.make("The first use of a layer, beyond what the second takes", columns, lines), *others]
+    title = "The first use of a layer, beyond what the second takes"
+    made = [by_setting, *([tables.make(title, columns, lines)] if lines else []), *others]
     lost = [[row["cell"], row["status"], row["reason"]] for row in uses if row["status"] != "timed"]
     if lost:
         made.append(tables.make("First uses not timed", ["cell", "", "why"], lost))
@@ -134,21 +135,20 @@ def _targets(document: dict[str, Any], uses: Sequence[dict[str, Any]]) -> list[l
 
 def picture(document: dict[str, Any]) -> Figure:
     """How many times the time without kernels each setting needs, over H, below 1 it is faster; and the first uses."""
-    steps, uses = rows_of(document, "step"), rows_of(document, "first use")
+    steps, uses = rows_of(document, "step"), [u for u in rows_of(document, "first use") if u["status"] == "timed"]
     cells = list(dict.fromkeys(row["cell"] for row in steps))
-    figure, axes = pictures.panels(len(cells) + 1, columns=2, title="Time of a training step over that without kernels")
+    title = "Time of a training step over that without kernels"
+    figure, axes = pictures.panels(len(cells) + bool(uses), columns=2, title=title)
     for panel, cell in zip(axes, cells, strict=False):
         peers.curves(panel, [row for row in steps if row["cell"] == cell], {"rows": steps}, WITHOUT)
         panel.set_title(cell)
     axes[0].legend()
-    heights = {
-        kind: [row["seconds"][kind]["median"] * 1e3 if row["status"] == "timed" else None for row in uses]
-        for kind in KINDS
-    }
-    pictures.bars(axes[-1], [row["cell"] for row in uses], heights)
-    axes[-1].set_title("first use, beyond the second")
-    axes[-1].set_yscale("log")
-    axes[-1].set_ylabel("milliseconds")
-    axes[-1].margins(y=0.3)  # room for the legend
-    axes[-1].legend()
+    if uses:
+        heights = {kind: [row["seconds"][kind]["median"] * 1e3 for row in uses] for kind in KINDS}
+        pictures.bars(axes[-1], [row["cell"] for row in uses], heights)
+        axes[-1].set_title("first use, beyond the second")
+        axes[-1].set_yscale("log")
+        axes[-1].set_ylabel("milliseconds")
+        axes[-1].margins(y=0.3)  # room for the legend
+        axes[-1].legend()
     return figure

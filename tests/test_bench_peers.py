@@ -16,7 +16,7 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("rich")
 
 import minigrad as mg
-from bench import floor, memory, peers, processes, record, tables, writers
+from bench import floor, memory, peers, pictures, processes, record, tables, writers
 from bench.processes import Finding
 from bench.systems import SYSTEMS, minigrad_writers, own_products, products, task
 from bench.systems.task import Task
@@ -288,7 +288,9 @@ def test_writers_without_a_compiler(fakes: Any, tmp_path: Path) -> None:
     shown = texts(writers.table(document))
     assert "| c | missing |" in shown and "| under 2 s | – |" in shown and "| under 20 ms | – |" in shown
     assert "| at most 1.00× | 0." in shown
-    assert not writers.picture(document).axes[-1].patches
+    figure = writers.picture(document)
+    assert [panel.get_title() for panel in figure.axes] == ["gru"]
+    assert pictures.save(figure, "writers", tmp_path).exists()
 
 
 @pytest.mark.parametrize("setting", writers.SETTINGS)
