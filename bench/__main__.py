@@ -152,6 +152,23 @@ def scaling(
 
 
 @app.command()
+def writers(
+    cells: Annotated[o.Names, o.cells()] = "lstm,gru,rnn",
+    hidden: Annotated[o.Sizes, o.sizes("Hidden sizes H.")] = "64,128,256,512",
+    batch: Annotated[int, Option(help="N.", min=1)] = 50,
+    length: Annotated[int, Option(help="Time steps T.", min=1)] = 50,
+    rounds: o.Rounds = 5,
+    seconds: o.Seconds = 0.4,
+    show: o.Show = False,
+    folder: o.Folder = None,
+    threads: o.Threads = o.THREADS,
+) -> None:
+    """The training step with and without kernels, by who writes them; and what compiling them costs."""
+    options = {"cells": cells, "hidden": hidden, "batch": batch, "length": length}
+    carry_out("writers", show, folder, threads, **options, rounds=rounds, seconds=seconds)
+
+
+@app.command()
 def report() -> None:
     """Write the tables and pictures of bench/README.md anew, from the JSON in bench/results/."""
     with clear_errors():

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.table import Table
 
@@ -69,7 +70,7 @@ def configuration(row: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def summary(finding: processes.Finding, ours: processes.Finding) -> dict[str, Any]:
-    """What a row keeps of a system. The ratio to minigrad is taken round by round, where both met the same machine."""
+    """What a row keeps of a system. The ratio to `ours` is taken round by round, where both met the same machine."""
     if finding.status != "timed":
         return {"status": finding.status, "reason": finding.reason}
     kept = {"status": "timed", **record.spread([second for block in finding.blocks for second in block])}
@@ -95,15 +96,18 @@ def systems_of(document: dict[str, Any]) -> list[str]:
 
 
 def ratios(rows: Sequence[dict[str, Any]], system: str) -> list[float]:
-    """A system's time as a multiple of minigrad's, wherever both were timed."""
+    """A system's time as a multiple of that of ours, wherever both were timed."""
     found = [row["systems"].get(system, {}) for row in rows]
     return [each["ratio"]["median"] for each in found if "ratio" in each]
 
 
-def table(document: dict[str, Any]) -> list[Table]:
+def table(document: dict[str, Any], ours: str = OURS) -> list[Table]:
+    """Times and ratios to `ours`, their means, and who was not timed."""
     rows, systems = document["rows"], systems_of(document)
-    others = [system for system in systems if system != OURS]
-    lines = [[row["cell"], row["layers"], row["hidden"], *(_cell(system, row) for system in systems)] for row in rows]
+    others = [system for system in systems if system != ours]
+    lines = [
+        [row["cell"], row["layers"], row["hidden"], *(_cell(system, row, ours) for system in systems)] for row in rows
+    ]
     groups = {cell: [row for row in rows if row["cell"] == cell] for cell in dict.fromkeys(row["cell"] for row in rows)}
     means = []
     for name, group in (groups | {"all": rows}).items():
@@ -116,8 +120,8 @@ def table(document: dict[str, Any]) -> list[Table]:
                 key = (system, each["status"], each["reason"])
                 reasons[key] = reasons.get(key, 0) + 1
     made = [
-        tables.make("Milliseconds a step, and as a multiple of minigrad's", ["cell", "L", "H", *systems], lines),
-        tables.make("Time over minigrad's, geometric means", ["cell", "configurations", *others], means),
+        tables.make(f"Milliseconds a step, and as a multiple of {ours}'s", ["cell", "L", "H", *systems], lines),
+        tables.make(f"Time over {ours}'s, geometric means", ["cell", "configurations", *others], means),
     ]
     if reasons:
         columns = ["system", "", "why", "configurations"]
@@ -125,13 +129,13 @@ def table(document: dict[str, Any]) -> list[Table]:
     return made
 
 
-def _cell(system: str, row: dict[str, Any]) -> str | None:
+def _cell(system: str, row: dict[str, Any], ours: str) -> str | None:
     found = row["systems"].get(system)
     if found is None:
         return None
     if found["status"] != "timed":
         return str(found["status"])
-    ratio = f" {found['ratio']['median']:.2f}×" if "ratio" in found and system != OURS else ""
+    ratio = f" {found['ratio']['median']:.2f}×" if "ratio" in found and system != ours else ""
     return f"{tables.digits(found['median'] * 1e3)}{ratio}"
 
 
@@ -146,36 +150,43 @@ def picture(document: dict[str, Any]) -> Figure:
     """How many times minigrad's time the others need, over H; above the line at 1 minigrad is faster."""
     rows = document["rows"]
     places = sorted({(row["layers"], row["cell"]) for row in rows})
-    every = [1.0, *(ratio for system in systems_of(document) for ratio in ratios(rows, system))]
     figure, axes = pictures.panels(len(places), title="Time of a training step over minigrad's")
     for panel, (layers, cell) in zip(axes, places, strict=True):
-        here = sorted((row for row in rows if (row["layers"], row["cell"]) == (layers, cell)), key=_hidden)
-        for system in systems_of(document):
-            timed = [row for row in here if "ratio" in row["systems"].get(system, {})]
-            if timed and system != OURS:
-                spreads = [row["systems"][system]["ratio"] for row in timed]
-                medians = [each["median"] for each in spreads]
-                bars = [
-                    [each["median"] - each["low"] for each in spreads],
-                    [each["high"] - each["median"] for each in spreads],
-                ]
-                panel.errorbar(
-                    [_hidden(row) for row in timed],
-                    medians,
-                    yerr=bars,
-                    fmt="o-",
-                    capsize=2,
-                    label=system,
-                    color=pictures.COLOURS.get(system),
-                )
-        panel.axhline(1.0, color="black", linewidth=1)
-        panel.set_yscale("log")
+        here = [row for row in rows if (row["layers"], row["cell"]) == (layers, cell)]
+        curves(panel, here, document, OURS)
         panel.set_title(f"{cell}, {layers} layer{'s' * (layers > 1)}")
-        pictures.sizes_along_x(panel, [_hidden(row) for row in here], "hidden size H")
-        panel.set_yticks(TICKS, [f"{tick:g}×" for tick in TICKS], minor=False)
-        panel.set_ylim(min(every) / 1.15, max(every) * 1.15)
     axes[0].legend()
     return figure
+
+
+def curves(panel: Axes, here: Sequence[dict[str, Any]], document: dict[str, Any], ours: str) -> None:
+    """The ratios of some rows over H, a line for each system; the limits are those of the whole document."""
+    here = sorted(here, key=_hidden)
+    systems = systems_of(document)
+    for system in systems:
+        timed = [row for row in here if "ratio" in row["systems"].get(system, {})]
+        if timed and system != ours:
+            spreads = [row["systems"][system]["ratio"] for row in timed]
+            medians = [each["median"] for each in spreads]
+            bars = [
+                [each["median"] - each["low"] for each in spreads],
+                [each["high"] - each["median"] for each in spreads],
+            ]
+            panel.errorbar(
+                [_hidden(row) for row in timed],
+                medians,
+                yerr=bars,
+                fmt="o-",
+                capsize=2,
+                label=system,
+                color=pictures.COLOURS.get(system),
+            )
+    every = [1.0, *(ratio for system in systems for ratio in ratios(document["rows"], system))]
+    panel.axhline(1.0, color="black", linewidth=1)
+    panel.set_yscale("log")
+    pictures.sizes_along_x(panel, [_hidden(row) for row in here], "hidden size H")
+    panel.set_yticks(TICKS, [f"{tick:g}×" for tick in TICKS], minor=False)
+    panel.set_ylim(min(every) / 1.15, max(every) * 1.15)
 
 
 def _hidden(row: dict[str, Any]) -> int:

@@ -17,6 +17,8 @@ COLOURS = {
     "rnn": "#0072B2", "gru": "#D55E00", "lstm": "#009E73",
     "cpu": "#0072B2", "cuda": "#D55E00",
     "torch, 1 thread": "#E69F00",
+    "c": "#0072B2", "numpy": "#E69F00", "no compiler": "#D55E00",
+    "compiled anew": "#D55E00", "compiled before": "#0072B2", "no kernels": "#999999",
 }  # fmt: skip
 
 

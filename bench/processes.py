@@ -44,7 +44,7 @@ class SystemLost(ChildProcessError):  # noqa: N818 (it names what happened)
 class Worker:
     """One system's process. It works when asked and sleeps otherwise."""
 
-    def __init__(self, name: str, module: str, threads: int) -> None:
+    def __init__(self, name: str, module: str, threads: int, **environment: str) -> None:
         self.name = name
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the worker)
         self._process = subprocess.Popen(
@@ -52,7 +52,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env=os.environ | dict.fromkeys(THREADS, str(threads)),
+            env=os.environ | dict.fromkeys(THREADS, str(threads)) | environment,
             cwd=ROOT,
             text=True,
         )
@@ -119,6 +119,7 @@ def measure(
     seconds: float = 0.4,
     cap: float = 10.0,
     modules: Mapping[str, str] = SYSTEMS,
+    environments: Mapping[str, Mapping[str, str]] | None = None,
 ) -> dict[str, Finding]:
     """Time the same step in several systems; those that fail are reported, and the others go on.
 
@@ -130,10 +131,14 @@ def measure(
         seconds: how long a block shall take; it has at least two steps.
         cap: a system whose step takes longer than this many seconds is not timed.
         modules: where each system is.
+        environments: what a system's process finds in its environment besides.
     """
     found = {name: Finding() for name in systems}
     with contextlib.ExitStack() as stack:
-        workers = {name: stack.enter_context(Worker(name, modules[name], threads)) for name in systems}
+        workers = {
+            name: stack.enter_context(Worker(name, modules[name], threads, **(environments or {}).get(name, {})))
+            for name in systems
+        }
 
         def each(act: Callable[[Worker, Finding], None], turn: int = 0) -> None:
             """One after the other, beginning with another one each turn and going the other way every second turn."""

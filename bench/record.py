@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 import minigrad as mg
+from minigrad.fusion.compiler import find_compiler
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -104,6 +105,8 @@ def machine(*, threads: int, packages: Sequence[str] = ()) -> dict[str, Any]:
         "python": platform.python_version(),
         "numpy": np.__version__,
         "blas": f"{blas['name']} {blas['version']}",
+        "writer": mg.fuse_backend("cpu"),
+        "compiler": _compiler(),
         "minigrad": mg.__version__,
         "commit": _commit(),
         "packages": {package: _version(package) for package in packages},
@@ -146,6 +149,16 @@ def _gpu() -> str | None:
         return None
     cupy = importlib.import_module("cupy")  # pragma: gpu
     return str(cupy.cuda.runtime.getDeviceProperties(0)["name"].decode())  # pragma: gpu
+
+
+def _compiler() -> str | None:
+    """The first line of what the compiler of minigrad's kernels says of itself."""
+    compiler = find_compiler()
+    if compiler is not None:
+        with suppress(OSError, subprocess.CalledProcessError):
+            said = subprocess.run([compiler, "--version"], check=True, capture_output=True, text=True).stdout
+            return next(iter(said.splitlines()), None)
+    return None
 
 
 def _commit() -> str | None:

@@ -48,9 +48,11 @@ def machine_in_words(machine: dict[str, Any]) -> str:
     packages = [f"{name} {version}" for name, version in machine["packages"].items() if version]
     software = [f"Python {machine['python']}", f"NumPy {machine['numpy']} ({machine['blas']})", *packages]
     hardware = [machine["processor"], _many(machine["cores"], "core"), _many(machine["threads"], "thread")]
-    commit = f" ({machine['commit']})" if machine["commit"] else ""
-    ours = f"minigrad {machine['minigrad']}{commit}, {machine['date'].partition('T')[0]}"
-    return f"{', '.join([*hardware, machine['gpu'] or 'no GPU'])}; {', '.join(software)}; {ours}."
+    ours = [f"minigrad {machine['minigrad']}" + (f" ({machine['commit']})" if machine["commit"] else "")]
+    if "writer" in machine:  # older records do not tell
+        ours.append(f"kernels: {machine['writer']}" + (f" ({machine['compiler']})" if machine["compiler"] else ""))
+    date = machine["date"].partition("T")[0]
+    return f"{', '.join([*hardware, machine['gpu'] or 'no GPU'])}; {', '.join(software)}; {', '.join(ours)}, {date}."
 
 
 def _many(number: int, thing: str) -> str:

@@ -18,6 +18,8 @@ from bench.__main__ import app
 from bench.chains import operations
 from bench.samplers import minigrad_step
 from bench.systems.task import Task, batches, weights
+from minigrad.fusion.compiler import find_compiler
+from minigrad.threads import kernel_threads
 
 
 def invoke(*words):
@@ -43,6 +45,7 @@ TINY = {
     "overhead": "--systems minigrad --rounds 1",
     "sample": "--cells gru --hidden 4 --streams 2 --systems minigrad --rounds 1 --seconds 0.001",
     "scaling": "--cells rnn --rounds 1",
+    "writers": "--cells rnn --hidden 4 --batch 2 --length 3 --rounds 1 --seconds 0",
 }
 
 
@@ -63,6 +66,7 @@ def test_a_command_keeps_json_and_makes_table_and_picture_from_it(name, tmp_path
     machine = document["machine"]
     assert machine["threads"] == 1 and machine["numpy"] == np.__version__ and machine["minigrad"] == mg.__version__
     assert document["facts"]["rounds"] == 1
+    assert machine["writer"] == mg.fuse_backend("cpu") and (machine["compiler"] is None) == (find_compiler() is None)
     picture = tmp_path / f"{name}.png"
     assert picture.read_bytes().startswith(b"\x89PNG")
 
@@ -75,6 +79,7 @@ def test_a_command_keeps_json_and_makes_table_and_picture_from_it(name, tmp_path
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        ("writers --cells lstm,linear", "there is no cell 'linear'; choose from rnn, gru, lstm"),
         ("crossover --cells rnn,transformer", "there is no cell 'transformer'; choose from rnn, gru, lstm"),
         ("crossover --hidden 64,-1", "expected positive whole numbers such as 64,128, got '64,-1'"),
         ("sample --streams many", "expected positive whole numbers such as 64,128, got 'many'"),
@@ -105,7 +110,7 @@ def test_a_run_that_is_broken_off_keeps_what_it_has(tmp_path, monkeypatch):
 def test_the_number_of_threads_is_as_before_a_run():
     before = mg.get_num_threads()
     with record.limited(1):
-        assert mg.get_num_threads() == 1
+        assert mg.get_num_threads() == kernel_threads() == 1
     assert mg.get_num_threads() == before
 
 
@@ -147,7 +152,24 @@ def test_the_readme_is_made_from_the_results():
     text = report.README.read_text(encoding="utf-8")
     assert report.rewritten(text) == text, "run `python -m bench report`"
     names = [found[2] for found in report.MARKED.finditer(text)]
-    assert sorted(names) == sorted({"crossover", "peers", "overhead", "floor", "memory", "sample", "scaling"})
+    assert sorted(names) == sorted(
+        {"crossover", "peers", "overhead", "floor", "memory", "sample", "scaling", "writers"}
+    )
+
+
+def test_a_result_names_who_wrote_the_kernels(tmp_path, monkeypatch):
+    compiler = tmp_path / "cc"
+    for script, said in (("echo cc 1.2; echo free software", "cc 1.2"), ("exit 1", None), ("exit 0", None)):
+        compiler.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+        compiler.chmod(0o700)
+        monkeypatch.setattr(record, "find_compiler", lambda: str(compiler))
+        assert record.machine(threads=1)["compiler"] == said
+    monkeypatch.setattr(record, "find_compiler", lambda: None)
+    with mg.fusing(False):
+        machine = record.machine(threads=1)
+    assert machine["compiler"] is None and machine["writer"] == "none"
+    assert ", kernels: none, " in report.machine_in_words(machine)
+    assert ", kernels: c (cc 1.2), " in report.machine_in_words(machine | {"writer": "c", "compiler": "cc 1.2"})
 
 
 def test_a_section_follows_the_json(tmp_path):

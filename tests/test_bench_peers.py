@@ -15,10 +15,15 @@ import pytest
 pytest.importorskip("matplotlib")
 pytest.importorskip("rich")
 
-from bench import floor, memory, peers, processes, record, tables
+import minigrad as mg
+from bench import floor, memory, peers, pictures, processes, record, tables, writers
 from bench.processes import Finding
-from bench.systems import SYSTEMS, products, task
+from bench.systems import SYSTEMS, minigrad_writers, own_products, products, task
 from bench.systems.task import Task
+from minigrad.fusion import scanned
+from minigrad.fusion.compiler import find_compiler
+
+from .compiling import needs_compiler
 
 REQUIRED = {"minigrad": "minigrad", "torch-cells": "torch"}  # where the name is not the package's
 
@@ -97,6 +102,44 @@ def test_the_products_are_run_as_they_are_counted(monkeypatch: pytest.MonkeyPatc
     assert sum(flop) == products.facts(what)["flop"]
 
 
+FORMULAS: dict[str, Any] = {
+    "x Wᵀ": lambda x, w: x @ w.T,
+    "g W": lambda g, w: g @ w,
+    "gᵀ x": lambda g, x: g.T @ x,
+}
+
+
+@pytest.mark.parametrize("length", [1, 2, 5])
+def test_our_own_products_are_those_that_are_counted(length: int) -> None:
+    what = Task("gru", 2, 8, batch=2, length=length, vocabulary=7)
+    for product in products.products(what):
+        if product.times:
+            call = own_products.call(product, np.random.default_rng(0))
+            *_, left, _, right = call.args
+            found = call()[0] if product.times > 1 else call()
+            assert found.size == product.times * product.rows * product.columns
+            np.testing.assert_allclose(
+                found.numpy(), FORMULAS[product.form](left.numpy(), right.numpy()), rtol=1e-5, atol=1e-5
+            )
+    own_products.build(what, {}, [])(0)
+    assert own_products.facts(what) == products.facts(what)
+
+
+@needs_compiler
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_our_own_products_of_all_time_steps_are_one_loop(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    loops = []
+    real = scanned.loop_of
+
+    def counted(*args: Any) -> Any:
+        loops.append(real(*args))
+        return loops[-1]
+
+    monkeypatch.setattr(scanned, "loop_of", counted)
+    own_products.build(Task(cell, 2, 8, batch=3, length=4, vocabulary=7), {}, [])(0)
+    assert len(loops) == 4 and None not in loops  # forward and back in each of two layers
+
+
 # The commands -------------------------------------------------------------------------------------
 
 FAKE = """
@@ -121,7 +164,7 @@ def fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict
     def write(**seconds: float | None) -> dict[str, str]:
         for name, each in seconds.items():
             source = FAKE.replace("SECONDS", str(each)).replace(
-                "LOSS", "None" if name == "products" else "1.0 / (k + 1)"
+                "LOSS", "None" if "products" in name else "1.0 / (k + 1)"
             )
             if each is None:
                 source = "import a_library_that_nobody_has"
@@ -179,16 +222,98 @@ def test_a_ratio_is_taken_round_by_round() -> None:
 
 
 def test_floor(fakes: Any, tmp_path: Path) -> None:
-    modules = fakes(minigrad=0.008, products=0.002)
+    modules = fakes(**{"minigrad": 0.008, "products": 0.012, "own products": 0.002})
     rows = list(floor.run(("lstm",), (1,), (4, 8), rounds=2, seconds=0.02, modules=modules))
     record.write("floor", rows, threads=1, folder=tmp_path)
     document = record.read("floor", tmp_path)
     for row in document["rows"]:
-        assert 0.1 < row["share"]["median"] < 0.6 and row["flop"] == 1000
-        assert row["products"]["median"] < row["step"]["median"]
-    assert len(floor.table(document)) == 1 and len(floor.picture(document).axes) == 1
+        assert row["share"]["median"] > 1 > 0.6 > row["own_share"]["median"] > 0.1 and row["flop"] == 1000
+        assert row["own"]["median"] < row["step"]["median"] < row["products"]["median"]
+    shares, speeds = map(tables.markdown, floor.table(document))
+    assert "share (NumPy's products) | share (minigrad's own)" in shares and "GFLOP/s" in speeds
+    (panel,) = floor.picture(document).axes
+    assert panel.get_ylim()[1] > 100 * max(row["share"]["median"] for row in rows)
+    gone = fakes(**{"minigrad": 0.001, "products": 0.001, "own products": None})
     with pytest.raises(processes.SystemLost, match="nobody_has"):
-        list(floor.run(("lstm",), (1,), (4,), rounds=1, seconds=0.01, modules=fakes(minigrad=0.001, products=None)))
+        list(floor.run(("lstm",), (1,), (4,), rounds=1, seconds=0.01, modules=gone))
+
+
+FIRST_USE = """
+import os, pathlib
+
+def first_use(cell, hidden, batch, length, is_on):
+    kept = pathlib.Path(os.environ["MINIGRAD_CACHE"], "library")
+    if cell == "gru":
+        raise RuntimeError("is there a C compiler?")
+    assert (hidden, batch, length) == (4, 50, 50)
+    before, known = kept.exists(), not is_on
+    kept.touch()
+    return {"seconds": 0.001 if known else 0.010 if before else 3.0, "compiler": 2.9, "libraries": 3, "bytes": 2048}
+"""
+
+
+def test_writers(fakes: Any, tmp_path: Path) -> None:
+    modules = fakes(**{"off": 0.004, "no compiler": 0.012, "numpy": None, "c": 0.001})
+    (tmp_path / "fake_first_use.py").write_text(FIRST_USE, encoding="utf-8")
+    options: dict[str, Any] = {"rounds": 2, "seconds": 0.02, "modules": modules, "first_use": "fake_first_use"}
+    rows = list(writers.run(("lstm", "gru"), (8, 4), **options))
+    record.write("writers", rows, threads=1, folder=tmp_path)
+    document = record.read("writers", tmp_path)
+    steps, uses = (writers.rows_of(document, what) for what in ("step", "first use"))
+    assert [(row["cell"], row["hidden"]) for row in steps] == [("lstm", 8), ("gru", 8), ("lstm", 4), ("gru", 4)]
+    for row in steps:
+        systems = row["systems"]
+        assert list(systems) == list(writers.SETTINGS) and systems["numpy"]["status"] == "missing"
+        assert systems["off"]["ratio"]["median"] == 1
+        assert systems["c"]["ratio"]["median"] < 0.8 and systems["no compiler"]["ratio"]["median"] > 1.5
+    lstm, gru = uses
+    assert [lstm["seconds"][kind]["median"] for kind in writers.KINDS] == [3.0, 0.010, 0.001]
+    assert gru["status"] == "failed" and "is there a C compiler?" in gru["reason"]
+    shown = texts(writers.table(document))
+    assert "multiple of off's" in shown and "missing" in shown
+    assert "| lstm | 3,000 | 10.0 | 1.00 | 2,900 | 3 | 2.00 |" in shown
+    assert "| gru | failed | RuntimeError: is there a C compiler? |" in shown
+    assert "| under 2 s | 3,000 ms, missed |" in shown and "| under 20 ms | 10.0 ms |" in shown
+    assert "×, missed |" in shown
+    lines, lines_too, bars = writers.picture(document).axes
+    assert (lines.get_title(), lines_too.get_title()) == ("lstm", "gru") and len(bars.patches) == 3
+
+
+def test_writers_without_a_compiler(fakes: Any, tmp_path: Path) -> None:
+    """The settings that need none are timed, and nothing is said of targets that were not measured."""
+    modules = fakes(**{"off": 0.002, "no compiler": 0.001, "numpy": 0.001, "c": None})
+    (tmp_path / "fake_first_use.py").write_text(FIRST_USE, encoding="utf-8")
+    options: dict[str, Any] = {"rounds": 1, "seconds": 0.01, "modules": modules, "first_use": "fake_first_use"}
+    document = {"rows": list(writers.run(("gru",), (4,), **options))}
+    shown = texts(writers.table(document))
+    assert "| c | missing |" in shown and "| under 2 s | – |" in shown and "| under 20 ms | – |" in shown
+    assert "| at most 1.00× | 0." in shown
+    figure = writers.picture(document)
+    assert [panel.get_title() for panel in figure.axes] == ["gru"]
+    assert pictures.save(figure, "writers", tmp_path).exists()
+
+
+@pytest.mark.parametrize("setting", writers.SETTINGS)
+def test_a_setting_is_what_its_name_says(setting: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in minigrad_writers.environment(setting).items():
+        monkeypatch.setenv(name, value)
+    what = Task("lstm", 1, 4, batch=2, length=3)
+    with mg.fusing():  # it is as before afterwards
+        find_compiler.cache_clear()
+        try:
+            step = minigrad_writers.build(what, task.weights(what), task.batches(what))
+            assert [float(step(k)) for k in range(3)] == pytest.approx(losses("minigrad", what, 3), rel=1e-5)
+            found = mg.fuse_backend("cpu")
+            if found == minigrad_writers.FOUND[setting]:
+                assert minigrad_writers.facts(what) == {}
+            else:
+                assert setting == "c" and find_compiler() is None
+            monkeypatch.setitem(minigrad_writers.FOUND, setting, "cuda")
+            with pytest.raises(RuntimeError, match=f"were to be written by 'cuda' and are by '{found}'"):
+                minigrad_writers.facts(what)
+        finally:
+            monkeypatch.undo()
+            find_compiler.cache_clear()
 
 
 @pytest.mark.parametrize(("cell", "arrays"), [("lstm", 15), ("gru", 13), ("rnn", 4)])

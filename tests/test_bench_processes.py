@@ -12,6 +12,7 @@ import pytest
 
 from bench import processes
 from bench.processes import SystemLost, Worker, measure
+from bench.record import cores
 from bench.systems.task import Task
 
 TASK = Task("lstm", 1, 4, batch=2, length=3)
@@ -119,6 +120,27 @@ def test_what_is_set_for_one_reaches_no_other(modules: Any, monkeypatch: pytest.
             answer = worker.ask("build", config={"cell": "rnn", "layers": 1, "hidden": 2}, warm_up=2, cap=1.0)
             assert answer["losses"] == [threads, threads]
     assert os.environ["OMP_NUM_THREADS"] == "9"
+
+
+def test_a_variable_of_one_system_reaches_no_other(modules: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BENCH_WRITER", raising=False)
+    source = "import os\n    def build(*_): return lambda k: float(os.environ.get('BENCH_WRITER', 3))"
+    found = timed(modules(a=source, b=source, c=source), environments={"b": {"BENCH_WRITER": "4"}})
+    assert [finding.first["losses"][0] for finding in found.values()] == [3, 4, 3]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_kernels_and_matrix_products_have_the_threads_of_their_process(modules: Any, threads: int) -> None:
+    source = """
+    import minigrad as mg
+    from minigrad import threads
+    def build(*_): return lambda k: None
+    def count(): return {"kernels": threads.kernel_threads(), "products": mg.get_num_threads()}
+    """
+    with Worker("a", modules(a=source)["a"], threads) as worker:
+        worker.answer()
+        found = worker.ask("call", function="count")
+    assert found == {"kernels": threads, "products": min(threads, cores())}  # OpenBLAS has no more than cores
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux")
