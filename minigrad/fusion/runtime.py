@@ -23,6 +23,7 @@ from .setting import note_failure, writes_c
 LARGE = 2**18  # multiplications, from which on a BLAS would use several threads
 FEW = 32  # rows or columns, below which packing the other matrix takes longer than it helps
 LARGE_ROWS = 2**14  # entries, below which NumPy's calls cost little
+MANY = 2**18  # entries, from which on one pass is worth several threads
 WIDEST = 64  # columns of a panel
 
 
@@ -107,6 +108,11 @@ def packed(w: Array, threads: int) -> Array:
     return panels
 
 
+def _threads_for(x: Array) -> int:
+    """How many threads one pass over an array is worth."""
+    return kernel_threads() if x.size >= MANY else 1
+
+
 def add_rows(out: Array, numbers: Array, rows: Array) -> bool:
     """out[numbers[i]] += rows[i], if all of them are of one float dtype and lie in C order."""
     dtype = out.dtype
@@ -122,7 +128,7 @@ def add_rows(out: Array, numbers: Array, rows: Array) -> bool:
         note_failure(error)
         return False
     library.add_rows(
-        kernel_threads(), len(rows), rows.shape[1], place(cpu.ascontiguousarray(numbers)), place(rows), place(out)
+        _threads_for(rows), len(rows), rows.shape[1], place(cpu.ascontiguousarray(numbers)), place(rows), place(out)
     )
     return True
 
@@ -137,9 +143,11 @@ def logsumexp(x: Array) -> Array | None:
     except CompileError as error:
         note_failure(error)
         return None
-    library.logsumexp(kernel_threads(), *x.shape, cpu.address(x), cpu.address(y))
+    library.logsumexp(_threads_for(x), *x.shape, cpu.address(x), cpu.address(y))
     return y
 
 
 _numpy_matmul = cpu.module.matmul
-vars(cpu).update(matmul=matmul, matmul_add=matmul_add, add_rows=add_rows, logsumexp=logsumexp)  # in the place of NumPy's
+vars(cpu).update(
+    matmul=matmul, matmul_add=matmul_add, add_rows=add_rows, logsumexp=logsumexp
+)  # in the place of NumPy's

@@ -35,6 +35,7 @@ static void logsumexp_part(const void *all, int64_t first, int64_t last, int64_t
         for (int k = 0; k < LANES; k++)
             large[k] = -INFINITY;
         for (int64_t j = 0; j < whole; j += LANES)
+#pragma GCC unroll 1 /* what is unrolled is not made a vector any more */
             for (int k = 0; k < LANES; k++)
                 large[k] = row[j + k] > large[k] ? row[j + k] : large[k];
         for (int k = 0; k < LANES; k++)
@@ -43,6 +44,7 @@ static void logsumexp_part(const void *all, int64_t first, int64_t last, int64_t
             largest = row[j] > largest ? row[j] : largest;
         largest = fabs(largest) < INFINITY ? largest : 0; /* an infinity would be taken from itself */
         for (int64_t j = 0; j < whole; j += LANES)
+#pragma GCC unroll 1
             for (int k = 0; k < LANES; k++)
                 sums[k] += EXP(row[j + k] - largest);
         for (int k = 0; k < LANES; k++)
