@@ -192,7 +192,10 @@ def _span(node: ast.expr) -> Span:
 
 
 # What an equation calls: a primitive, or a function of another equation.
-_NAMES = {*registry, *(name for module in MODULES for name, value in vars(module).items() if inspect.isfunction(value))}
+_NAMES = {
+    *registry,
+    *(name for module in MODULES for name, value in vars(module).items() if inspect.isfunction(inspect.unwrap(value))),
+}
 
 
 def _edited(source: str, node: ast.expr, text: str) -> str:
@@ -217,5 +220,5 @@ def _code(code: CodeType, qualname: str) -> CodeType:
 
 def _replace_code(module: ModuleType, qualname: str, code: CodeType) -> None:
     """In place, for whoever holds the function already."""
-    function: Any = functools.reduce(getattr, qualname.split("."), module)
+    function: Any = inspect.unwrap(functools.reduce(getattr, qualname.split("."), module))  # a fused one wraps it
     function.__code__ = code
