@@ -167,7 +167,12 @@ class Plan:
 
 
 def _in_c_order(xp: ArrayNamespace, g: Array) -> Array:
-    return xp.ascontiguousarray(g).reshape(g.shape)
+    return _aligned(xp.ascontiguousarray(g).reshape(g.shape))
+
+
+def _aligned(a: Array) -> Array:
+    """An array, or its copy if entries lie at odd addresses, as in a mapped file, or as a field among others."""
+    return a.copy() if type(a) is cpu.array_type and not a.flags.aligned else a
 
 
 class Fused:
@@ -209,7 +214,7 @@ class Fused:
         for x in args:
             a, number = None, 0.0
             if type(x) is Tensor:
-                a = x._data
+                a = _aligned(x._data)
                 kind = kind or type(a)
                 needs_grad = needs_grad or x._requires_grad
                 key.append((a.shape, a.strides, a.dtype))
@@ -335,7 +340,7 @@ class Fused:
         if any(type(x) is Tensor for x in xs):
             tracer, outputs = plan.program.tracer, plan.program.outputs
             return recorded_gradients(lambda: tracer.again(dict(enumerate(xs)), outputs), xs, gs)
-        arrays = [x if is_array(x) else None for x in xs]
+        arrays = [_aligned(x) if is_array(x) else None for x in xs]
         found: list[Any] = [None] * len(xs)
         for slot, g in zip(wanted, plan.backward(arrays, scalars, gs, wanted), strict=True):
             found[slot] = g
