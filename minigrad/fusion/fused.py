@@ -172,7 +172,8 @@ def _in_c_order(xp: ArrayNamespace, g: Array) -> Array:
 
 def _aligned(a: Array) -> Array:
     """An array, or its copy if entries lie at odd addresses, as in a mapped file, or as a field among others."""
-    return a.copy() if type(a) is cpu.array_type and not a.flags.aligned else a
+    is_ours = type(a) is cpu.array_type  # CuPy has no such flag
+    return a.copy() if is_ours and not a.flags.aligned else a
 
 
 class Fused:
