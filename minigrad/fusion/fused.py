@@ -191,7 +191,8 @@ class Fused:
         return f"<fused {self.__name__}>"
 
     def __reduce__(self) -> str:
-        return self.__qualname__  # copied and pickled as functions are
+        name: str = getattr(self, "__qualname__")  # noqa: B009 - copied and pickled by name, as functions are
+        return name
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
@@ -383,7 +384,9 @@ def fuse(function: Callable[..., Any] | None = None, *, fallback: bool = False) 
     written from what the primitives it applied are registered with. It takes Tensors and numbers (a float may differ
     from call to call; an int, a bool or a string is part of the kernel), uses elementwise primitives, and slices and
     views of its arguments (`split`, `x[:, :4]`, `transpose`), and returns a Tensor or a tuple of them. Arguments may
-    have any strides and broadcast. What it does besides, printing or drawing random numbers, it would do once only.
+    have any strides and broadcast. What it does besides, printing or drawing random numbers, it would do once only,
+    and of an object, such as a method's self, it knows the numbers and strings that are its attributes; change nothing
+    deeper in it.
 
     Args:
         function: f(x, y, ...), of Tensors of float32, float64 or bool.
