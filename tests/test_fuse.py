@@ -123,6 +123,20 @@ def test_arrays_are_arguments() -> None:
     close(swish(np.array([0.0, 1.0])), [0.0, 1 / (1 + np.exp(-1))])
 
 
+def test_entries_at_odd_addresses() -> None:
+    record = np.zeros(7, np.dtype([("flag", "i1"), ("value", "f8")]))
+    record["value"] = np.arange(7.0)
+    shifted = np.zeros(7 * 8 + 1, np.uint8)[1:].view(np.float64)
+    shifted[:] = np.arange(7.0)
+    for array in (record["value"], shifted):
+        x = mg.Tensor(array, requires_grad=True)
+        assert not x.data.flags.aligned
+        y = swish(x)
+        close(y, host(swish.function(x)))
+        (g,) = mg.grad(y, x, mg.Tensor(array))
+        close(g, host(mg.grad(swish.function(x), x, mg.Tensor(array))[0]))
+
+
 def test_dtypes_of_numbers_among_booleans(device: str) -> None:
     """As they are without fuse: a float among booleans is a float64."""
     x = on(device, np.array([1.0, -2.0], np.float32))

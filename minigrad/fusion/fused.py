@@ -166,7 +166,13 @@ class Plan:
 
 
 def _in_c_order(xp: ArrayNamespace, g: Array) -> Array:
-    return xp.ascontiguousarray(g).reshape(g.shape)
+    return _aligned(xp.ascontiguousarray(g).reshape(g.shape))
+
+
+def _aligned(a: Array) -> Array:
+    """An array, or its copy if entries lie at odd addresses, as in a mapped file, or as a field among others."""
+    is_ours = type(a) is cpu.array_type  # CuPy has no such flag
+    return a.copy() if is_ours and not a.flags.aligned else a
 
 
 class Fused:
@@ -186,7 +192,8 @@ class Fused:
         return f"<fused {self.__name__}>"
 
     def __reduce__(self) -> str:
-        return self.__qualname__  # copied and pickled as functions are
+        name: str = getattr(self, "__qualname__")  # noqa: B009 - copied and pickled by name, as functions are
+        return name
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
@@ -210,7 +217,7 @@ class Fused:
         for x in args:
             a, number = None, 0.0
             if type(x) is Tensor:
-                a = x._data
+                a = _aligned(x._data)
                 kind = kind or type(a)
                 needs_grad = needs_grad or x._requires_grad
                 key.append((a.shape, a.strides, a.dtype))
@@ -337,7 +344,7 @@ class Fused:
         if any(type(x) is Tensor for x in xs):
             tracer, outputs = plan.program.tracer, plan.program.outputs
             return recorded_gradients(lambda: tracer.again(dict(enumerate(xs)), outputs), xs, gs)
-        arrays = [x if is_array(x) else None for x in xs]
+        arrays = [_aligned(x) if is_array(x) else None for x in xs]
         found: list[Any] = [None] * len(xs)
         for slot, g in zip(wanted, plan.backward(arrays, scalars, gs, wanted), strict=True):
             found[slot] = g
@@ -383,7 +390,9 @@ def fuse(function: Callable[..., Any] | None = None, *, fallback: bool = False) 
     written from what the primitives it applied are registered with. It takes Tensors and numbers (a float may differ
     from call to call; an int, a bool or a string is part of the kernel), uses elementwise primitives, and slices and
     views of its arguments (`split`, `x[:, :4]`, `transpose`), and returns a Tensor or a tuple of them. Arguments may
-    have any strides and broadcast. What it does besides, printing or drawing random numbers, it would do once only.
+    have any strides and broadcast. What it does besides, printing or drawing random numbers, it would do once only,
+    and of an object, such as a method's self, it knows the numbers and strings that are its attributes; change nothing
+    deeper in it.
 
     Args:
         function: f(x, y, ...), of Tensors of float32, float64 or bool.
