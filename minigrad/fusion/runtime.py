@@ -102,6 +102,8 @@ def _is_ours(x: Array, y: Array) -> bool:
 def packed(w: Array, threads: int) -> Array:
     """A matrix (depth, m) in panels, for products with it from the right."""
     (depth, m), size = w.shape, w.itemsize
+    if any(step % size for step in w.strides):  # a field of records
+        w = cpu.ascontiguousarray(w)
     panels = aligned_empty((-(-m // WIDEST) * WIDEST, depth), w.dtype)
     sk, sj = (step // size for step in w.strides)
     runtime(w.dtype).pack_all(threads, m, depth, cpu.address(w), sj, sk, cpu.address(panels))
