@@ -255,6 +255,8 @@ class _OnTensors:
     moveaxis = staticmethod(moveaxis)
 
     def __getattr__(self, name: str) -> Any:
+        if name not in registry:
+            raise AttributeError(name)
         return registry[name]
 
 
