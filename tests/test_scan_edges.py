@@ -306,7 +306,7 @@ def test_the_states_may_not_be_written_to_and_the_last_one_may() -> None:
                 total.backward()
 
     def compute(writes: bool) -> list[Any]:
-        states, last = mg.scan(lstm, x, (h, c), w)
+        _, last = mg.scan(lstm, x, (h, c), w)
         total = loss(last)
         if writes:
             zero(last[0].detach())
