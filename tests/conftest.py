@@ -1,4 +1,4 @@
-"""What all tests share: how hard hypothesis tries, and the devices that one test body runs on."""
+"""What all tests share: how hard hypothesis tries, who writes the kernels, and the devices that one body runs on."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import minigrad as mg
 from minigrad import readings, shortcuts
 from minigrad.cotangent import Inbox
 from minigrad.fusion import compiler
+from minigrad.fusion.setting import setting
 from minigrad.ops.contraction import linear, matmul
 
 from . import strict as strict  # registers the device "strict"
@@ -28,6 +29,34 @@ _common: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthChe
 settings.register_profile("quick", max_examples=25, derandomize=True, **_common)
 settings.register_profile("deep", max_examples=300, database=_kept, print_blob=True, **_common)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--fusing",
+        choices=["on", "off", "numpy", "no-compiler"],
+        default="on",
+        help="off: mg.fusing(False) for the whole run; numpy: NumPy runs the kernels; no-compiler: there is none",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Kernels are kept beside pytest's own files, for all processes of the run and for the next one."""
+    os.environ.setdefault("MINIGRAD_CACHE", str(config.rootpath / ".pytest_cache" / "minigrad"))
+    chosen = config.getoption("--fusing")
+    if chosen == "no-compiler":
+        os.environ["MINIGRAD_CC"] = "none"
+        compiler.forget()
+    type(setting).is_on = chosen != "off"  # in all threads
+    type(setting).writer = "numpy" if chosen == "numpy" else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Another setting of --fusing changes what the CPU does, and no other device."""
+    if config.getoption("--fusing") != "on":
+        items[:] = [
+            i for i in items if getattr(i, "callspec", None) is None or i.callspec.params.get("device") in (None, "cpu")
+        ]
 
 
 @pytest.fixture(params=["cpu", "strict", pytest.param("cuda", marks=pytest.mark.gpu)])

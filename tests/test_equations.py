@@ -17,6 +17,8 @@ from minigrad.testing import gradcheck, gradgradcheck
 
 from .helpers import host, on
 
+pytestmark = pytest.mark.fusing
+
 T, N, D, H = 4, 3, 2, 3
 
 

@@ -23,6 +23,8 @@ from .helpers import host, on
 from .test_equations import KINDS
 from .test_recurrent_properties import stay_clear_of_bends
 
+pytestmark = pytest.mark.fusing
+
 T, N, D, H = 3, 2, 2, 2
 the_three = pytest.mark.parametrize("kind", ["rnn-tanh", "lstm", "gru"])
 

@@ -21,6 +21,8 @@ from minigrad.testing import gradcheck, gradgradcheck
 from .helpers import host, on
 from .test_equations import D, H, as_state, assert_close, build, draw, every_kind, parts_of
 
+pytestmark = pytest.mark.fusing
+
 ORDERS = {"sorted": [4, 2, 1], "equal": [3, 3, 3], "unsorted": [2, 4, 1], "one": [3], "ties": [1, 4, 2, 4]}
 every_order = pytest.mark.parametrize("lengths", ORDERS.values(), ids=ORDERS)
 

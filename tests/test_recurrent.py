@@ -31,6 +31,8 @@ from .test_equations import (
     textbook,
 )
 
+pytestmark = pytest.mark.fusing
+
 LENGTHS = [2, 4, 1]
 
 

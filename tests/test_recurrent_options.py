@@ -13,6 +13,8 @@ from minigrad import nn
 from .helpers import host
 from .test_equations import assert_close
 
+pytestmark = pytest.mark.fusing
+
 LAYERS = {"RNN": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU, "LayerNormLSTM": nn.LayerNormLSTM, "Peephole": nn.PeepholeLSTM}
 CELLS = {"RNNCell": nn.RNNCell, "LSTMCell": nn.LSTMCell, "GRUCell": nn.GRUCell}
 before = {"GRU before": lambda *sizes, **o: nn.GRU(*sizes, reset_after=False, **o)}

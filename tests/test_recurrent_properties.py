@@ -24,6 +24,8 @@ from minigrad.testing.strategies.modules import LAYERS
 from .helpers import host, on
 from .test_equations import assert_close, equations_of, parts_of, textbook
 
+pytestmark = pytest.mark.fusing
+
 CELLS = [nn.RNNCell, nn.LSTMCell, nn.GRUCell]
 every_layer = pytest.mark.parametrize("kind", LAYERS)
 HALF, FEW = (settings(max_examples=max(5, settings.default.max_examples // n)) for n in (2, 5))

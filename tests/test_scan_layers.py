@@ -52,10 +52,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def build(kind: str, dtype: Any = mg.float64, D: int = 3, H: int = 7, **options: Any) -> Any:
+def build(kind: str, dtype: Any = mg.float64, size: int = 3, hidden: int = 7, **options: Any) -> Any:
     mg.manual_seed(1)
     layer, own = KINDS[kind]
-    return layer(D, H, dtype=dtype, **own, **options)
+    return layer(size, hidden, dtype=dtype, **own, **options)
 
 
 def parts_of(state: Any) -> list[mg.Tensor]:
@@ -73,10 +73,10 @@ def run(layer: Any, x: Any, state: Any = None) -> list[Any]:
     return [*ys, *mg.grad(loss(ys), [t for t in wanted if t.requires_grad], allow_unused=True)]
 
 
-def first_state(layer: Any, N: int, dtype: Any = mg.float64) -> Any:
+def first_state(layer: Any, rows: int, dtype: Any = mg.float64) -> Any:
     K = layer.num_layers * (1 + layer.bidirectional)
-    h = given(K, N, layer.proj_size or layer.hidden_size, dtype=dtype)
-    return (h, given(K, N, layer.hidden_size, seed=1, dtype=dtype)) if isinstance(layer, nn.LSTM) else h
+    h = given(K, rows, layer.proj_size or layer.hidden_size, dtype=dtype)
+    return (h, given(K, rows, layer.hidden_size, seed=1, dtype=dtype)) if isinstance(layer, nn.LSTM) else h
 
 
 @pytest.mark.parametrize("options", OPTIONS)
@@ -91,11 +91,12 @@ def test_every_option(kind: str, options: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [mg.float32, mg.float64])
-@pytest.mark.parametrize(("T", "N", "D", "H"), [(1, 1, 1, 3), (2, 1, 5, 17), (3, 31, 2, 5), (9, 5, 33, 33)])
+@pytest.mark.parametrize("sizes", [(1, 1, 1, 3), (2, 1, 5, 17), (3, 31, 2, 5), (9, 5, 33, 33)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_odd_sizes(kind: str, T: int, N: int, D: int, H: int, dtype: Any) -> None:
-    layer = build(kind, dtype, D, H, bidirectional=True)
-    x, state = given(T, N, D, dtype=dtype), first_state(layer, N, dtype)
+def test_odd_sizes(kind: str, sizes: tuple[int, ...], dtype: Any) -> None:
+    steps, rows, size, hidden = sizes
+    layer = build(kind, dtype, size, hidden, bidirectional=True)
+    x, state = given(steps, rows, size, dtype=dtype), first_state(layer, rows, dtype)
     both_ways(lambda: run(layer, x, state), 2e-4 if dtype == mg.float32 else 1e-10)
 
 
@@ -138,7 +139,7 @@ def test_frozen_parameters_get_no_gradient(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_bits_on_any_number_of_threads(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scanned, "SMALL", 0)
-    layer = build(kind, mg.float32, H=18, bidirectional=True)
+    layer = build(kind, mg.float32, hidden=18, bidirectional=True)
     x = given(6, 33, 3, dtype=mg.float32)
     ours = {"weight_ch_l0", "weight_ch_l0_reverse"}  # whose gradients each thread sums for its own sequences
     found = []

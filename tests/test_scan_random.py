@@ -8,19 +8,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import minigrad as mg
+from minigrad import fusion, threads
 from minigrad.ops.contraction import linear
 from minigrad.testing import gradcheck, gradgradcheck
 
 from .compiling import needs_compiler
 from .helpers import host
+from .test_scan import is_one_call, loss
 
-pytestmark = needs_compiler
+pytestmark = [pytest.mark.fusing, needs_compiler]
 
 UNARY: dict[str, Callable[[Any], Any]] = {
     "tanh": mg.tanh,
@@ -68,7 +72,7 @@ class Shelf:
 class Recipe:
     """A cell: lines that each make a value, kept in a pool with x and the state, and what becomes of the state.
 
-    A line is a name, places in the pool (modulo its length) and a width; a fixed array has a place in a list of its own.
+    A line is a name, two places in the pool (modulo its length) and a width.
     """
 
     lines: tuple[tuple[str, int, int, int], ...]
@@ -155,60 +159,55 @@ class Recipe:
 
 PLACES = st.integers(0, 11)
 WIDTHS = st.integers(1, 40) | st.integers(1, 5)
-LINES = st.tuples(
-    st.sampled_from([*UNARY, *BINARY, *VIEWS, *WEIGHTS, *WEIGHTS, *FIXED, "where"]), PLACES, PLACES, WIDTHS
-)
+NAMES = [*UNARY, *BINARY, *VIEWS, *WEIGHTS, *WEIGHTS, *FIXED, "where"]
+LINES = st.tuples(st.sampled_from(NAMES), PLACES, PLACES, WIDTHS)
 ENDS = st.tuples(st.sampled_from(["as it was", "as it is", "tanh", *WEIGHTS]), PLACES)
+DTYPES = {"float32": 2e-4, "float64": 1e-9}  # and how close the two have to be
 
 
 @st.composite
-def recipes(
-    draw: Any, most_lines: int = 8, sizes: Any = WIDTHS, most_steps: int = 6, dtypes: Any = st.just("float64")
-) -> Recipe:
+def recipes(draw: Any, dtypes: Any, sizes: Any = WIDTHS, most_lines: int = 8, most_steps: int = 6) -> Recipe:
     ends = tuple(draw(st.lists(ENDS, min_size=1, max_size=3)))
     lines = tuple(draw(st.lists(LINES, max_size=most_lines)))
     widths = draw(st.lists(sizes, min_size=1 + len(ends), max_size=1 + len(ends)))
     if draw(st.booleans()):
         widths[1:] = widths[-1:] * len(ends)
-    T, N = draw(st.integers(1, most_steps)), draw(sizes)
-    dtype = draw(dtypes)
-    return Recipe(lines, ends, T, N, tuple(widths), draw(st.booleans()), dtype)
+    steps, rows = draw(st.integers(1, most_steps)), draw(sizes)
+    return Recipe(lines, ends, steps, rows, tuple(widths), draw(st.booleans()), draw(dtypes))
 
 
-USED = {
+USED: dict[str, Callable[[list[Any], list[Any]], list[Any]]] = {
     "all": lambda states, last: [*states, *last],
     "states": lambda states, last: states,
     "last": lambda states, last: last,
-    "one part": lambda states, last: [states[-1]],
+    "one part": lambda states, last: states[-1:],
     "one step": lambda states, last: [s[0] for s in states],
 }
 
 
-def loss(ys, seed=1):
-    rng = np.random.default_rng(seed)
-    return sum((y * mg.tensor(rng.normal(size=y.shape), dtype=y.dtype)).sum() for y in ys)
-
-
-def run(recipe, arrays, needs, used, reverse):
-    """The states, the last one, and the gradients of what needs one."""
-    xs = [mg.tensor(a, requires_grad=n) for a, n in zip(arrays, needs, strict=True)]
+def scanned(recipe: Recipe, xs: Sequence[Any], reverse: bool = False) -> tuple[list[Any], list[Any]]:
+    """All states and the last one, part by part."""
     count = len(recipe.ends)
-    state = tuple(xs[1 : 1 + count]) if count > 1 else xs[1]
-    fixed = xs[1 + count :]
+    state, fixed = tuple(xs[1 : 1 + count]) if count > 1 else xs[1], xs[1 + count :]
     if recipe.is_captured:
         states, last = mg.scan(recipe.cell(fixed), xs[0], state, reverse=reverse)
     else:
         states, last = mg.scan(recipe.cell(), xs[0], state, *fixed, reverse=reverse)
-    states, last = (states, last) if count > 1 else ((states,), (last,))
-    found = [*states, *last]
-    total = loss(USED[used](list(states), list(last)))
+    return (list(states), list(last)) if count > 1 else ([states], [last])
+
+
+def run(recipe: Recipe, arrays: Any, needs: Sequence[bool], used: str, reverse: bool) -> tuple[list[Any], list[Any]]:
+    """The states, the last one, and the gradients of what needs one."""
+    xs = [mg.tensor(a, requires_grad=n) for a, n in zip(arrays, needs, strict=True)]
+    states, last = scanned(recipe, xs, reverse)
+    total = loss(USED[used](states, last))
     wanted = [x for x in xs if x.requires_grad]
-    return found, mg.grad(total, wanted, allow_unused=True) if total.requires_grad else [None] * len(wanted)
+    gradients = mg.grad(total, wanted, allow_unused=True) if total.requires_grad else [None] * len(wanted)
+    return [*states, *last], gradients
 
 
-def assert_close(found, expected, tolerance):
-    """To rounding: of entries that others have been added to."""
-    assert len(found) == len(expected)
+def assert_close(found: Sequence[Any], expected: Sequence[Any], tolerance: float) -> None:
+    """To the rounding of sums: of the largest entry. Zeros are no gradient, too."""
     for a, b in zip(found, expected, strict=True):
         if a is None or b is None:
             assert a is b or (b is None and not host(a).any())
@@ -218,15 +217,35 @@ def assert_close(found, expected, tolerance):
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * max(1.0, np.abs(b).max(initial=0)))
 
 
-@given(recipes(dtypes=st.sampled_from(["float32", "float64"])), st.data(), st.sampled_from(list(USED)), st.booleans())
-def test_one_call_gives_what_the_steps_give(recipe, data, used, reverse):
+@given(recipes(st.sampled_from(list(DTYPES))), st.data(), st.sampled_from(list(USED)), st.booleans())
+def test_one_call_gives_what_the_steps_give(recipe: Recipe, data: Any, used: str, reverse: bool) -> None:
     arrays = recipe.arrays()
     needs = data.draw(st.lists(st.booleans() | st.just(True), min_size=len(arrays), max_size=len(arrays)))
     found = run(recipe, arrays, needs, used, reverse)
-    if any(needs):
-        if found[0][0].requires_grad and "op=scan" not in repr(found[0][0]):
-            print("FELL BACK", recipe)
+    if mg.fuse_backend("cpu") == "c" and any(y.requires_grad for y in found[0]):
+        assert any(is_one_call(y) for y in found[0])
     with mg.fusing(False):
         expected = run(recipe, arrays, needs, used, reverse)
     for a, b in zip(found, expected, strict=True):
-        assert_close(a, b, 2e-4 if recipe.dtype == "float32" else 1e-9)
+        assert_close(a, b, DTYPES[recipe.dtype])
+
+
+@given(recipes(st.just("float64"), st.integers(1, 3), most_lines=4, most_steps=2), st.booleans())
+def test_gradients_of_first_and_second_order(recipe: Recipe, reverse: bool) -> None:
+    xs = [mg.tensor(a, requires_grad=True) for a in recipe.arrays()]
+
+    def function(*xs: Any) -> Any:
+        return [y for part in scanned(recipe, xs, reverse) for y in part if y.requires_grad]
+
+    assert gradcheck(function, xs, fast_mode=True)
+    assert gradgradcheck(function, xs, fast_mode=True)
+
+
+@given(recipes(st.sampled_from(list(DTYPES))))
+def test_the_same_bits_on_any_number_of_threads(recipe: Recipe) -> None:
+    xs = [mg.tensor(a) for a in recipe.arrays()]
+    found = []
+    for count in (1, 2, 3, 8, 1):
+        with mock.patch.object(fusion.scanned, "SMALL", 0), mock.patch.object(threads, "_kernels", count):
+            found.append([host(y).tobytes() for part in scanned(recipe, xs) for y in part])
+    assert all(bits == found[0] for bits in found)

@@ -26,6 +26,8 @@ from .helpers import host, on
 from .test_equations import assert_close, equations_of, parts_of, textbook
 from .test_recurrent_properties import first_of
 
+pytestmark = pytest.mark.fusing
+
 KINDS = [nn.RNN, nn.LSTM, nn.GRU]
 every_kind = pytest.mark.parametrize("kind", KINDS)
 LAYERS = mst.modules(
