@@ -5,7 +5,8 @@
     expression.py  formulas read on symbols          trace.py     a function of primitives, run on stand-ins
     gradient.py    its derivative formulas           nest.py      loops over entries
     c.py           their text                        compiler.py  from text to functions
-    fused.py       `fuse`                            cell.py      one time step of a recurrence
+    program.py     all of it together                fused.py     `fuse`
+    steps.py       what a time step consists of      cell.py      a cell, and cell_gradient.py its gradient
     c_loop.py      the loop over time                scanned.py   `scan`
 """
 

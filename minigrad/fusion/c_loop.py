@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 from ..backend import Array, cpu
 from .c import TYPES, header, innermost
 from .c_kernel import compiled
-from .cell import Product, Slot
 from .expression import Expr
 from .nest import Layout, Nest, Operand, laid_out
 from .runtime import address_of_runtime, packed
+from .steps import Product, Slot
 
 # Where a slot is at time step t, or for a thread. The numbers are in bytes.
 MOVES = {

@@ -8,7 +8,7 @@ the array library in a primitive's value, `Formulas` for the registry in its der
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from ..backend import Array, DType, bool_, cpu, float32, float64
@@ -195,7 +195,7 @@ def in_order(roots: Iterable[Any]) -> list[Expr]:
     return [e for e in known if e in needed]
 
 
-def replaced(root: Any, mapping: dict[Expr, Expr]) -> Any:
+def replaced(root: Any, mapping: Mapping[Expr, Expr]) -> Any:
     """An expression in which some others have been replaced."""
     new = dict(mapping)
     for e in in_order([root]):

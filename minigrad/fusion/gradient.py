@@ -1,10 +1,14 @@
-"""Going backward through what was traced: the derivative formulas, read on expressions."""
+"""Going backward through what was traced: the derivative formulas read on expressions, or recorded."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from ..goal import place_of
+from ..graph import Tensor, tick
+from ..mode import enable_grad
+from ..sweep import sweep
 from .expression import BOOL, Expr, Unfit, is_float
 from .trace import Term, Tracer
 
@@ -80,3 +84,26 @@ def gradients(tracer: Tracer, outputs: Iterable[tuple[Term, Expr]], wanted: Iter
     for term in reversed(tracer.terms):
         found.go_through(term)
     return {term: sum(gs[1:], gs[0]) for term in wanted if (gs := found.received.get(term))}
+
+
+def recorded_gradients(function: Callable[[], Sequence[Tensor]], xs: Sequence[Any], gs: Sequence[Any]) -> list[Any]:
+    """The gradients of Tensors xs with a graph of their own: what a function makes of them is recorded and swept."""
+    since = tick()
+    with enable_grad():
+        ys = function()
+    pairs = [(y, g) for y, g in zip(ys, gs, strict=True) if g is not None and y._requires_grad]
+    sources: dict[Any, Any] = {}
+    for k, x in enumerate(xs):
+        if type(x) is Tensor and x._requires_grad:
+            edge = x._source or x
+            place = place_of(edge) if isinstance(edge, tuple) else id(edge)
+            sources.setdefault(place, (k, edge))  # one that was passed twice gets its gradient once
+    places = [k for k, _ in sources.values()]
+    edges = [edge for _, edge in sources.values()]
+    found = sweep(
+        [y for y, _ in pairs], [g for _, g in pairs], edges, create_graph=True, retain_graph=True, since=since
+    )
+    results: list[Any] = [None] * len(xs)
+    for k, (_, g, _) in zip(places, found, strict=True):
+        results[k] = g
+    return results
