@@ -120,7 +120,7 @@ def add_rows(out: Array, numbers: Array, rows: Array) -> bool:
     dtype = out.dtype
     if rows.dtype != dtype or dtype not in FLOATS or not out.flags.c_contiguous or not writes_c():
         return False
-    numbers = cpu.asarray(numbers, dtype="int64")
+    numbers = cpu.ascontiguousarray(numbers, dtype="int64")
     if numbers.min() < 0 or numbers.max() >= len(out):
         return False
     rows, place = cpu.ascontiguousarray(rows), cpu.address
@@ -129,9 +129,7 @@ def add_rows(out: Array, numbers: Array, rows: Array) -> bool:
     except CompileError as error:
         note_failure(error)
         return False
-    library.add_rows(
-        _threads_for(rows), len(rows), rows.shape[1], place(cpu.ascontiguousarray(numbers)), place(rows), place(out)
-    )
+    library.add_rows(_threads_for(rows), len(rows), rows.shape[1], place(numbers), place(rows), place(out))
     return True
 
 
@@ -150,6 +148,5 @@ def logsumexp(x: Array) -> Array | None:
 
 
 _numpy_matmul = cpu.module.matmul
-vars(cpu).update(
-    matmul=matmul, matmul_add=matmul_add, add_rows=add_rows, logsumexp=logsumexp
-)  # in the place of NumPy's
+# In the place of NumPy's:
+vars(cpu).update(matmul=matmul, matmul_add=matmul_add, add_rows=add_rows, logsumexp=logsumexp)
