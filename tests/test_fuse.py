@@ -15,11 +15,13 @@ import minigrad as mg
 from minigrad.fusion import c_kernel, fused
 from minigrad.fusion.compiler import find_compiler
 from minigrad.fusion.setting import fuse_backend, fusing
+from minigrad.nn.cells import gru_gates, lstm_gates
 from minigrad.testing import gradcheck, gradgradcheck
 
 from .compiling import needs_compiler
 from .helpers import close, host, on
 
+lstm, gru = lstm_gates.function, gru_gates.function
 N, H = 3, 5
 
 
@@ -27,20 +29,6 @@ N, H = 3, 5
 def writer(request: pytest.FixtureRequest) -> Iterator[str]:
     with fusing(writer=request.param):
         yield request.param
-
-
-def lstm(gates: Any, c: Any) -> Any:
-    i, f, g, o = mg.split(gates, 4, axis=1)
-    c = mg.sigmoid(f) * c + mg.sigmoid(i) * mg.tanh(g)
-    return mg.sigmoid(o) * mg.tanh(c), c
-
-
-def gru(x: Any, h: Any, state: Any) -> Any:
-    rx, zx, nx = mg.split(x, 3, axis=1)
-    rh, zh, nh = mg.split(h, 3, axis=1)
-    z = mg.sigmoid(zx + zh)
-    n = mg.tanh(nx + mg.sigmoid(rx + rh) * nh)
-    return n + z * (state - n)
 
 
 @mg.fuse

@@ -19,9 +19,11 @@ from minigrad.fusion.expression import Graph, Values, dummy
 from minigrad.fusion.fused import fuse
 from minigrad.fusion.nest import Nest, Store
 from minigrad.fusion.setting import fuse_backend, fusing
+from minigrad.nn.cells import gru_gates, lstm_gates
 
 from .helpers import host, on
 
+lstm, gru = lstm_gates.function, gru_gates.function
 N, H = 3, 4
 
 
@@ -64,20 +66,6 @@ def agrees(f: Callable[..., Any], xs: list[Any], rtol: float = 1e-12) -> Any:
 
 
 # Cells --------------------------------------------------------------------------------------------
-
-
-def lstm(gates: Any, c: Any) -> Any:
-    i, f, g, o = mg.split(gates, 4, axis=1)
-    c = mg.sigmoid(f) * c + mg.sigmoid(i) * mg.tanh(g)
-    return mg.sigmoid(o) * mg.tanh(c), c
-
-
-def gru(x: Any, h: Any, state: Any) -> Any:
-    rx, zx, nx = mg.split(x, 3, axis=1)
-    rh, zh, nh = mg.split(h, 3, axis=1)
-    z = mg.sigmoid(zx + zh)
-    n = mg.tanh(nx + mg.sigmoid(rx + rh) * nh)
-    return n + z * (state - n)
 
 
 @pytest.mark.parametrize(("dtype", "rtol"), [(np.float64, 1e-12), (np.float32, 2e-6)])
