@@ -12,7 +12,7 @@ import pytest
 
 import minigrad as mg
 from minigrad import nn, optim, threads
-from minigrad.fusion import scanned
+from minigrad.fusion import run as time_loop
 from minigrad.nn.utils import rnn
 
 from .helpers import host
@@ -138,7 +138,7 @@ def test_frozen_parameters_get_no_gradient(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_bits_on_any_number_of_threads(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scanned, "SMALL", 0)
+    monkeypatch.setattr(time_loop, "SMALL", 0)
     layer = build(kind, mg.float32, hidden=18, bidirectional=True)
     x = given(6, 33, 3, dtype=mg.float32)
     ours = {"weight_ch_l0", "weight_ch_l0_reverse"}  # whose gradients each thread sums for its own sequences

@@ -246,6 +246,6 @@ def test_the_same_bits_on_any_number_of_threads(recipe: Recipe) -> None:
     xs = [mg.tensor(a) for a in recipe.arrays()]
     found = []
     for count in (1, 2, 3, 8, 1):
-        with mock.patch.object(fusion.scanned, "SMALL", 0), mock.patch.object(threads, "_kernels", count):
+        with mock.patch.object(fusion.run, "SMALL", 0), mock.patch.object(threads, "_kernels", count):
             found.append([host(y).tobytes() for part in scanned(recipe, xs) for y in part])
     assert all(bits == found[0] for bits in found)
