@@ -21,6 +21,7 @@ from .expression import FLOATS
 from .setting import note_failure, writes_c
 
 LARGE = 2**18  # multiplications, from which on a BLAS would use several threads
+HUGE = 2**32  # from which on a BLAS takes its time, and gets more out of the cores than this library
 FEW = 32  # rows or columns, below which packing the other matrix takes longer than it helps
 LARGE_ROWS = 2**14  # entries, below which NumPy's calls cost little
 MANY = 2**18  # entries, from which on one pass is worth several threads
@@ -76,7 +77,7 @@ def matmul_add(x: Array, y: Array, start: Any) -> Array | None:
 
 def _product(x: Array, y: Array, start: Array | None = None) -> Array | None:
     """x y, or start + x y; None if it is not for this library."""
-    if x.ndim != 2 or y.ndim != 2 or x.size * y.shape[1] <= LARGE or not _is_ours(x, y):
+    if x.ndim != 2 or y.ndim != 2 or not LARGE < x.size * y.shape[1] < HUGE or not _is_ours(x, y):
         return None
     threads, size = kernel_threads(), x.itemsize
     (n, depth), m = x.shape, y.shape[1]
