@@ -52,10 +52,9 @@ class Cell(Tracer):
         self.x = self.slots.new("step", x.shape[1:], x.dtype)
         self.before = [self.slots.new("step", part.shape, part.dtype) for part in parts]
         self.after = [self.slots.new("step", part.shape, part.dtype) for part in parts]
-        x_term, state = self._whole(self.x), [self._whole(slot) for slot in self.before]
-        self.x_term, self.before_terms = x_term, state
-        given: Any = tuple(self.traced(s) for s in state)
-        value = function(self.traced(x_term), given if joined else given[0], *constants)
+        traced_x = self.traced(self._whole(self.x))
+        state: Any = tuple(self.traced(self._whole(slot)) for slot in self.before)
+        value = function(traced_x, state if joined else state[0], *constants)
         self.results = self._results(value, joined)
         self.reach = self._reach()
         self._plan_forward()

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..backend import Array, cpu
+from ..mode import mode
 from ..threads import kernel_threads
 from .c import SINGLE, header
 from .compiler import CompileError, load
@@ -23,6 +24,7 @@ from .setting import note_failure, writes_c
 LARGE = 2**18  # multiplications, from which on a BLAS would use several threads
 HUGE = 2**32  # from which on a BLAS takes its time, and gets more out of the cores than this library
 FEW = 32  # rows or columns, below which packing the other matrix takes longer than it helps
+FEW_FOR_TRANSPOSED = 256  # the same, where it has to be transposed for that
 LARGE_ROWS = 2**14  # entries, below which NumPy's calls cost little
 MANY = 2**18  # entries, from which on one pass is worth several threads
 WIDEST = 64  # columns of a panel
@@ -96,8 +98,11 @@ def _product(x: Array, y: Array, start: Array | None = None) -> Array | None:
 def _is_ours(x: Array, y: Array) -> bool:
     if x.dtype != y.dtype or x.dtype not in FLOATS or x.shape[1] != y.shape[0] or not writes_c():
         return False
-    steps = (*x.strides, *y.strides)
-    return len(x) >= FEW and y.shape[1] >= FEW and all(step % x.itemsize == 0 for step in steps)
+    if len(x) < FEW or y.shape[1] < FEW or any(step % x.itemsize for step in (*x.strides, *y.strides)):
+        return False
+    is_transposed = y.strides[0] < y.strides[1]
+    # What is recorded has a time loop near, which the threads of a BLAS would disturb; single steps, as in sampling, not.
+    return len(x) >= FEW_FOR_TRANSPOSED or not is_transposed or mode.recording
 
 
 def packed(w: Array, threads: int) -> Array:
