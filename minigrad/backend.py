@@ -129,6 +129,10 @@ class ArrayNamespace:
         """out[index] += values, where an index that occurs twice is added twice."""
         self.module.add.at(out, index, values)
 
+    def without_blas(self) -> contextlib.AbstractContextManager[None]:
+        """A context in which kernels, where there are any, multiply small matrices too: no BLAS wakes its threads."""
+        return contextlib.nullcontext()
+
     def logsumexp(self, x: Array) -> Array | None:
         """log Σ eˣ over each row by a kernel, where there is one; None if there is not."""
         return None

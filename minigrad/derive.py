@@ -68,10 +68,11 @@ def _through_table(node: Node, edges: Sequence[Edge], inbox: Inbox, xp: Any) -> 
         seen = node.xp.zeros(rows.shape[:1], dtype=bool)
         seen[lookup.indices] = True
         rows = xp.where(seen[:, None], rows, 0.0)
-    found = [
-        None if edge is None or vjp is None else vjp(xp, g_rows, node.specs[0], rows, *inputs[1:], **parameters)
-        for edge, vjp in zip(edges, vjps, strict=True)
-    ]
+    with node.xp.without_blas():
+        found = [
+            None if edge is None or vjp is None else vjp(xp, g_rows, node.specs[0], rows, *inputs[1:], **parameters)
+            for edge, vjp in zip(edges, vjps, strict=True)
+        ]
     by_row: Any = found[0]
     if by_row is not None:
         vjp: Any = vjps[0]

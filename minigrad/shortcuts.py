@@ -72,7 +72,8 @@ def product(
     x, w = inputs[0], inputs[1]
     lookup = x._hint if type(x) is Tensor else None
     if type(lookup) is Lookup and _is_shorter(lookup, x, arrays):
-        rows = primitive.value(xp, lookup.table._data, *arrays[1:])
+        with xp.without_blas():  # what follows is often a time loop
+            rows = primitive.value(xp, lookup.table._data, *arrays[1:])
         return take.value(xp, rows, indices=lookup.indices, axis=0), lookup
     if primitive is linear and type(w) is Tensor:
         hint = w._hint

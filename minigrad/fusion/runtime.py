@@ -7,14 +7,15 @@ products are computed here, too.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import math
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..backend import Array, cpu
-from ..mode import mode
 from ..threads import kernel_threads
 from .c import SINGLE, header
 from .compiler import CompileError, load
@@ -24,7 +25,8 @@ from .setting import note_failure, writes_c
 LARGE = 2**18  # multiplications, from which on a BLAS would use several threads
 HUGE = 2**32  # from which on a BLAS takes its time, and gets more out of the cores than this library
 FEW = 32  # rows or columns, below which packing the other matrix takes longer than it helps
-FEW_FOR_TRANSPOSED = 256  # the same, where it has to be transposed for that
+WORTH_PACKING = 256  # rows, from which on it costs next to nothing
+DEEP = 1024  # summands
 LARGE_ROWS = 2**14  # entries, below which NumPy's calls cost little
 MANY = 2**18  # entries, from which on one pass is worth several threads
 WIDEST = 64  # columns of a panel
@@ -100,9 +102,27 @@ def _is_ours(x: Array, y: Array) -> bool:
         return False
     if len(x) < FEW or y.shape[1] < FEW or any(step % x.itemsize for step in (*x.strides, *y.strides)):
         return False
-    is_transposed = y.strides[0] < y.strides[1]
-    # What is recorded has a time loop near, which the threads of a BLAS would disturb; single steps, as in sampling, not.
-    return len(x) >= FEW_FOR_TRANSPOSED or not is_transposed or mode.recording
+    if len(x) >= WORTH_PACKING or _loops.are_near:
+        return True
+    is_outer_sum: bool = x.shape[1] >= DEEP and x.strides[0] < x.strides[1]
+    return is_outer_sum
+
+
+class _Loops(threading.local):
+    are_near = False
+
+
+_loops = _Loops()
+
+
+@contextlib.contextmanager
+def without_blas() -> Iterator[None]:
+    """Inside this block products are computed here though they have few rows: a time loop is going to come."""
+    before, _loops.are_near = _loops.are_near, True
+    try:
+        yield
+    finally:
+        _loops.are_near = before
 
 
 def packed(w: Array, threads: int) -> Array:
@@ -155,4 +175,6 @@ def logsumexp(x: Array) -> Array | None:
 
 _numpy_matmul = cpu.module.matmul
 # In the place of NumPy's:
-vars(cpu).update(matmul=matmul, matmul_add=matmul_add, add_rows=add_rows, logsumexp=logsumexp)
+vars(cpu).update(
+    matmul=matmul, matmul_add=matmul_add, without_blas=without_blas, add_rows=add_rows, logsumexp=logsumexp
+)

@@ -75,6 +75,7 @@ static void product(
     REAL copy[STRIPS * TILE * DEPTH] __attribute__((aligned(64)));
     const int64_t panels = (m + WIDTH - 1) / WIDTH;
     const int copies = panels > (ra == 1 ? FEW_PANELS : 4 * FEW_PANELS); /* strips, where they are read often enough */
+    const int by_panel = copies || ra != 1; /* a panel stays in the cache, or else a strip that lies across it */
     for (int64_t r = first; r < last; r += STRIPS * TILE) {
         const int64_t rows = last - r < STRIPS * TILE ? last - r : STRIPS * TILE, count = (rows + TILE - 1) / TILE;
         for (int64_t k = 0; k < depth; k += DEPTH) {
@@ -87,8 +88,9 @@ static void product(
                 for (int64_t i = 0; i < rows; i++)
                     for (int64_t q = 0; q < d; q++)
                         copy[q * rows + i] = part[i * ra + q * ka];
-            for (int64_t one = 0; one < count * panels; one++) { /* what is read more often changes more slowly */
-                const int64_t s = copies ? one % count : one / panels, j = (copies ? one / count : one % panels) * WIDTH;
+            for (int64_t one = 0; one < count * panels; one++) {
+                const int64_t s = by_panel ? one % count : one / panels;
+                const int64_t j = (by_panel ? one / count : one % panels) * WIDTH;
                 const int64_t top = rows * s / count, size = rows * (s + 1) / count - top; /* as even as can be */
                 REAL *to = c + (r + top) * ldc + j;
                 some_rows(size, d, copies ? copy + top : part + top * ra, copies ? 1 : ra, copies ? rows : ka,
