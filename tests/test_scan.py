@@ -104,8 +104,8 @@ def test_the_states_are_the_recurrence(device: str) -> None:
         h = np.tanh(x_t + h @ w.T)
         expected.append(h)
     states, last = mg.scan(rnn, given(T, N, H), given(N, H), given(H, H))
-    np.testing.assert_allclose(host(states), expected, rtol=1e-12)
-    np.testing.assert_allclose(host(last), expected[-1], rtol=1e-12)
+    np.testing.assert_allclose(host(states), expected, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(host(last), expected[-1], rtol=1e-12, atol=1e-14)
 
 
 def test_backwards_is_forwards_of_the_mirrored_sequence(device: str) -> None:
