@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import pickle
 import threading
 from collections.abc import Iterator
@@ -357,3 +358,21 @@ def test_switching_is_of_the_thread_and_needs_no_block(writer: str) -> None:
     thread.join()
     assert seen == ["numpy" if find_compiler() is None else "c", "none"]
     assert fuse_backend("cpu") == before == writer
+
+
+def test_attributes_of_any_kind_may_change() -> None:
+    class Scale:
+        factor: Any
+
+        @mg.fuse
+        def scaled(self, x: Any) -> Any:
+            return x * self.factor
+
+    scale = Scale()
+    for factor in (np.float32(5.0), np.float32(7.0), 2.0, -0.0):
+        scale.factor = factor
+        assert scale.scaled(mg.ones(1)).item() == factor
+
+
+def test_a_callable_without_a_name() -> None:
+    assert mg.fuse(functools.partial(lambda a, x: a * x, 2.0))(mg.ones(2)).tolist() == [2.0, 2.0]

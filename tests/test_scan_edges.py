@@ -465,3 +465,57 @@ def test_nothing_grows_from_chunk_to_chunk() -> None:
     finally:
         tracemalloc.stop()
     assert after - before < 20_000
+
+
+# What a cell finds outside of its arguments ----------------------------------------------------------
+
+FACTOR = 2.0
+OUTSIDE = mg.tensor([[2.0]])
+
+
+def test_a_global_number_may_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cell(x: Any, h: Any) -> Any:
+        return x * FACTOR + h
+
+    for value in (2.0, 3.0):
+        monkeypatch.setitem(globals(), "FACTOR", value)
+        assert mg.scan(cell, mg.ones((2, 1, 1)), mg.zeros((1, 1)))[1].item() == 2 * value
+
+
+def test_a_global_tensor_is_not_taken_for_the_argument_that_it_once_was() -> None:
+    def cell(x: Any, h: Any, w: Any) -> Any:
+        return x @ w + h @ OUTSIDE
+
+    for w in (OUTSIDE, mg.tensor([[5.0]])):
+        found = mg.scan(cell, mg.ones((2, 1, 1)), mg.ones((1, 1)), w)[1].item()
+        assert found == (w.item() + 2.0) * 2.0 + w.item()
+
+
+def test_no_grad_inside_of_a_cell_first_run_under_no_grad() -> None:
+    def cell(x: Any, h: Any) -> Any:
+        with mg.no_grad():
+            s = mg.sigmoid(x)
+        return h * s + x
+
+    with mg.no_grad():
+        mg.scan(cell, mg.ones((1, 1, 1)), mg.ones((1, 1)))
+    x = mg.ones((1, 1, 1), requires_grad=True)
+    (g,) = mg.grad(mg.scan(cell, x, mg.ones((1, 1)))[1], [x])
+    assert g.item() == 1.0
+
+
+def test_the_sign_of_a_zero_is_part_of_a_kernel() -> None:
+    def cell(x: Any, h: Any, k: float) -> Any:
+        return x / k + h
+
+    with np.errstate(divide="ignore"):
+        found = [mg.scan(cell, mg.ones((1, 1, 1)), mg.zeros((1, 1)), k)[1].item() for k in (0.0, -0.0)]
+    assert found == [np.inf, -np.inf]
+
+
+@pytest.mark.parametrize("constant", [np.full(1, 3.0, np.float32), {"a": 3.0}])
+def test_constants_that_cannot_be_compared(constant: Any) -> None:
+    def cell(x: Any, h: Any, w: Any) -> Any:
+        return h * (w["a"] if isinstance(w, dict) else w)
+
+    assert mg.scan(cell, mg.ones((3, 1, 1)), mg.ones((1, 1)), constant)[1].item() == 27.0

@@ -32,6 +32,7 @@ class Fused:
 
     def __init__(self, function: Callable[..., Any], fallback: bool) -> None:
         functools.update_wrapper(self, function)
+        self.__name__ = getattr(function, "__name__", type(function).__name__)
         self.function, self.fallback = function, fallback
         self.primitive = by_hand(self.__name__, self._derivative)
         self.primitive.runs_program, self.primitive.takes_none = False, True
@@ -81,7 +82,7 @@ class Fused:
             elif python_scalar(x) is not x:
                 return self(*map(python_scalar, args))
             else:
-                key.append((type(x), x, *_constants(x)))
+                key.append(_as_key(x))
             arrays.append(a)
             scalars.append(number)
         if kind is None or any(a is not None and type(a) is not kind for a in arrays):
@@ -204,9 +205,13 @@ class Fused:
         return found
 
 
-def _constants(x: Any) -> list[Any]:
-    """What a kernel may have been made with of an object, such as the self of a method."""
-    return [v for v in vars(x).values() if type(v) in (int, float, bool, str)] if hasattr(x, "__dict__") else []
+def _as_key(x: Any) -> Any:
+    """What tells an argument that is part of the kernel from others: of an object, such as a method's self, all that
+    its attributes are."""
+    if not hasattr(x, "__dict__") or callable(x):
+        return type(x), x, repr(x)  # -0.0 is equal to 0.0
+    plain = (int, float, str, tuple, cpu.generic)
+    return type(x), id(x), *((k, repr(v) if isinstance(v, plain) else id(v)) for k, v in vars(x).items())
 
 
 @overload
@@ -221,8 +226,8 @@ def fuse(function: Callable[..., Any] | None = None, *, fallback: bool = False) 
     from call to call; an int, a bool or a string is part of the kernel), uses elementwise primitives, and slices and
     views of its arguments (`split`, `x[:, :4]`, `transpose`), and returns a Tensor or a tuple of them. Arguments may
     have any strides and broadcast. What it does besides, printing or drawing random numbers, it would do once only,
-    and of an object, such as a method's self, it knows the numbers and strings that are its attributes; change nothing
-    deeper in it.
+    and a number that it finds outside, in a closure or a global name, stays what it was. Of an object, such as a
+    method's self, it notices other attributes; change nothing deeper in it.
 
     Args:
         function: f(x, y, ...), of Tensors of float32, float64 or bool.

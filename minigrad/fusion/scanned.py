@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from .. import tape
 from ..backend import cpu
 from ..graph import Storage, Tensor
 from ..messages import describe, type_name
-from ..mode import mode
+from ..mode import enable_grad, mode
 from ..ops.shape import stack, unstack
 from ..tape import as_tensor, by_hand, record
 from .cell import Cell
@@ -61,17 +61,19 @@ def loop_of(
     flat: list[Any] = []
     _flatten(constants, flat)
     tensors = [c for c in flat if type(c) is Tensor]
-    # A closure, a method or an object may do something else the next time.
-    plans = _plans.setdefault(cell, {}) if type(cell) is FunctionType and cell.__closure__ is None else {}
+    plans = _plans.setdefault(cell, {}) if _has_nothing_outside(cell) else {}
     key = (
         joined,
         *((t._data.shape[x is t :], t._data.dtype) for t in (x, *parts)),
-        *((c._data.shape, c._data.dtype, _position(tensors, c)) if type(c) is Tensor else (type(c), c) for c in flat),
+        *(
+            (c._data.shape, c._data.dtype, _position(tensors, c)) if type(c) is Tensor else (type(c), c, repr(c))
+            for c in flat
+        ),
     )
     try:
         found = plans.get(key)
-    except TypeError:  # constants that cannot be compared
-        plans, found = {}, None
+    except TypeError:  # constants that cannot be compared: the operations take them as they are, or say what is wrong
+        return None
     if found is None:
         found = _traced(cell, x, parts, joined, constants, tensors)
         if len(plans) >= MOST_PLANS:
@@ -107,6 +109,14 @@ def loop_of(
     return outputs
 
 
+def _has_nothing_outside(cell: Any) -> bool:
+    """Whether a cell is made of its arguments and other functions alone: anything else may be different next time."""
+    if type(cell) is not FunctionType or cell.__closure__ is not None or cell.__defaults__ or cell.__kwdefaults__:
+        return False
+    named = (cell.__globals__.get(name) for name in cell.__code__.co_names)
+    return all(value is None or callable(value) or type(value) is ModuleType for value in named)
+
+
 def _traced(
     cell: Any, x: Tensor, parts: Sequence[Tensor], joined: bool, constants: Sequence[Any], tensors: Sequence[Tensor]
 ) -> Any:
@@ -115,7 +125,8 @@ def _traced(
     before = generator.state
     try:
         name = getattr(cell, "__name__", "the cell")
-        traced = Cell(cell, name, x._data, [p._data for p in parts], joined, constants)
+        with enable_grad():
+            traced = Cell(cell, name, x._data, [p._data for p in parts], joined, constants)
         plan = Plan(traced)
     except Exception as error:  # what is wrong the cell will say itself, step by step
         generator.state = before

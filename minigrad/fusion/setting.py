@@ -28,6 +28,7 @@ class fusing:  # noqa: N801 - used like a function
 
     Raises:
         ValueError: there is no such writer.
+        TypeError: is_on is not a boolean.
 
     >>> import minigrad as mg
     >>> with mg.fusing(False):
@@ -38,8 +39,10 @@ class fusing:  # noqa: N801 - used like a function
     def __init__(self, is_on: bool = True, *, writer: str | None = None) -> None:
         if writer not in (None, "c", "numpy"):
             raise ValueError(f'fusing: expected the writer "c", "numpy" or None, got {writer!r}')
+        if not isinstance(is_on, bool):
+            raise TypeError(f"fusing: expected True or False, got {is_on!r}; a writer is named by writer=")
         self._before = setting.is_on, setting.writer
-        setting.is_on, setting.writer = bool(is_on), writer
+        setting.is_on, setting.writer = is_on, writer
 
     def __enter__(self) -> None:
         pass
