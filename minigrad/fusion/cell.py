@@ -12,7 +12,8 @@ from ..messages import type_name
 from ..ops import contraction, elementwise
 from ..ops.primitive import Primitive
 from ..tape import apply
-from .expression import BOOL, Unfit
+from .expression import Unfit
+from .gradient import flowing_from
 from .steps import Item, Product, Slot, Slots, is_in_order
 from .trace import Term, Traced, Tracer
 
@@ -74,16 +75,10 @@ class Cell(Tracer):
                 raise Unfit(f"it gives a state {y.shape} {y.dtype}, and got one {slot.shape} {slot.dtype}")
         return [y.term for y in values]
 
-    def _reach(self) -> list[set[int]]:
+    def _reach(self) -> list[frozenset[int]]:
         """For each part of the state: the slots that it depends on after enough time steps, differentiably."""
-        found = []
-        for result in self.results:
-            seen, new = {result}, [result]
-            while new:
-                inputs = {t for t in new.pop().inputs if type(t) is Term and t.expr.dtype != BOOL} - seen
-                seen |= inputs
-                new += inputs
-            found.append({t.expr.slot for t in seen})
+        flows = flowing_from(self)
+        found = [flows[result] for result in self.results]
         for _ in found:
             found = [
                 s.union(*(other for other, before in zip(found, self.before, strict=True) if before.number in s))

@@ -63,8 +63,8 @@ def flowing_from(tracer: Tracer) -> dict[Term, frozenset[int]]:
     found: dict[Term, frozenset[int]] = {}
     for term in tracer.terms:
         slots: set[int] = set()
-        if is_float(term.expr.dtype) and term.primitive is None:
-            slots.add(term.expr.slot)
+        if is_float(term.expr.dtype) and term.primitive is None:  # a product in a cell has inputs, and so has a part
+            slots.update([term.expr.slot], *(found[x] for x in term.inputs))
         elif is_float(term.expr.dtype) and term.primitive is not None:
             is_declared = term.primitive.is_declared
             vjps = term.primitive.vjps or [not is_declared] * len(term.inputs)
