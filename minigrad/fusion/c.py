@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ..backend import DType, cpu
 from .expression import BOOL, COMPARISONS, FLOATS, LOGIC, Expr
-from .nest import Layout
+from .nest import Layout, Operand
 
 SINGLE, DOUBLE = FLOATS
 TYPES: Final = {SINGLE: "float", DOUBLE: "double", BOOL: "uint8_t"}
@@ -57,40 +57,44 @@ def nest(layout: Layout, at: int) -> list[str]:
     """The loops of one nest, whose numbers begin at n[at]."""
     depth = len(layout.sizes)
     lines = [f"const int64_t {', '.join(f'n{d} = n[{at + d}]' for d in range(depth))};"]
-    at += depth
-    names, pointers = {}, []
-    for k, (expr, operand) in enumerate(layout.loads.items()):
-        names[expr] = f"a{k}"
-        pointers.append((f"a{k}", f"const {TYPES[expr.dtype]}", operand, at + k * (depth + 1)))
-    at += len(layout.loads) * (depth + 1)
-    for k, (store, operand) in enumerate(zip(layout.nest.stores, layout.stores, strict=True)):
-        pointers.append((f"y{k}", TYPES[store.dtype], operand, at + k * (depth + 1)))
     indent = ""
     for d in range(depth - 1):
         lines.append(f"{indent}for (int64_t i{d} = 0; i{d} < n{d}; i{d}++) {{")
         indent += "    "
-    for name, kind, operand, first in pointers:
+    for name, kind, operand, first in operands(layout, at):
         outer = "".join(f" + i{d} * n[{first + 1 + d}]" for d in range(depth - 1))
         lines.append(f"{indent}{kind} *restrict {name} = ({kind} *)(p[{operand.slot}] + n[{first}]{outer});")
-    steps = {
-        name: f" * (n[{first + depth}] / (int64_t)sizeof *{name})"
-        for name, _, operand, first in pointers
-        if operand.kind == "s"
-    }
-    lines += [indent + line for line in innermost(layout, names, steps, f"n{depth - 1}")]
+    lines += [indent + line for line in innermost(layout, at, f"n{depth - 1}")]
     for d in reversed(range(depth - 1)):
         lines.append("    " * d + "}")
     return lines
 
 
-def innermost(layout: Layout, names: dict[Expr, str], steps: dict[str, str], count: str) -> list[str]:
-    """The loop over neighbours, from pointers a0, a1, ... to pointers y0, y1, ..."""
+def operands(layout: Layout, at: int) -> list[tuple[str, str, Operand, int]]:
+    """The pointers of a nest whose numbers begin at n[at]: a0, a1, ... to what is read, y0, y1, ... to what is written.
+
+    Each is a name, what it points to, how that lies, and where its own numbers begin.
+    """
+    read = [(f"a{k}", f"const {TYPES[e.dtype]}", operand) for k, (e, operand) in enumerate(layout.loads.items())]
+    written = zip(layout.nest.stores, layout.stores, strict=True)
+    pointers = [*read, *((f"y{k}", TYPES[store.dtype], operand) for k, (store, operand) in enumerate(written))]
+    depth = len(layout.sizes)
+    return [(*pointer, at + depth + k * (depth + 1)) for k, pointer in enumerate(pointers)]
+
+
+def innermost(layout: Layout, at: int, count: str) -> list[str]:
+    """The loop over neighbours, from the pointers to what is read to those to what is written."""
+    steps = {
+        name: f" * (n[{first + len(layout.sizes)}] / (int64_t)sizeof *{name})"
+        for name, _, operand, first in operands(layout, at)
+        if operand.kind == "s"
+    }
     before: list[str] = []
     inside: list[str] = []
     after: list[str] = []
     text = Text()
-    for expr, operand in layout.loads.items():
-        name = names[expr]
+    for k, (expr, operand) in enumerate(layout.loads.items()):
+        name = f"a{k}"
         where = "*" + name if operand.kind == "0" else f"{name}[j{steps.get(name, '')}]"
         text.names[expr] = f"{name}_"
         (before if operand.kind == "0" else inside).append(f"const {VALUES[expr.dtype]} {name}_ = {where};")

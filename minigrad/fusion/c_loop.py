@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..backend import Array, cpu
-from .c import TYPES, header, innermost
+from .c import TYPES, header, innermost, operands
 from .c_kernel import compiled
-from .expression import Expr
-from .nest import Layout, Nest, Operand, laid_out
+from .nest import Layout, Nest, laid_out
 from .runtime import address_of_runtime, packed
 from .steps import Product, Slot
 
@@ -143,20 +142,7 @@ def _product(product: Product, pointers: Mapping[int, str], at: int, weight: int
 
 def _nest(layout: Layout, pointers: Mapping[int, str], at: int) -> list[str]:
     lines = ["for (int64_t i = first; i < last; i++) {"]
-    names: dict[Expr, str] = {}
-    steps: dict[str, str] = {}
-
-    def declare(name: str, kind: str, operand: Operand, first: int) -> None:
+    for name, kind, operand, first in operands(layout, at):
         where = f"{pointers[operand.slot]} + n[{first}] + i * n[{first + 1}]"
         lines.append(f"    {kind} *restrict {name} = ({kind} *)({where});")
-        if operand.kind == "s":
-            steps[name] = f" * (n[{first + 2}] / (int64_t)sizeof *{name})"
-
-    first = at + 2
-    for k, (expr, operand) in enumerate(layout.loads.items()):
-        names[expr] = f"a{k}"
-        declare(f"a{k}", f"const {TYPES[expr.dtype]}", operand, first + 3 * k)
-    first += 3 * len(layout.loads)
-    for k, (store, operand) in enumerate(zip(layout.nest.stores, layout.stores, strict=True)):
-        declare(f"y{k}", TYPES[store.dtype], operand, first + 3 * k)
-    return [*lines, *("    " + line for line in innermost(layout, names, steps, f"n[{at + 1}]")), "}"]
+    return [*lines, *("    " + line for line in innermost(layout, at, f"n[{at + 1}]")), "}"]

@@ -111,10 +111,7 @@ class Graph:
 
     def load(self, slot: int, place: Array, view: Any) -> Expr:
         """An entry of an argument. `place` lies in the argument's dummy as what is read lies in the argument."""
-        if place.dtype not in DTYPES:
-            raise Unfit(
-                f"an array of {place.dtype}, where float32, float64 and bool are what a kernel can be written for"
-            )
+        _check_dtype("an array of", place.dtype)
         found = self._one("load", (), place.dtype, place.shape, slot, place)
         found.view = view
         return found
@@ -124,10 +121,7 @@ class Graph:
         return self._one("scalar", (), None, (), slot)
 
     def cast(self, x: Expr, dtype: DType) -> Expr:
-        if dtype not in DTYPES:
-            raise Unfit(
-                f"a conversion to {dtype}, where float32, float64 and bool are what a kernel can be written for"
-            )
+        _check_dtype("a conversion to", dtype)
         return x if x.dtype is not None and x.dtype == dtype else self._one("astype", (x,), dtype, x.shape)
 
     def _one(self, op: str, args: tuple[Any, ...], dtype: Any, shape: Shape, slot: int = -1, place: Any = None) -> Expr:
@@ -139,6 +133,11 @@ class Graph:
             found.op, found.args, found.dtype, found.shape = op, args, dtype, shape
             found.slot, found.place, found.graph = slot, place, self
         return found
+
+
+def _check_dtype(what: str, dtype: DType) -> None:
+    if dtype not in DTYPES:
+        raise Unfit(f"{what} {dtype}, where float32, float64 and bool are what a kernel can be written for")
 
 
 def is_float(dtype: DType | None) -> bool:
@@ -247,8 +246,7 @@ def dummy(shape: Shape, dtype: DType, strides: tuple[int, ...] | None = None) ->
 
     Nobody may look at its entries.
     """
-    if dtype not in DTYPES:
-        raise Unfit(f"an array of {dtype}, where float32, float64 and bool are what a kernel can be written for")
+    _check_dtype("an array of", dtype)
     if strides is None:
         strides = c_strides(shape, cpu.dtype(dtype).itemsize)
     return cpu.lib.stride_tricks.as_strided(_NOTHING[dtype], shape, strides)

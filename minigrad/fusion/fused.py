@@ -137,21 +137,18 @@ class Fused:
             self._plans.pop(next(iter(self._plans)), None)  # another thread may have been faster
         self._plans[whole_key] = plan
         if plan is not None:
-            self._last = [dummy(x.shape, x.dtype, x.strides) if hasattr(x, "strides") else x for x in specs]
+            self._last = _outlines(specs)
         return plan
 
     def _traced(self, specs: Sequence[Any], device: str, args: Sequence[Any]) -> Program:
         try:
-            return self._program(specs, device)
+            return Program(self.function, self.__name__, specs, device)
         except Unfit:
             raise
         except Exception as error:
             if args:
                 self.function(*args)  # if something is wrong with it, it says so itself
             raise Unfit(str(error) if args else f"{error}; give arguments to write it for") from error
-
-    def _program(self, specs: Sequence[Any], device: str) -> Program:
-        return Program(self.function, self.__name__, specs, device)
 
     def source(self, writer: str = "c", *args: Any, backward: bool = False) -> str:
         """The text of the kernel.
@@ -171,7 +168,7 @@ class Fused:
         specs: Any = [x._data if type(x) is Tensor else float if type(x) is float else x for x in args] or self._last
         if specs is None:
             specs = [dummy((64, 64), cpu.dtype("float32"))] * len(inspect.signature(self.function).parameters)
-        specs = [x if not hasattr(x, "strides") else dummy(x.shape, x.dtype, x.strides) for x in specs]
+        specs = _outlines(specs)
         try:
             program = self._traced(specs, "cpu", args)
             nests = program.forward()
@@ -203,6 +200,11 @@ class Fused:
         for slot, g in zip(wanted, plan.backward(arrays, scalars, gs, wanted), strict=True):
             found[slot] = g
         return found
+
+
+def _outlines(specs: Sequence[Any]) -> list[Any]:
+    """The same, with a dummy for each array: nobody's memory is held."""
+    return [dummy(x.shape, x.dtype, x.strides) if hasattr(x, "strides") else x for x in specs]
 
 
 def _as_key(x: Any) -> Any:

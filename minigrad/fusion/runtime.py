@@ -56,6 +56,15 @@ def address_of_runtime(dtype: Any) -> int:
     return ctypes.addressof(ctypes.c_char.in_dll(runtime(dtype), "runtime"))
 
 
+def _library(dtype: Any) -> Any:
+    """`runtime`, or None where it cannot be compiled, which is said once."""
+    try:
+        return runtime(dtype)
+    except CompileError as error:
+        note_failure(error)
+        return None
+
+
 def aligned_empty(shape: Sequence[int], dtype: Any) -> Array:
     """A new array that begins where a line of the cache does: vectors then never lie in two."""
     size = math.prod(shape) * dtype.itemsize
@@ -85,12 +94,10 @@ def _product(x: Array, y: Array, start: Array | None = None) -> Array | None:
         return None
     threads, size = kernel_threads(), x.itemsize
     (n, depth), m = x.shape, y.shape[1]
-    try:
-        panels, out = packed(y, threads), aligned_empty((n, m), x.dtype)
-        library = runtime(x.dtype)
-    except CompileError as error:
-        note_failure(error)
+    library = _library(x.dtype)
+    if library is None:
         return None
+    panels, out = packed(y, threads), aligned_empty((n, m), x.dtype)
     ra, ka = (step // size for step in x.strides)
     row = 0 if start is None else cpu.address(start)
     library.multiply(threads, n, m, depth, cpu.address(x), ra, ka, cpu.address(panels), cpu.address(out), row, 0)
@@ -150,10 +157,8 @@ def add_rows(out: Array, numbers: Array, rows: Array) -> bool:
     if numbers.min() < 0 or numbers.max() >= len(out):
         return False
     rows, place = cpu.ascontiguousarray(rows), cpu.address
-    try:
-        library = runtime(dtype)
-    except CompileError as error:
-        note_failure(error)
+    library = _library(dtype)
+    if library is None:
         return False
     library.add_rows(_threads_for(rows), len(rows), rows.shape[1], place(numbers), place(rows), place(out))
     return True
@@ -163,12 +168,10 @@ def logsumexp(x: Array) -> Array | None:
     """log Σ eˣ over each row of a large matrix (N, M) in C order; None if it is not for this library."""
     if x.ndim != 2 or x.size < LARGE_ROWS or x.dtype not in FLOATS or not x.flags.c_contiguous or not writes_c():
         return None
-    y = cpu.empty(len(x), dtype=x.dtype)
-    try:
-        library = runtime(x.dtype)
-    except CompileError as error:
-        note_failure(error)
+    library = _library(x.dtype)
+    if library is None:
         return None
+    y = cpu.empty(len(x), dtype=x.dtype)
     library.logsumexp(_threads_for(x), *x.shape, cpu.address(x), cpu.address(y))
     return y
 
