@@ -50,6 +50,9 @@ class ArrayNamespace:
     # The arrays lie in the host's memory: reading an entry waits for nothing, and a call costs no launch.
     on_host = True
 
+    # In which language kernels are written for this device: "c", "cuda", or "numpy" for a program of its functions.
+    writer = "numpy"
+
     def __init__(self, module: Any, array_type: type, device: str) -> None:
         self.module = module
         self.array_type = array_type
@@ -163,6 +166,7 @@ class CudaNamespace(ArrayNamespace):  # pragma: gpu
 
     checks_indices = False
     on_host = False
+    writer = "cuda"
 
     def __init__(self, cupy: Any, number: int) -> None:
         super().__init__(cupy, cupy.ndarray, f"cuda:{number}")

@@ -71,7 +71,7 @@ def fuse_backend(device: str | None = None) -> str:
 
 def writer_name(xp: ArrayNamespace) -> str:
     if xp is not cpu:
-        return "cuda" if xp.device.startswith("cuda") else "numpy"
+        return xp.writer
     if setting.writer is not None:
         return setting.writer
     return "numpy" if _compiler_failed or find_compiler() is None else "c"
