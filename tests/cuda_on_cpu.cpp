@@ -275,8 +275,15 @@ static void run_together(std::vector<std::unique_ptr<Block>> &blocks, unsigned c
         put_in_order(block_turns, count);
         for (unsigned k : block_turns) {
             Block *b = blocks[k].get();
-            if (!b->live) continue;
-            any |= turn(b);
+            /* One runs on until it waits for others, or in a random order as far as it happens to come. */
+            bool goes_on = true;
+            for (unsigned most = order > 0 ? 1 + draw(20) : ~0u; most && goes_on && b->live; most--) {
+                const bool before = went_on;
+                went_on = false;
+                any |= turn(b);
+                goes_on = went_on;
+                went_on |= before;
+            }
             live += b->live != 0;
         }
         rounds = went_on ? 0 : rounds + 1;

@@ -84,7 +84,7 @@ def _scheduler() -> ctypes.CDLL:
 def cpp(code: str) -> str:
     """The text for a C++ compiler."""
     text = DYNAMIC_SHARED.sub(r"\2 *const \3 = (\2 *)dynamic_shared;", code)
-    entries = [f"EMULATED({name}, {bound or 1024})" for bound, name in KERNELS.findall(text)]
+    entries = [f"EMULATED({name}, {bound.partition(',')[0] or 1024})" for bound, name in KERNELS.findall(text)]
     return "\n".join([SHIM.read_text(), '#line 1 "kernel.cu"', text, *entries, ""])
 
 
