@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import ctypes
+import functools
 import importlib
 import threading
 from collections.abc import Callable, Iterator
@@ -53,6 +54,10 @@ class ArrayNamespace:
 
     # In which language kernels are written for this device: "c", "cuda", or "numpy" for a program of its functions.
     writer = "numpy"
+
+    # What CUDA kernels are shared out among: multiprocessors, and the bytes that a block of threads may share.
+    multiprocessors = 1
+    shared_memory = 227 << 10
 
     def __init__(self, module: Any, array_type: type, device: str) -> None:
         self.module = module
@@ -175,6 +180,14 @@ class CudaNamespace(ArrayNamespace):  # pragma: gpu
     def __init__(self, cupy: Any, number: int) -> None:
         super().__init__(cupy, cupy.ndarray, f"cuda:{number}")
         self.number = number
+
+    @functools.cached_property
+    def multiprocessors(self) -> int:  # type: ignore[override]
+        return int(self.module.cuda.Device(self.number).attributes["MultiProcessorCount"])
+
+    @functools.cached_property
+    def shared_memory(self) -> int:  # type: ignore[override]
+        return int(self.module.cuda.Device(self.number).attributes["MaxSharedMemoryPerBlockOptin"])
 
     def from_host(self, array: numpy.ndarray[Any, Any]) -> Array:
         with self.activate():

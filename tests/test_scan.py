@@ -15,7 +15,7 @@ import pytest
 
 import minigrad as mg
 from minigrad import threads
-from minigrad.fusion import run as time_loop
+from minigrad.fusion import c_loop
 from minigrad.ops.contraction import linear
 from minigrad.testing import gradcheck, gradgradcheck
 
@@ -24,7 +24,7 @@ from .helpers import host
 
 T, N, D, H = 4, 3, 5, 5
 
-pytestmark = pytest.mark.fusing
+pytestmark = [pytest.mark.fusing, pytest.mark.usefixtures("device")]
 
 
 def array(*shape: int, seed: int = 0) -> np.ndarray:
@@ -145,7 +145,7 @@ CELLS: dict[str, Callable[..., Any]] = {
 def test_what_a_kernel_is_written_for(name: str) -> None:
     tensors = given(T, N, H), given(N, H), given(H, H), given(H)
     found = both_ways(lambda: outcome(CELLS[name], *tensors))
-    if mg.fuse_backend() == "c":
+    if mg.fuse_backend() in ("c", "cuda"):
         assert is_one_call(found[0])
 
 
@@ -273,9 +273,10 @@ def test_arrays_that_do_not_lie_in_one_piece() -> None:
 
 
 @needs_compiler
+@pytest.mark.parametrize("device", ["cpu"], indirect=True)
 @pytest.mark.parametrize("dtype", [mg.float32, mg.float64])
 def test_the_same_bits_on_any_number_of_threads(dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time_loop, "SMALL", 0)
+    monkeypatch.setattr(c_loop, "SMALL", 0)
     x, h, c = given(7, 37, 4 * 20, dtype=dtype), given(37, 20, dtype=dtype), given(37, 20, seed=1, dtype=dtype)
     w = given(4 * 20, 20, dtype=dtype)
 
@@ -289,8 +290,9 @@ def test_the_same_bits_on_any_number_of_threads(dtype: Any, monkeypatch: pytest.
         assert bits(count) == expected, count
 
 
+@pytest.mark.parametrize("device", ["cpu"], indirect=True)
 def test_two_python_threads_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time_loop, "SMALL", 0)
+    monkeypatch.setattr(c_loop, "SMALL", 0)
     monkeypatch.setattr(threads, "_kernels", 2)
     x, h, w = given(20, 33, H), given(33, H), given(H, H)
     expected = [host(y).tobytes() for y in outcome(rnn, x, h, w)]
@@ -312,8 +314,8 @@ FORK = """
 import os
 import minigrad as mg
 from minigrad import threads
-from minigrad.fusion import run as time_loop
-time_loop.SMALL, threads._kernels = 0, 2
+from minigrad.fusion import c_loop
+c_loop.SMALL, threads._kernels = 0, 2
 x, h, w = mg.ones((9, 16, 8)), mg.zeros((16, 8)), mg.eye(8, requires_grad=True)
 def total():
     states, _ = mg.scan(lambda x, h, w: mg.tanh(x + h @ w), x, h, w)
@@ -326,6 +328,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), total() == expected)
 """
 
 
+@pytest.mark.parametrize("device", ["cpu"], indirect=True)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_process_scans_too() -> None:
     output, _ = elsewhere(FORK).communicate(timeout=60)
