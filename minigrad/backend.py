@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import ctypes
 import functools
 import importlib
 import threading
@@ -162,8 +163,11 @@ class ArrayNamespace:
 
     def address(self, array: Array) -> int:
         """Where the first entry of an array lies in memory."""
-        found: int = array.__array_interface__["data"][0]
-        return found
+        try:
+            return ctypes.addressof(ctypes.c_char.from_buffer(array))  # the short way
+        except (TypeError, ValueError):  # it may not be written to, has no entries, or does not lie in C order
+            found: int = array.__array_interface__["data"][0]
+            return found
 
 
 class CudaNamespace(ArrayNamespace):  # pragma: gpu
