@@ -54,6 +54,7 @@ PLAN = [
     "fusion.c_kernel",
     "fusion.cuda",
     "fusion.cuda_kernel",
+    "fusion.cuda_library",
     "fusion.numpy_writer",
     "fusion.program",
     "fusion.fused",

@@ -28,8 +28,8 @@ WORTH_A_CALL = 512  # entries to add up per row of the result, from which a call
 def add_at(xp: XP, y: Array, index: Any, x: Array) -> None:
     """y[index] += x, where an index that occurs twice is added twice, in the order of the index.
 
-    The sums have the same bits each time. On a GPU, where the library's own add_at adds in any order, rows are sorted by
-    where they go, and the sum of each row of y is computed on its own.
+    The sums have the same bits each time. On a GPU, where the library's own add_at adds in any order, rows are sorted
+    by where they go, and the sum of each row of y is computed on its own.
     """
     if not _has_arrays(index):  # slices and integers pick no entry twice
         y[index] += x
