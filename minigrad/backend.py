@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import importlib
 import threading
 from collections.abc import Callable, Iterator
@@ -52,6 +53,10 @@ class ArrayNamespace:
 
     # In which language kernels are written for this device: "c", "cuda", or "numpy" for a program of its functions.
     writer = "numpy"
+
+    # Where that is "cuda": the multiprocessors of the device, and the bytes of memory that a block may share at most.
+    multiprocessors: int
+    shared_memory: int
 
     def __init__(self, module: Any, array_type: type, device: str) -> None:
         self.module = module
@@ -173,6 +178,14 @@ class CudaNamespace(ArrayNamespace):  # pragma: gpu
     def __init__(self, cupy: Any, number: int) -> None:
         super().__init__(cupy, cupy.ndarray, f"cuda:{number}")
         self.number = number
+
+    @functools.cached_property
+    def multiprocessors(self) -> int:  # type: ignore[override]
+        return int(self.module.cuda.Device(self.number).attributes["MultiProcessorCount"])
+
+    @functools.cached_property
+    def shared_memory(self) -> int:  # type: ignore[override]
+        return int(self.module.cuda.Device(self.number).attributes["MaxSharedMemoryPerBlockOptin"])
 
     def from_host(self, array: numpy.ndarray[Any, Any]) -> Array:
         with self.activate():

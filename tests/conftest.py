@@ -19,7 +19,9 @@ from minigrad.fusion import compiler
 from minigrad.fusion.setting import setting
 from minigrad.ops.contraction import linear, matmul
 
+from . import emulated as emulator
 from . import strict as strict  # registers the device "strict"
+from .emulated import COMPILER
 
 # What deep finds stays in .hypothesis, and is tried first the next time.
 _kept = DirectoryBasedExampleDatabase(Path(__file__).parents[1] / ".hypothesis" / "examples")
@@ -34,9 +36,10 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--fusing",
-        choices=["on", "off", "numpy", "no-compiler"],
+        choices=["on", "off", "numpy", "no-compiler", "cuda"],
         default="on",
-        help="off: mg.fusing(False) for the whole run; numpy: NumPy runs the kernels; no-compiler: there is none",
+        help="off: mg.fusing(False) for the whole run; numpy: NumPy runs the kernels; no-compiler: there is none; "
+        "cuda: the device strict runs CUDA kernels, which a C++ compiler reads",
     )
 
 
@@ -49,14 +52,16 @@ def pytest_configure(config: pytest.Config) -> None:
         compiler.forget()
     type(setting).is_on = chosen != "off"  # in all threads
     type(setting).writer = "numpy" if chosen == "numpy" else None
+    if chosen == "cuda":
+        strict.strict.writer = "cuda"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Another setting of --fusing changes what the CPU does, and no other device."""
-    if config.getoption("--fusing") != "on":
-        items[:] = [
-            i for i in items if getattr(i, "callspec", None) is None or i.callspec.params.get("device") in (None, "cpu")
-        ]
+    """Another setting of --fusing changes what the CPU does, and no other device; "cuda" what strict does."""
+    chosen = config.getoption("--fusing")
+    if chosen != "on":
+        kept = ("strict",) if chosen == "cuda" else (None, "cpu")
+        items[:] = [i for i in items if (i.callspec.params.get("device") if hasattr(i, "callspec") else None) in kept]
 
 
 @pytest.fixture(params=["cpu", "strict", pytest.param("cuda", marks=pytest.mark.gpu)])
@@ -68,6 +73,17 @@ def device(request: pytest.FixtureRequest) -> Iterator[str]:
     with mg.use_device(name):
         mg.manual_seed(0)
         yield mg.default_device()
+
+
+@pytest.fixture
+def emulated(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """For the rest of the test, the device strict runs CUDA kernels; gives those that are launched, as they run."""
+    if COMPILER is None:
+        pytest.skip("needs g++")
+    log: list[Any] = []
+    monkeypatch.setattr(emulator, "launches", log)
+    monkeypatch.setattr(strict.strict, "writer", "cuda")
+    return log
 
 
 @pytest.fixture

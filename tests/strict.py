@@ -18,6 +18,8 @@ import numpy
 
 from minigrad.backend import ArrayNamespace, register
 
+from .emulated import MULTIPROCESSORS, SHARED_MEMORY, RawModule
+
 # Functions of NumPy 2 that CuPy 14 does not have.
 MISSING = {"block", "einsum_path", "geomspace", "insert", "matvec", "spacing", "unstack", "vecdot", "vecmat"}
 CREATION = {"arange", "empty", "eye", "full", "linspace", "ones", "zeros"}  # their first argument is no array
@@ -270,7 +272,9 @@ class StrictGenerator:
 
 
 class _Module:
-    """The functions that minigrad takes from the library itself, because its namespace extends them."""
+    """What minigrad takes from the library itself."""
+
+    RawModule = RawModule
 
     @staticmethod
     def where(condition: StrictArray, x: Any, y: Any) -> StrictArray:
@@ -283,6 +287,8 @@ class StrictNamespace(ArrayNamespace):
 
     checks_indices = False
     on_host = False
+    multiprocessors = MULTIPROCESSORS
+    shared_memory = SHARED_MEMORY
 
     def __init__(self) -> None:
         super().__init__(_Module, StrictArray, "strict")
@@ -333,6 +339,12 @@ class StrictNamespace(ArrayNamespace):
         array = self.asarray(value, dtype)
         return array.copy() if copy and array is value else array
 
+    def empty(self, *args: Any, **keywords: Any) -> StrictArray:
+        return _spoilt(_function("empty", numpy.empty)(*args, **keywords))
+
+    def empty_like(self, *args: Any, **keywords: Any) -> StrictArray:
+        return _spoilt(_function("empty_like", numpy.empty_like)(*args, **keywords))
+
     def nonzero(self, a: StrictArray) -> Any:
         """How many there are, the host must wait for."""
         self.synchronizations += 1
@@ -354,6 +366,12 @@ class StrictNamespace(ArrayNamespace):
         if any(type(part) is StrictArray for part in parts) and out.dtype.char in REFUSED_DTYPES:
             raise _refuse(f"add.at does not support {out.dtype}")
         numpy.add.at(out._host, _index(out.shape, index), _host(values))
+
+
+def _spoilt(array: StrictArray) -> StrictArray:
+    """Full of what shows where nobody has written: NaN, or an unlikely number."""
+    array._host[...] = numpy.nan if array.dtype.kind == "f" else numpy.array(-0x5A5A5A5B).astype(array.dtype)
+    return array
 
 
 def _ufunc(function: numpy.ufunc) -> Callable[..., Any]:

@@ -1,0 +1,214 @@
+"""CUDA without a GPU: what CuPy's RawModule does, with a C++ compiler, and the kernels' threads one after another.
+
+`strict.writer = "cuda"` (the fixture `emulated`, the option `--fusing cuda`) has the strict device run its kernels
+through the very code that runs them on a GPU. What a GPU would refuse is refused, and so is some of what it would
+answer with wrong numbers; cuda_on_cpu.cpp says what.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+
+HERE = Path(__file__).parent
+SHIM = HERE / "cuda_on_cpu.h"
+COMPILER = shutil.which("g++")
+MULTIPROCESSORS = 6  # few, so that blocks get unequal shares
+SHARED_MEMORY = 64 << 10  # bytes that a block may have when it asks for them
+
+OF_THE_SCHEDULER = ("-std=c++17", "-O2", "-U_FORTIFY_SOURCE", "-fPIC", "-shared")
+OF_KERNELS = (
+    *("-std=c++17", "-O1", "-U_FORTIFY_SOURCE", "-Wall", "-Werror", "-Wno-unused", "-Wno-unknown-pragmas"),
+    *("-fPIC", "-shared", "-fvisibility=hidden", "-fno-gnu-unique", "-nodefaultlibs", "-lm", "-lc"),
+    "-fsanitize=alignment,null,bounds-strict,signed-integer-overflow,shift,integer-divide-by-zero",
+)
+DYNAMIC_SHARED = re.compile(r"extern\s+__shared__\s+((?:__align__\(\d+\)\s*)?)([\w\s]+?)\s*\b(\w+)\s*\[\s*\]\s*;")
+KERNELS = re.compile(r"__global__\s+(?:void\s+)?(?:__launch_bounds__\s*\(([^)]*)\)\s*)?(?:void\s+)?(\w+)\s*\(")
+
+# The order in which blocks and threads have their turns: "forward", "backward", or the seed of a random one.
+order: str | int = "forward"
+
+# The kernels that were launched, if somebody wants to know: their names, grids and blocks.
+launches: list[tuple[str, tuple[int, ...], tuple[int, ...]]] | None = None
+
+_lock = threading.Lock()  # the scheduler is one
+
+
+class LaunchError(RuntimeError):
+    """What a GPU refuses, or would not survive."""
+
+
+def _built(text: str, flags: tuple[str, ...]) -> Path:
+    """The library of a C++ text, kept beside the kernels of the CPU for other processes and for the next run."""
+    if COMPILER is None:
+        pytest.skip("needs g++")
+    digest = hashlib.sha256("\n".join([text, *flags, _version()]).encode()).hexdigest()
+    kept = os.environ.get("MINIGRAD_CACHE") or HERE.parent / ".pytest_cache" / "minigrad"
+    path = Path(kept) / "emulated" / f"{digest}.so"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        mine = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
+        command = [COMPILER, "-x", "c++", "-", "-o", str(mine), *flags]
+        done = subprocess.run(command, input=text, capture_output=True, text=True)
+        if done.returncode:
+            raise SyntaxError(f"a C++ compiler does not take the CUDA text:\n{done.stderr}")
+        mine.replace(path)
+    return path
+
+
+@functools.cache
+def _version() -> str:
+    return subprocess.run([str(COMPILER), "--version"], capture_output=True, text=True, check=True).stdout
+
+
+@functools.cache
+def _scheduler() -> ctypes.CDLL:
+    source = (HERE / "cuda_on_cpu.cpp").read_text()
+    found = ctypes.CDLL(str(_built(source, OF_THE_SCHEDULER)), mode=ctypes.RTLD_GLOBAL)
+    found.static_shared.restype = ctypes.c_size_t
+    found.static_shared.argtypes = [ctypes.c_void_p]
+    return found
+
+
+def cpp(code: str) -> str:
+    """The text for a C++ compiler."""
+    text = DYNAMIC_SHARED.sub(r"\2 *const \3 = (\2 *)dynamic_shared;", code)
+    entries = [f"EMULATED({name}, {bound or 1024})" for bound, name in KERNELS.findall(text)]
+    return "\n".join([SHIM.read_text(), '#line 1 "kernel.cu"', text, *entries, ""])
+
+
+class Entry(ctypes.Structure):
+    """As in cuda_on_cpu.h."""
+
+    _fields_ = (
+        ("call", ctypes.c_void_p),
+        ("parameters", ctypes.c_uint),
+        ("sizes", ctypes.POINTER(ctypes.c_uint)),
+        ("aligned", ctypes.POINTER(ctypes.c_uint)),
+        ("most_threads", ctypes.c_uint),
+        ("shared", ctypes.c_void_p),
+    )
+
+
+class RawModule:
+    """CuPy's RawModule: compiled when a function is first asked for."""
+
+    def __init__(
+        self,
+        code: str,
+        *,
+        options: tuple[str, ...] = (),
+        backend: str = "nvrtc",
+        enable_cooperative_groups: bool = False,
+    ) -> None:
+        if not isinstance(code, str) or not isinstance(options, tuple):
+            raise TypeError(f"RawModule: code is a str and options a tuple, got {type(code)} and {type(options)}")
+        self.code, self.enable_cooperative_groups = code, enable_cooperative_groups
+
+    @functools.cached_property
+    def library(self) -> ctypes.CDLL:
+        _scheduler()
+        return ctypes.CDLL(str(_built(cpp(self.code), OF_KERNELS)))
+
+    def get_function(self, name: str) -> RawKernel:
+        return RawKernel(self.library, name, self.enable_cooperative_groups)
+
+
+class RawKernel:
+    """A kernel: called with the grid, the block and a tuple of arguments."""
+
+    def __init__(self, library: ctypes.CDLL, name: str, is_cooperative: bool) -> None:
+        self.name, self.is_cooperative = name, is_cooperative
+        self.entry = Entry.in_dll(library, f"entry_of_{name}")
+        self.sizes = self.entry.sizes[: self.entry.parameters]
+        self.static_shared = _scheduler().static_shared(ctypes.byref(self.entry))
+        self._most_dynamic = (48 << 10) - self.static_shared
+        if self._most_dynamic < 0:
+            raise LaunchError(f"{name}: {self.static_shared} bytes of __shared__ variables, more than 48 KiB")
+        if sum(self.sizes) > 4096:
+            raise LaunchError(f"{name}: parameters of {sum(self.sizes)} bytes, more than 4096")
+
+    @property
+    def max_dynamic_shared_size_bytes(self) -> int:
+        return self._most_dynamic
+
+    @max_dynamic_shared_size_bytes.setter
+    def max_dynamic_shared_size_bytes(self, size: int) -> None:
+        if size + self.static_shared > 227 << 10:
+            raise LaunchError(f"{self.name}: {size} bytes of dynamic shared memory, more than a block can have")
+        self._most_dynamic = size
+
+    def __call__(
+        self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...], *, shared_mem: int = 0
+    ) -> None:
+        if not all(isinstance(given, tuple) for given in (grid, block, args)):
+            raise TypeError(f"{self.name}: grid, block and arguments are tuples")
+        whole_grid, whole_block = (grid + (1, 1))[:3], (block + (1, 1))[:3]
+        self._check(whole_grid, whole_block, shared_mem)
+        given = [_bytes_of(value) for value in args]
+        if [value.nbytes for value in given] != self.sizes:
+            sizes = [value.nbytes for value in given]
+            raise LaunchError(f"{self.name}: arguments of {sizes} bytes for parameters of {self.sizes}")
+        if launches is not None:
+            launches.append((self.name, grid, block))
+        dims = ctypes.c_uint * 3
+        copies = [_aligned(value, self.entry.aligned[k]) for k, value in enumerate(given)]
+        addresses = (ctypes.c_void_p * (len(given) + 1))(*(value.ctypes.data for value in copies))
+        number = {"forward": 0, "backward": -1}.get(order, order)  # type: ignore[call-overload]
+        message = ctypes.create_string_buffer(1000)
+        with _lock:
+            failed = _scheduler().launch(
+                *(ctypes.byref(self.entry), dims(*whole_grid), dims(*whole_block), addresses, shared_mem),
+                *(self.is_cooperative, ctypes.c_longlong(number), message, len(message)),
+            )
+        if failed:
+            raise LaunchError(f"{self.name}: {message.value.decode()}")
+
+    def _check(self, grid: tuple[int, ...], block: tuple[int, ...], shared_mem: int) -> None:
+        """As the driver does."""
+        if not all(0 < n < limit for n, limit in zip(grid, (2**31, 2**16, 2**16), strict=True)):
+            raise LaunchError(f"{self.name}: a grid of {grid} blocks")
+        if not all(0 < n <= limit for n, limit in zip(block, (1024, 1024, 64), strict=True)):
+            raise LaunchError(f"{self.name}: a block of {block} threads")
+        threads, most = block[0] * block[1] * block[2], self.entry.most_threads
+        if threads > most:
+            raise LaunchError(f"{self.name}: a block of {block} threads, more than {most}")
+        if not 0 <= shared_mem <= self._most_dynamic:
+            raise LaunchError(
+                f"{self.name}: {shared_mem} bytes of dynamic shared memory, more than "
+                f"max_dynamic_shared_size_bytes = {self._most_dynamic}"
+            )
+        if self.is_cooperative and grid[0] * grid[1] * grid[2] > MULTIPROCESSORS:
+            raise LaunchError(
+                f"{self.name}: a cooperative grid of {grid} blocks, more than the {MULTIPROCESSORS} that are there at once"
+            )
+
+
+def _bytes_of(value: Any) -> numpy.ndarray[Any, Any]:
+    """An argument as CuPy passes it: a NumPy value as its bytes, an array of the device as its address."""
+    if isinstance(value, (numpy.ndarray, numpy.generic)):
+        return numpy.asarray(value).reshape(-1)[:1]
+    if type(value) in (int, float):
+        return numpy.array([value])
+    if hasattr(value, "_host"):
+        return numpy.array([value._host.ctypes.data])
+    raise TypeError(f"Unsupported type {type(value)}")
+
+
+def _aligned(value: numpy.ndarray[Any, Any], to: int) -> numpy.ndarray[Any, Any]:
+    """A copy that begins at a multiple of `to`, as parameters do."""
+    room = numpy.empty(value.nbytes + to, numpy.uint8)
+    start = -room.ctypes.data % to
+    room[start : start + value.nbytes] = value.view(numpy.uint8)
+    return room[start : start + value.nbytes]
