@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import minigrad as mg
 from minigrad import nn
 from minigrad.fusion import cuda_library
+from minigrad.fusion.c import header
 from minigrad.nn import functional as F
 from minigrad.ops.index import add_at
 from minigrad.ops.reduction import logsumexp
@@ -21,6 +22,7 @@ from minigrad.testing import gradgradcheck
 
 from . import emulated as emulator
 from .strict import strict
+from .test_fuse_cuda import nvrtc, ptx_of
 
 SCHEDULES = ["forward", "backward", 1, 2]
 
@@ -121,6 +123,20 @@ def test_the_same_bits_under_all_schedules(emulated: Any, schedules: Any, kind: 
         np.testing.assert_array_equal(found, first)
 
 
+def check_order(numbers: Any) -> None:
+    order, ordered = cuda_library._sorted(strict, np.dtype("float32"), strict.from_host(numbers), 13)
+    expected = np.argsort(numbers % 13, kind="stable")
+    np.testing.assert_array_equal(strict.to_host(order), expected)
+    np.testing.assert_array_equal(strict.to_host(ordered), (numbers % 13)[expected])
+
+
+@pytest.mark.parametrize("kind", NUMBERS)
+@pytest.mark.parametrize("n", [1, 31, 32, 33, 255, 256, 257, 1000])
+def test_sorting(emulated: Any, schedules: Any, kind: str, n: int) -> None:
+    for _ in schedules():
+        check_order(NUMBERS[kind](np.random.default_rng(n), n))
+
+
 @pytest.mark.parametrize("kind", NUMBERS)
 def test_many_numbers_are_sorted_by_the_library(emulated: Any, monkeypatch: Any, kind: str) -> None:
     """The same sums, to the bit, as where each is compared with all."""
@@ -164,10 +180,8 @@ def test_the_order_is_that_of_the_index(emulated: Any) -> None:
     assert add(np.zeros((2, 1)), numbers[[3, 0, 4, 1, 5, 2]], x[[3, 0, 4, 1, 5, 2]]).tolist() == [[0.0], [1.0]]
 
 
-@pytest.mark.parametrize("dtype", ["int32", "int64", "uint8", "bool"])
+@pytest.mark.parametrize("dtype", ["int8", "int32", "uint8", "uint64"])
 def test_indices_of_any_integers(writer: str, dtype: str) -> None:
-    if dtype == "bool":
-        pytest.skip("a mask is no index of rows")
     y, numbers, x = case("any", 50, 2, "float32")
     np.testing.assert_array_equal(add(y, numbers.astype(dtype), x), add(y, numbers, x))
 
@@ -268,7 +282,7 @@ def test_gradients(writer: str, name: str) -> None:
 
     for found, expected in zip(gradients("strict"), gradients("cpu"), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-13)
-    gradgradcheck(f, mg.tensor(a))
+    gradgradcheck(lambda x: mg.tanh(f(x)), mg.tensor(a, requires_grad=True))
 
 
 # log Σ eˣ -----------------------------------------------------------------------------------------------
@@ -364,7 +378,51 @@ def test_a_step_has_the_same_bits_under_all_schedules(emulated: Any, schedules: 
         np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5)
 
 
-# CUDA's own compiler, and a GPU ---------------------------------------------------------------------------
+# Wrong kernels are found out, CUDA's own compiler, and a GPU ------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes"),
+    [
+        ("other == mine && first + k < i", "other == mine && first + k > i"),
+        ("row < 8", "row < 7"),
+        ("first > 0 && sorted[first - 1] == number;", "false;"),
+        ("number = next, has_begun_before = false, sum = 0", "number = next, has_begun_before = false"),
+        ("if (threadIdx.y == 0) sum = given.tails", "sum = given.tails"),
+        ("if (sorted[of * given.length] != number) break;", ""),
+    ],
+)
+def test_a_wrong_kernel_is_noticed(
+    was: str, becomes: str, emulated: Any, schedules: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = header("library.cuh")
+    assert text.count(was) == 1
+    changed = text.replace(was, becomes)
+    monkeypatch.setattr(cuda_library, "header", lambda name: changed if name == "library.cuh" else header(name))
+    cuda_library._function.cache_clear()
+    cuda_library._module.cache_clear()
+    try:
+        with pytest.raises((AssertionError, emulator.LaunchError)):
+            for kind in NUMBERS:
+                y, numbers, x = case(kind, 700, 2, "float32")
+                exact = added(y, numbers % 13, x)
+                for _ in schedules():
+                    check_order(numbers)  # what is sorted wrongly may not be looked up
+                    np.testing.assert_allclose(add(y, numbers, x), exact, rtol=0, atol=1e-5)
+    finally:
+        cuda_library._function.cache_clear()
+        cuda_library._module.cache_clear()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_nvrtc_takes_it(dtype: str) -> None:
+    library = nvrtc()
+    if library is None:
+        pytest.skip("needs NVRTC (pip install nvidia-cuda-nvrtc)")
+    found = ptx_of(cuda_library.text(np.dtype(dtype)), library)
+    assert found.count(".entry") == len(cuda_library.KERNELS)
+    assert ".local" not in found  # what a thread keeps, it keeps in registers
+    assert "atom." not in found
 
 
 @pytest.mark.gpu

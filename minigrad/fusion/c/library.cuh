@@ -74,8 +74,10 @@ extern "C" __global__ void add_pieces(add_pieces_arguments given)
     for (long long start = first; start < last; start += 8) {
         REAL values[8]; /* which are under way together */
 #pragma unroll
-        for (int k = 0; k < 8; k++)
-            values[k] = start + k < last ? *(const REAL *)(rows + given.order[start + k] * given.row_step) : 0;
+        for (int k = 0; k < 8; k++) {
+            const long long at = start + k < last ? start + k : last - 1;
+            values[k] = *(const REAL *)(rows + given.order[at] * given.row_step);
+        }
 #pragma unroll
         for (int k = 0; k < 8; k++) {
             if (start + k >= last) break;
