@@ -72,22 +72,23 @@ extern "C" __global__ void add_pieces(add_pieces_arguments given)
     bool has_begun_before = first > 0 && sorted[first - 1] == number;
     double sum = 0;
     for (long long start = first; start < last; start += 8) {
+        long long numbers[8];
         REAL values[8]; /* which are under way together */
 #pragma unroll
         for (int k = 0; k < 8; k++) {
             const long long at = start + k < last ? start + k : last - 1;
+            numbers[k] = sorted[at];
             values[k] = *(const REAL *)(rows + given.order[at] * given.row_step);
         }
 #pragma unroll
         for (int k = 0; k < 8; k++) {
             if (start + k >= last) break;
-            const long long next = sorted[start + k];
-            if (next != number) {
+            if (numbers[k] != number) {
                 if (has_begun_before)
                     given.heads[piece * width + column] = sum;
                 else
                     given.y[number * width + column] += (REAL)sum;
-                number = next, has_begun_before = false, sum = 0;
+                number = numbers[k], has_begun_before = false, sum = 0;
             }
             sum += values[k];
         }
