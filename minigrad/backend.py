@@ -54,9 +54,9 @@ class ArrayNamespace:
     # In which language kernels are written for this device: "c", "cuda", or "numpy" for a program of its functions.
     writer = "numpy"
 
-    # Where that is "cuda": the multiprocessors of the device, and the bytes of memory that a block may share at most.
-    multiprocessors: int
-    shared_memory: int
+    # What kernels in CUDA are shared out among: multiprocessors, and the bytes that a block of threads may share at most.
+    multiprocessors = 1
+    shared_memory = 227 << 10
 
     def __init__(self, module: Any, array_type: type, device: str) -> None:
         self.module = module

@@ -63,6 +63,7 @@ PLAN = [
     "fusion.cell",
     "fusion.cell_gradient",
     "fusion.c_loop",
+    "fusion.cuda_loop",
     "fusion.run",
     "fusion.scanned",
     "fusion",

@@ -15,7 +15,7 @@ import pytest
 
 import minigrad as mg
 from minigrad import threads
-from minigrad.fusion import run as time_loop
+from minigrad.fusion import c_loop
 from minigrad.ops.contraction import linear
 from minigrad.testing import gradcheck, gradgradcheck
 
@@ -275,7 +275,7 @@ def test_arrays_that_do_not_lie_in_one_piece() -> None:
 @needs_compiler
 @pytest.mark.parametrize("dtype", [mg.float32, mg.float64])
 def test_the_same_bits_on_any_number_of_threads(dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time_loop, "SMALL", 0)
+    monkeypatch.setattr(c_loop, "SMALL", 0)
     x, h, c = given(7, 37, 4 * 20, dtype=dtype), given(37, 20, dtype=dtype), given(37, 20, seed=1, dtype=dtype)
     w = given(4 * 20, 20, dtype=dtype)
 
@@ -290,7 +290,7 @@ def test_the_same_bits_on_any_number_of_threads(dtype: Any, monkeypatch: pytest.
 
 
 def test_two_python_threads_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time_loop, "SMALL", 0)
+    monkeypatch.setattr(c_loop, "SMALL", 0)
     monkeypatch.setattr(threads, "_kernels", 2)
     x, h, w = given(20, 33, H), given(33, H), given(H, H)
     expected = [host(y).tobytes() for y in outcome(rnn, x, h, w)]
@@ -312,8 +312,8 @@ FORK = """
 import os
 import minigrad as mg
 from minigrad import threads
-from minigrad.fusion import run as time_loop
-time_loop.SMALL, threads._kernels = 0, 2
+from minigrad.fusion import c_loop
+c_loop.SMALL, threads._kernels = 0, 2
 x, h, w = mg.ones((9, 16, 8)), mg.zeros((16, 8)), mg.eye(8, requires_grad=True)
 def total():
     states, _ = mg.scan(lambda x, h, w: mg.tanh(x + h @ w), x, h, w)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from ..backend import Array, cpu
+from .. import threads
+from ..backend import Array, ArrayNamespace, DType
 from .c import TYPES, header, innermost, operands
 from .c_kernel import compiled
 from .nest import Layout, Nest, laid_out
-from .runtime import address_of_runtime, packed
-from .steps import Product, Slot
+from .runtime import address_of_runtime, aligned_empty, packed
+from .steps import Place, Product, Slot
+
+SMALL = 100_000  # multiplications, below which a thread is not worth its start
 
 # Where a slot is at time step t, or for a thread. The numbers are in bytes.
 MOVES = {
     "step": " + t * n[{}]",
+    "inner": " + t * n[{}]",
     "fixed": "",
     "scratch": "",
     "sum": " + thread * n[{}]",
@@ -43,14 +47,6 @@ void kernel(char *const *p, const int64_t *n, int64_t threads, const struct runt
 """
 
 
-class Place(NamedTuple):
-    """Where a slot lies in a call."""
-
-    address: int  # at the first time step
-    move: int  # bytes from one step (or thread) to the next
-    row: int  # bytes from one row to the next
-
-
 class Loop:
     """Statements at every time step, compiled when it is first called.
 
@@ -58,12 +54,15 @@ class Loop:
     product's columns and depth and the lengths of the rows it reads, writes and begins from.
     """
 
-    def __init__(self, slots: Sequence[Slot], statements: Sequence[Nest | Product], real: Any) -> None:
-        self.real = real
+    def __init__(
+        self, xp: ArrayNamespace, slots: Sequence[Slot], statements: Sequence[Nest | Product], real: Any
+    ) -> None:
+        self.xp, self.real = xp, real
         self.parts = [laid_out(s, merge=False) if isinstance(s, Nest) else s for s in statements]
         read_or_written = set().union(*map(_slots_of, self.parts))
         self.slots = [slot for slot in slots if slot.number in read_or_written]
         self.text = self._text()
+        self._work = sum(slot.shape[-1] ** 2 for slot in slots if slot.role == "step" and slot.left_in is not None)
         self._function: Any = None
 
     def _text(self) -> str:
@@ -87,9 +86,16 @@ class Loop:
         """All that is compiled, but for functions.h."""
         return f"typedef {TYPES[self.real]} real;\n{header('loop.h')}{self.text}"
 
-    def __call__(
-        self, steps: int, rows: int, threads: int, places: Mapping[int, Place], weights: Sequence[Array]
-    ) -> None:
+    def empty(self, shape: Sequence[int], dtype: DType) -> Array:
+        return aligned_empty(shape, dtype)
+
+    def copies(self, steps: int, rows: int) -> int:
+        """How many there are of what rows add to: one for each thread."""
+        if steps * rows * self._work < SMALL:
+            return 1
+        return max(1, min(threads.kernel_threads(), rows // 4))
+
+    def __call__(self, steps: int, rows: int, places: Mapping[int, Place], weights: Sequence[Array]) -> None:
         """Run all time steps.
 
         Args:
@@ -99,6 +105,7 @@ class Loop:
         Raises:
             CompileError: it could not be compiled.
         """
+        count = self.copies(steps, rows)
         if self._function is None:
             self._function, self._runtime = compiled(self.source, loops=True), address_of_runtime(self.real)
         addresses = [places[slot.number].address for slot in self.slots]
@@ -109,8 +116,8 @@ class Loop:
                 numbers += part.numbers
                 continue
             w = weights[part.weight].T if part.transposed else weights[part.weight]
-            panels.append(packed(w, threads))
-            addresses.append(cpu.address(panels[-1]))
+            panels.append(packed(w, count))
+            addresses.append(self.xp.address(panels[-1]))
             lengths = (
                 places[s.number].row // self.real.itemsize if s else 0 for s in (part.rows, part.out, part.start)
             )
@@ -118,7 +125,7 @@ class Loop:
         self._function(
             (ctypes.c_int64 * len(addresses))(*addresses),
             (ctypes.c_int64 * len(numbers))(*numbers),
-            threads,
+            count,
             self._runtime,
         )
 

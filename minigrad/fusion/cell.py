@@ -41,9 +41,10 @@ class Cell(Tracer):
         parts: Sequence[Array],
         joined: bool,
         constants: Sequence[Any],
+        device: str = "cpu",
     ) -> None:
         """x: (T, N, D); parts: of the state, (N, H) each; joined: whether the function gets them as a tuple."""
-        super().__init__(name)
+        super().__init__(name, device)
         self.slots = Slots(self.graph, x.shape[1])
         self.tensors: list[Tensor] = []  # captured, with their slots
         self.fixed: list[Slot] = []
@@ -53,6 +54,8 @@ class Cell(Tracer):
         self.x = self.slots.new("step", x.shape[1:], x.dtype)
         self.before = [self.slots.new("step", part.shape, part.dtype) for part in parts]
         self.after = [self.slots.new("step", part.shape, part.dtype) for part in parts]
+        for found, left in zip(self.before, self.after, strict=True):
+            found.left_in = left
         traced_x = self.traced(self._whole(self.x))
         state: Any = tuple(self.traced(self._whole(slot)) for slot in self.before)
         value = function(traced_x, state if joined else state[0], *constants)
@@ -111,7 +114,7 @@ class Cell(Tracer):
             raise ValueError(f"rows of {rows.expr.shape[1]} by a weight for {depth}")
         if rows.expr.dtype != weight.expr.dtype:
             raise Unfit(f"{primitive.name} of {rows.expr.dtype} by {weight.expr.dtype}")
-        slot = self.slots.new("step", (self.slots.rows, columns), rows.expr.dtype)
+        slot = self.slots.new("inner", (self.slots.rows, columns), rows.expr.dtype)
         result = self._whole(slot)
         added = start if type(start) is Term and _is_addend(start, slot) else None
         result.inputs = [t for t in (rows, weight, added) if t is not None]
@@ -144,7 +147,7 @@ class Cell(Tracer):
             if is_whole(p.rows):
                 rows = self.slots.all[p.rows.expr.slot]
             else:
-                rows = self.slots.new("step", p.rows.expr.shape, p.rows.expr.dtype)
+                rows = self.slots.new("inner", p.rows.expr.shape, p.rows.expr.dtype)
                 items.append(Item(self.slots.store(rows, p.rows.expr)))
             start = None if p.start is None else self.slots.all[p.start.expr.slot]
             products.append(Product(rows, p.weight, p.transposed, taken.get(k, p.slot), start))

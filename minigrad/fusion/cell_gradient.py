@@ -139,8 +139,9 @@ class Backward:
 
     def _leave(self) -> None:
         """What the old state receives."""
-        for slot in self.cell.before:
+        for slot, arrives in zip(self.cell.before, self.found.arrives, strict=True):
             leaves, found = self.slots.like(slot, "leaves"), self._received(slot)
+            arrives.left_in = leaves
             self.found.leaves.append(leaves)
             if len(found) == 1 and is_whole(found[0][0]) and getattr(found[0][1], "shape", None) == slot.shape:
                 self.items.append(Item(self.slots.store(leaves, found[0][1])))

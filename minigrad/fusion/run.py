@@ -9,34 +9,32 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from .. import threads
-from ..backend import Array, cpu
-from .c_loop import Loop, Place
+from ..backend import Array, ArrayNamespace
+from . import c_loop, cuda_loop
 from .cell import Cell
 from .cell_gradient import Backward, Gradient
 from .expression import FLOATS, Unfit
-from .runtime import aligned_empty
-from .steps import Slot
+from .steps import Place, Slot
 
-SMALL = 100_000  # multiplications, below which a thread is not worth its start
+WRITERS: dict[str, Any] = {"c": c_loop, "cuda": cuda_loop}
 
 
 class Plan:
-    """A traced cell with its loops."""
+    """A traced cell with its loops, for one device."""
 
-    def __init__(self, cell: Cell) -> None:
-        self.cell = cell
+    def __init__(self, cell: Cell, xp: ArrayNamespace, writer: str) -> None:
+        self.cell, self.xp, self._loop = cell, xp, WRITERS[writer].Loop
         self.real = cell.x.dtype
         if any(slot.dtype != self.real and slot.dtype in FLOATS for slot in cell.slots.all) or self.real not in FLOATS:
             raise Unfit("arrays of several dtypes, where x, the state and the weights have to be of one")
-        self.forward_loop = Loop(cell.slots.all, cell.forward, self.real)
-        self._backward: dict[Any, tuple[Gradient, Loop]] = {}
+        self.forward_loop = self._loop(xp, cell.slots.all, cell.forward, self.real)
+        self._backward: dict[Any, tuple[Gradient, Any]] = {}
 
-    def backward_of(self, arrived: tuple[bool, ...], wants_x: bool, wanted: tuple[bool, ...]) -> tuple[Gradient, Loop]:
+    def backward_of(self, arrived: tuple[bool, ...], wants_x: bool, wanted: tuple[bool, ...]) -> tuple[Gradient, Any]:
         key = arrived, wants_x, wanted
         if key not in self._backward:
             back = Backward(self.cell, *key).found
-            self._backward[key] = back, Loop(self.cell.slots.all, back.statements, self.real)
+            self._backward[key] = back, self._loop(self.xp, self.cell.slots.all, back.statements, self.real)
         return self._backward[key]
 
 
@@ -49,13 +47,13 @@ class Run:
         """wanted: whether the gradient of x is, and of each of the captured; None if no gradient is."""
         self.plan, self.reverse, self.wanted = plan, reverse, wanted
         self.steps, self.rows = x.shape[:2]
-        self.threads = self._threads()
-        cell = plan.cell
+        cell, xp = plan.cell, plan.xp
+        xp.make_current()
         last, first = (0, self.steps) if reverse else (self.steps, 0)
-        self.arrays: dict[Slot, Array] = {cell.x: cpu.ascontiguousarray(x)}
+        self.arrays: dict[Slot, Array] = {cell.x: xp.ascontiguousarray(x)}
         self.states = []
         for part, before, after in zip(parts, cell.before, cell.after, strict=True):
-            buffer = aligned_empty((self.steps + 1, *part.shape), part.dtype)
+            buffer = plan.forward_loop.empty((self.steps + 1, *part.shape), part.dtype)
             buffer[first] = part
             self.states.append(buffer)
             self.arrays[before], self.arrays[after] = (
@@ -64,37 +62,37 @@ class Run:
         self.last = last
         self.weights = captured
         for slot, array in zip(cell.fixed, captured, strict=True):
-            self.arrays[slot] = cpu.ascontiguousarray(array)
-        kept = self._kept()
-        for slot in plan.forward_loop.slots:
+            self.arrays[slot] = xp.ascontiguousarray(array)
+        kept, loop = self._kept(), plan.forward_loop
+        for slot in loop.slots:
             if slot not in self.arrays:
-                self.arrays[slot] = aligned_empty((self.steps if slot in kept else 1, *slot.shape), slot.dtype)
-        places = {slot.number: self._place(slot, self.arrays[slot], reverse) for slot in plan.forward_loop.slots}
-        plan.forward_loop(self.steps, self.rows, self.threads, places, captured)
+                self.arrays[slot] = loop.empty((self.steps if slot in kept else 1, *slot.shape), slot.dtype)
+        places = {slot.number: self._place(slot, self.arrays[slot], reverse) for slot in loop.slots}
+        loop(self.steps, self.rows, places, captured)
         self.arrays = {slot: a for slot, a in self.arrays.items() if slot in kept}
 
     def _kept(self) -> set[Slot]:
-        """The slots that going backward reads."""
+        """The slots that going backward reads, whatever gradients come.
+
+        Raises:
+            Unfit: there is no such loop.
+        """
         if self.wanted is None:
             return set()
         cell = self.plan.cell
-        back, loop = self.plan.backward_of((False,) * len(cell.before), *self.wanted)
+        back, loop = self.plan.backward_of((True,) * len(cell.before), *self.wanted)
         return {*loop.slots, *(weighed.rows for weighed in back.weights)}
-
-    def _threads(self) -> int:
-        work = self.steps * self.rows * sum(slot.shape[-1] for slot in self.plan.cell.before) ** 2
-        return 1 if work < SMALL else max(1, min(threads.kernel_threads(), self.rows // 4))
 
     def _place(self, slot: Slot, array: Array, backwards: bool) -> Place:
         """Where a slot begins, if the time steps are gone through in this order."""
-        address, row = cpu.address(array), math.prod(slot.shape[1:]) * slot.dtype.itemsize
+        address, row = self.plan.xp.address(array), math.prod(slot.shape[1:]) * slot.dtype.itemsize
         if slot.role == "fixed":  # (N, M), or the same for all rows
             return Place(address, 0, row if len(slot.shape) == 2 and slot.shape[0] > 1 else 0)
-        move = array[0].nbytes
-        if slot.role != "step":
-            return Place(address, move, row)
+        move = array.nbytes // len(array)
         if len(array) == 1:
             return Place(address, 0, row)
+        if slot.role not in ("step", "inner"):
+            return Place(address, move, row)
         return Place(address + (len(array) - 1) * move, -move, row) if backwards else Place(address, move, row)
 
     @property
@@ -111,21 +109,22 @@ class Run:
         arrays = dict(self.arrays)
         for given, g in zip(back.given, stacks, strict=True):
             if given is not None:
-                arrays[given] = cpu.ascontiguousarray(g)
+                arrays[given] = self.plan.xp.ascontiguousarray(g)
         carries = []
         for arrives, leaves, g in zip(back.arrives, back.leaves, lasts, strict=True):
-            carry = aligned_empty((2, *arrives.shape), arrives.dtype)
+            carry = loop.empty((2, *arrives.shape), arrives.dtype)
             carry[0] = 0 if g is None else g
             arrays[arrives] = arrays[leaves] = carry
             carries.append(carry)
-        lengths = {"step": self.steps, "scratch": 1, "sum": self.threads}
+        copies = loop.copies(self.steps, self.rows)
         for slot in {*loop.slots, *([back.x] if back.x else [])}:
             if slot not in arrays:
-                arrays[slot] = array = aligned_empty((lengths[slot.role], *slot.shape), slot.dtype)
+                length = self.steps if slot.role == "step" else copies if slot.is_added_up else 1
+                arrays[slot] = array = loop.empty((length, *slot.shape), slot.dtype)
                 if slot in back.zeros:
-                    array[...] = 0
+                    array.fill(0)
         places = {slot.number: self._place(slot, arrays[slot], not self.reverse) for slot in loop.slots}
-        loop(self.steps, self.rows, self.threads, places, self.weights)
+        loop(self.steps, self.rows, places, self.weights)
         captured: list[Any] = [None] * len(cell.fixed)
 
         def give(k: int, g: Any) -> None:

@@ -5,13 +5,15 @@ T: time steps   N: batch
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import FunctionType, ModuleType
 from typing import Any
 
 from .. import tape
-from ..backend import cpu
+from ..backend import ArrayNamespace, cpu, namespace_of
 from ..graph import Storage, Tensor
 from ..messages import describe, type_name
 from ..mode import enable_grad, mode
@@ -22,8 +24,8 @@ from .compiler import CompileError
 from .expression import FLOATS, Unfit
 from .fused import MOST_PLANS
 from .gradient import recorded_gradients
-from .run import Plan, Run
-from .setting import note_failure, writes_c
+from .run import WRITERS, Plan, Run
+from .setting import note_failure, setting, writer_name
 
 
 def _derivative(xp: Any, gs: list[Any], run: Run, xs: list[Any], *, captured: int) -> list[Any]:
@@ -56,7 +58,9 @@ def loop_of(
     cell: Callable[..., Any], x: Tensor, parts: Sequence[Tensor], joined: bool, constants: Sequence[Any], reverse: bool
 ) -> list[Tensor] | None:
     """For each part of the state: all of it, and the last; None if no kernel runs this."""
-    if tape.watcher is not None or type(x._data) is not cpu.array_type or not writes_c():
+    xp = namespace_of(x._data)
+    writer = writer_name(xp)
+    if tape.watcher is not None or not setting.is_on or writer not in WRITERS:
         return None
     flat: list[Any] = []
     _flatten(constants, flat)
@@ -64,6 +68,8 @@ def loop_of(
     plans = _plans.setdefault(cell, {}) if _has_nothing_outside(cell) else {}
     key = (
         joined,
+        xp,
+        writer,
         *((t._data.shape[x is t :], t._data.dtype) for t in (x, *parts)),
         *(
             (c._data.shape, c._data.dtype, _position(tensors, c)) if type(c) is Tensor else (type(c), c, repr(c))
@@ -75,7 +81,7 @@ def loop_of(
     except TypeError:  # constants that cannot be compared: the operations take them as they are, or say what is wrong
         return None
     if found is None:
-        found = _traced(cell, x, parts, joined, constants, tensors)
+        found = _traced(cell, x, parts, joined, constants, tensors, xp, writer)
         if len(plans) >= MOST_PLANS:
             plans.clear()
         if found[2]:
@@ -84,7 +90,7 @@ def loop_of(
         return None
     plan = found[0]
     captured = [t if type(t) is Tensor else tensors[t] for t in found[1]]
-    if any(type(t._data) is not cpu.array_type for t in captured):
+    if any(namespace_of(t._data) is not xp for t in captured):
         return None
     inputs = [x, *parts, *captured]
     needs_grad = mode.recording and any(t._requires_grad for t in inputs)
@@ -94,10 +100,12 @@ def loop_of(
     except CompileError as error:
         note_failure(error)
         return None
+    except Unfit:  # the loop backward
+        return None
     outputs = [Tensor(y) for y in run.outputs]
     if needs_grad:
         storage = Storage()
-        node = record(scanned, {"captured": len(captured)}, inputs, outputs, cpu)
+        node = record(scanned, {"captured": len(captured)}, inputs, outputs, xp)
         node.output, node.storage = run, storage
         for y in outputs[: len(parts)]:
             y._storage = storage
@@ -118,25 +126,51 @@ def _has_nothing_outside(cell: Any) -> bool:
 
 
 def _traced(
-    cell: Any, x: Tensor, parts: Sequence[Tensor], joined: bool, constants: Sequence[Any], tensors: Sequence[Tensor]
+    cell: Any,
+    x: Tensor,
+    parts: Sequence[Tensor],
+    joined: bool,
+    constants: Sequence[Any],
+    tensors: Sequence[Tensor],
+    xp: ArrayNamespace,
+    writer: str,
 ) -> Any:
     """A plan (None if there can be none), what the cell captured, and whether that is among the constants."""
-    generator = cpu.generator.bit_generator
-    before = generator.state
     try:
         name = getattr(cell, "__name__", "the cell")
-        with enable_grad():
-            traced = Cell(cell, name, x._data, [p._data for p in parts], joined, constants)
-        plan = Plan(traced)
+        with enable_grad(), _nothing_drawn(xp):
+            traced = Cell(cell, name, x._data, [p._data for p in parts], joined, constants, xp.device)
+        plan = Plan(traced, xp, writer)
     except Exception as error:  # what is wrong the cell will say itself, step by step
-        generator.state = before
         return None, [], isinstance(error, Unfit)
-    if generator.state != before:  # it draws something, for each time step anew
-        generator.state = before
-        return None, [], True
     captured = traced.tensors
     traced.tensors = []  # the plan outlives them
     return plan, captured, all(any(t is c for c in tensors) for t in captured)
+
+
+class _Undrawn:
+    """A generator, from which the thread that made this may not draw."""
+
+    def __init__(self, generator: Any) -> None:
+        self.generator, self.thread = generator, threading.get_ident()
+
+    def __getattr__(self, name: str) -> Any:
+        if threading.get_ident() == self.thread:
+            raise Unfit("random numbers, which it draws for each time step anew")
+        return getattr(self.generator, name)
+
+
+@contextlib.contextmanager
+def _nothing_drawn(xp: ArrayNamespace) -> Iterator[None]:
+    """Inside this block drawing raises Unfit."""
+    before = {each: each.generator for each in {cpu, xp}}
+    try:
+        for each, generator in before.items():
+            each._generator = _Undrawn(generator)
+        yield
+    finally:
+        for each, generator in before.items():
+            each._generator = generator
 
 
 def _position(tensors: Sequence[Tensor], wanted: Tensor) -> int:
@@ -155,10 +189,10 @@ def _flatten(value: Any, found: list[Any]) -> None:
 def scan(cell: Callable[..., Any], x: Any, state: Any, *constants: Any, reverse: bool = False) -> tuple[Any, Any]:
     """Run a recurrence over a sequence: state_t = cell(x_t, state_{t-1}, *constants), for t = 1 to T.
 
-    On the CPU, with a C compiler, the whole time loop is one call, and so is its backward, which is derived from the
-    formulas of what the cell does. This takes a cell of matrix products of rows (N, ...) by weights, of elementwise
-    primitives, and of slices; any other runs step by step. The results are the same, to rounding. `scan_source`
-    says which it is.
+    On the CPU, with a C compiler, the whole time loop is one call, on a CUDA device it is one kernel, and so is its
+    backward, which is derived from the formulas of what the cell does. This takes a cell of matrix products of rows
+    (N, ...) by weights, of elementwise primitives, and of slices; any other runs step by step. The results are the
+    same, to rounding. `scan_source` says which it is.
 
     Args:
         cell: a pure function (x_t, state, *constants) -> state, which may also use Tensors from outside. It is run on
@@ -189,15 +223,18 @@ def scan(cell: Callable[..., Any], x: Any, state: Any, *constants: Any, reverse:
     return (tuple(found[:count]), tuple(found[count:])) if joined else (found[0], found[1])
 
 
-def scan_source(cell: Callable[..., Any], x: Any, state: Any, *constants: Any, backward: bool = False) -> str:
-    """The C text of the time loop that `scan` runs for these arguments.
+def scan_source(
+    cell: Callable[..., Any], x: Any, state: Any, *constants: Any, backward: bool = False, writer: str = "c"
+) -> str:
+    """The text of the time loop that `scan` runs for these arguments.
 
     Args:
         backward: the loop of the gradients of x, the first state and all weights, instead of the loop forward.
+        writer: "c" or "cuda".
 
     Raises:
         TypeError: no kernel can be written for the cell, which `scan` then runs step by step; the message says why.
-        ValueError: as for `scan`.
+        ValueError: there is no such writer; or as for `scan`.
 
     >>> import minigrad as mg
     >>> print(mg.scan_source(lambda x, h: mg.tanh(x + h), mg.ones((3, 1, 2)), mg.zeros((1, 2))))
@@ -208,17 +245,21 @@ def scan_source(cell: Callable[..., Any], x: Any, state: Any, *constants: Any, b
                         const float v3 = tanh_f32(v2);
     ...
     """
+    if writer not in WRITERS:
+        raise ValueError(f'scan_source: expected the writer "c" or "cuda", got {writer!r}')
     x, parts, joined = _checked(x, state)
     name = getattr(cell, "__name__", "the cell")
     try:
-        traced = Cell(cell, name, x._data, [p._data for p in parts], joined, constants)
-        plan = Plan(traced)
+        traced = Cell(cell, name, x._data, [p._data for p in parts], joined, constants, x.device)
+        plan = Plan(traced, cpu, writer)
     except Unfit as error:
         raise Unfit(f"scan({name}): {error}") from None
     if not backward:
-        return plan.forward_loop.source
+        forward: str = plan.forward_loop.source
+        return forward
     floats = tuple(slot.dtype in FLOATS for slot in traced.fixed)
-    return plan.backward_of((True,) * len(parts), True, floats)[1].source
+    source: str = plan.backward_of((True,) * len(parts), True, floats)[1].source
+    return source
 
 
 def _checked(x: Any, state: Any) -> tuple[Tensor, list[Tensor], bool]:

@@ -6,7 +6,8 @@ time, on any number of threads, without waiting for the others.
 A *slot* is an array that a step reads or writes. How it moves with time is its *role*:
 
     step      one (N, M) for each time step          fixed     the same at all time steps
-    scratch   one (N, M), of no interest later       sum       what all time steps and rows add up to
+    inner     the same, if the way back reads it     scratch   one (N, M), of no interest later
+    sum       what all time steps and rows add up to
     arrives, leaves: the gradient of the state, which the next step finds where this one has left it
 """
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..backend import Array, DType, cpu
 from ..ops.primitive import Shape
@@ -30,6 +31,24 @@ class Slot:
     role: str
     shape: Shape  # of one time step
     dtype: DType
+    left_in: Slot | None = None  # where the step before has left what this one finds here
+
+    @property
+    def is_same_for_all_rows(self) -> bool:
+        return self.role in ("fixed", "sum") and self.shape[:-1] in ((), (1,))
+
+    @property
+    def is_added_up(self) -> bool:
+        """Whether several rows add to the same entry."""
+        return self.role == "sum" and self.is_same_for_all_rows
+
+
+class Place(NamedTuple):
+    """Where a slot lies in a call."""
+
+    address: int  # at the first time step
+    move: int  # bytes from one step (or thread) to the next
+    row: int  # bytes from one row to the next
 
 
 @dataclass(eq=False)
@@ -116,8 +135,8 @@ class Slots:
         places = [(e.slot, e.place) for e in nest.expressions() if e.op == "load"]
         for number, place in places + [(s.slot, s.place) for s in nest.stores]:
             slot = self.all[number]
-            if slot.role in ("fixed", "sum") and slot.shape[:-1] in ((), (1,)):
-                continue  # the same for all rows
+            if slot.is_same_for_all_rows:
+                continue
             size = slot.shape[-1] * slot.dtype.itemsize
             if not (
                 place.ndim == 2 == len(slot.shape)
