@@ -146,6 +146,16 @@ class ArrayNamespace:
         library = libraries.get(self.writer)
         return None if library is None else library.logsumexp(self, x)
 
+    def surprisal(self, x: Array, classes: Array) -> Array | None:
+        """log Σ eˣ - x[class] for each row by a kernel, where there is one; None if there is not."""
+        library = libraries.get(self.writer)
+        return None if library is None else library.surprisal(self, x, classes)
+
+    def surprisal_gradient(self, g: Array, x: Array, classes: Array) -> Array | None:
+        """Its gradient by a kernel, where there is one; None if there is not."""
+        library = libraries.get(self.writer)
+        return None if library is None else library.surprisal_gradient(self, g, x, classes)
+
     def add_rows(self, out: Array, numbers: Array, rows: Array) -> bool:
         """out[numbers[i]] += rows[i] by a kernel, where there is one (fusion/runtime.py); whether that was done."""
         library = libraries.get(self.writer)
@@ -235,6 +245,8 @@ class Library(NamedTuple):
 
     add_rows: Callable[[ArrayNamespace, Array, Array, Array], bool]
     logsumexp: Callable[[ArrayNamespace, Array], Array | None]
+    surprisal: Callable[[ArrayNamespace, Array, Array], Array | None]
+    surprisal_gradient: Callable[[ArrayNamespace, Array, Array, Array], Array | None]
 
 
 libraries: dict[str, Library] = {}  # by the name of the writer; what is not there, functions of whole arrays do

@@ -17,6 +17,7 @@ PLAN = [
     "ops.primitive",
     "ops.elementwise",
     "ops.reduction",
+    "ops.classes",
     "ops.logic",
     "ops.shape",
     "ops.index",

@@ -25,7 +25,9 @@ KERNELS: Final = {  # their arguments, as struct writes them
     "sort_few": "5q",
     "add_pieces": "12q",
     "join_pieces": "12q",
-    "logsumexp": "4q",
+    "logsumexp": "7q",
+    "surprisal": "7q",
+    "surprisal_gradient": "7q",
 }
 
 
@@ -91,18 +93,47 @@ def _sorted(xp: ArrayNamespace, dtype: Any, numbers: Array, size: int) -> tuple[
     return order, ordered
 
 
-def logsumexp(xp: ArrayNamespace, x: Array) -> Array | None:
-    """log Σ eˣ over each row of a matrix (N, M) in C order; None if it is not for this library."""
-    if x.ndim != 2 or not x.size or x.dtype not in FLOATS or not x.flags.c_contiguous or not setting.is_on:
-        return None
-    xp.make_current()
+def _has_rows(x: Array) -> bool:
+    """Whether x is a matrix (N, V) for the kernels that go by row."""
+    is_ours: bool = x.ndim == 2 and x.size > 0 and x.dtype in FLOATS and x.flags.c_contiguous and setting.is_on
+    return is_ours
+
+
+def _by_row(xp: ArrayNamespace, name: str, x: Array, y: Array, *rest: int) -> Array:
+    """A kernel whose threads share rows, several rows a block. `rest`: the classes, g and how far apart these lie."""
     count, width = x.shape
     threads = min(THREADS, power_of_two(-(-width // 4)))
     rows = THREADS // threads
-    y = xp.empty(count, dtype=x.dtype)
-    given = [xp.address(x), xp.address(y), count, width]
-    _launch(xp, x.dtype, "logsumexp", -(-count // rows), (threads, rows), *given)
+    given = [xp.address(x), xp.address(y), *rest, *[0] * (3 - len(rest)), count, width]
+    _launch(xp, x.dtype, name, -(-count // rows), (threads, rows), *given)
     return y
 
 
-libraries["cuda"] = Library(add_rows, logsumexp)
+def logsumexp(xp: ArrayNamespace, x: Array) -> Array | None:
+    """log Σ eˣ over each row of a matrix (N, V) in C order; None if it is not for this library."""
+    if not _has_rows(x):
+        return None
+    xp.make_current()
+    return _by_row(xp, "logsumexp", x, xp.empty(len(x), dtype=x.dtype))
+
+
+def surprisal(xp: ArrayNamespace, x: Array, classes: Array) -> Array | None:
+    """log Σ eˣ - x[class] likewise."""
+    if not _has_rows(x):
+        return None
+    xp.make_current()
+    classes = xp.ascontiguousarray(classes, dtype="int64")
+    return _by_row(xp, "surprisal", x, xp.empty(len(x), dtype=x.dtype), xp.address(classes))
+
+
+def surprisal_gradient(xp: ArrayNamespace, g: Array, x: Array, classes: Array) -> Array | None:
+    """Its gradient, g (softmax x - [1 at the class, else 0]), likewise."""
+    if not _has_rows(x) or g.dtype != x.dtype:
+        return None
+    xp.make_current()
+    classes = xp.ascontiguousarray(classes, dtype="int64")
+    y = xp.empty(x.shape, dtype=x.dtype)
+    return _by_row(xp, "surprisal_gradient", x, y, xp.address(classes), xp.address(g), *g.strides)
+
+
+libraries["cuda"] = Library(add_rows, logsumexp, surprisal, surprisal_gradient)

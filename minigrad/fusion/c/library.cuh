@@ -138,15 +138,11 @@ __device__ inline REAL largest_of_column(REAL mine, unsigned column, unsigned ro
     return largest[column * rows];
 }
 
-/* y[i] = log of the sum of e^x over row i of x (count, width) in C order, the largest taken out first. The blockDim.x
-   threads that share a row sum in double. */
-struct logsumexp_arguments { const REAL *x; REAL *y; long long count, width; };
-
-extern "C" __global__ void logsumexp(logsumexp_arguments given)
+/* log of the sum of e^x over a row, the largest taken out first, for all `threads` threads that share it. They sum in
+   double. */
+__device__ inline REAL log_sum_of_row(const REAL *x, long long width, unsigned row, unsigned thread, unsigned threads)
 {
-    const unsigned thread = threadIdx.x, row = threadIdx.y, threads = blockDim.x;
-    const long long i = (long long)blockIdx.x * blockDim.y + row, width = i < given.count ? given.width : 0;
-    const REAL *const x = given.x + i * width;
+    __shared__ REAL found[256];
     REAL largest = -INFINITY;
     for (long long j = thread; j < width; j += threads)
         largest = x[j] > largest ? x[j] : largest;
@@ -156,5 +152,51 @@ extern "C" __global__ void logsumexp(logsumexp_arguments given)
     for (long long j = thread; j < width; j += threads)
         sum += exp(x[j] - largest);
     sum = sum_of_column(sum, row, thread, threads);
-    if (thread == 0 && i < given.count) given.y[i] = (REAL)(log(sum) + largest);
+    if (thread == 0) found[row] = (REAL)(log(sum) + largest);
+    __syncthreads();
+    return found[row];
 }
+
+/* Rows of x (count, width) in C order, blockDim.y of them in a block. Where there are classes, one for each row; g, one
+   for each row too, lie g_step bytes apart. */
+struct by_row_arguments {
+    const REAL *x;
+    REAL *y;
+    const long long *classes;
+    const char *g;
+    long long g_step, count, width;
+};
+
+#define BY_ROW                                                                                                         \
+    const unsigned thread = threadIdx.x, row = threadIdx.y, threads = blockDim.x;                                      \
+    const long long i = (long long)blockIdx.x * blockDim.y + row, width = i < given.count ? given.width : 0;           \
+    const REAL *const x = given.x + i * width;                                                                         \
+    const REAL log_sum = log_sum_of_row(x, width, row, thread, threads);                                               \
+    if (i >= given.count) return;
+
+/* y (count): the sums' logarithms */
+extern "C" __global__ void logsumexp(by_row_arguments given)
+{
+    BY_ROW
+    if (thread == 0) given.y[i] = log_sum;
+}
+
+/* y (count): less the entry at the class */
+extern "C" __global__ void surprisal(by_row_arguments given)
+{
+    BY_ROW
+    if (thread == 0) given.y[i] = log_sum - x[wrapped(given.classes[i], width)];
+}
+
+/* y (count, width): its gradient, g (e^(x - log of the sum) - 1 at the class) */
+extern "C" __global__ void surprisal_gradient(by_row_arguments given)
+{
+    BY_ROW
+    const REAL g = *(const REAL *)(given.g + i * given.g_step);
+    const long long at = wrapped(given.classes[i], width);
+    const REAL less = log_sum == -INFINITY ? 0 : log_sum;
+    for (long long j = thread; j < width; j += threads)
+        given.y[i * width + j] = g * exp(x[j] - less) - (j == at ? g : 0);
+}
+
+#undef BY_ROW
