@@ -54,7 +54,7 @@ class ArrayNamespace:
     # In which language kernels are written for this device: "c", "cuda", or "numpy" for a program of its functions.
     writer = "numpy"
 
-    # What kernels in CUDA are shared out among: multiprocessors, and the bytes that a block of threads may share at most.
+    # What CUDA kernels are shared out among: multiprocessors, and the bytes that a block of threads may share.
     multiprocessors = 1
     shared_memory = 227 << 10
 

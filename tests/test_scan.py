@@ -24,7 +24,7 @@ from .helpers import host
 
 T, N, D, H = 4, 3, 5, 5
 
-pytestmark = pytest.mark.fusing
+pytestmark = [pytest.mark.fusing, pytest.mark.usefixtures("device")]
 
 
 def array(*shape: int, seed: int = 0) -> np.ndarray:
@@ -145,7 +145,7 @@ CELLS: dict[str, Callable[..., Any]] = {
 def test_what_a_kernel_is_written_for(name: str) -> None:
     tensors = given(T, N, H), given(N, H), given(H, H), given(H)
     found = both_ways(lambda: outcome(CELLS[name], *tensors))
-    if mg.fuse_backend() == "c":
+    if mg.fuse_backend() in ("c", "cuda"):
         assert is_one_call(found[0])
 
 
@@ -273,6 +273,7 @@ def test_arrays_that_do_not_lie_in_one_piece() -> None:
 
 
 @needs_compiler
+@pytest.mark.parametrize("device", ["cpu"], indirect=True)
 @pytest.mark.parametrize("dtype", [mg.float32, mg.float64])
 def test_the_same_bits_on_any_number_of_threads(dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(c_loop, "SMALL", 0)
@@ -289,6 +290,7 @@ def test_the_same_bits_on_any_number_of_threads(dtype: Any, monkeypatch: pytest.
         assert bits(count) == expected, count
 
 
+@pytest.mark.parametrize("device", ["cpu"], indirect=True)
 def test_two_python_threads_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(c_loop, "SMALL", 0)
     monkeypatch.setattr(threads, "_kernels", 2)
@@ -326,6 +328,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), total() == expected)
 """
 
 
+@pytest.mark.parametrize("device", ["cpu"], indirect=True)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_process_scans_too() -> None:
     output, _ = elsewhere(FORK).communicate(timeout=60)

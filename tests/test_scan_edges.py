@@ -21,7 +21,7 @@ from minigrad.ops.contraction import linear
 from .helpers import host
 from .test_scan import H, N, T, array, both_ways, given, is_one_call, loss, lstm, outcome, rnn
 
-pytestmark = pytest.mark.fusing
+pytestmark = [pytest.mark.fusing, pytest.mark.usefixtures("device")]
 
 
 # Cells that no kernel runs ------------------------------------------------------------------------
@@ -410,12 +410,10 @@ def test_a_fused_function_inside() -> None:
     def cell(x: Any, h: Any, w: Any) -> Any:
         return gate(x, linear(h, w, x))
 
-    found = both_ways(lambda: outcome(cell, given(T, N, H), given(N, H), given(H, H)))
-    plain = both_ways(lambda: outcome(lambda x, h, w: mg.sigmoid(x) * mg.tanh(linear(h, w, x)), *FIRST))
+    first = given(T, N, H), given(N, H), given(H, H)
+    found = both_ways(lambda: outcome(cell, *first))
+    plain = both_ways(lambda: outcome(lambda x, h, w: mg.sigmoid(x) * mg.tanh(linear(h, w, x)), *first))
     np.testing.assert_allclose(host(found[0]), host(plain[0]), rtol=1e-12)
-
-
-FIRST = given(T, N, H), given(N, H), given(H, H)
 
 
 # Memory ---------------------------------------------------------------------------------------------
@@ -482,6 +480,7 @@ def test_a_global_number_may_change(monkeypatch: pytest.MonkeyPatch) -> None:
         assert mg.scan(cell, mg.ones((2, 1, 1)), mg.zeros((1, 1)))[1].item() == 2 * value
 
 
+@pytest.mark.parametrize("device", ["cpu"], indirect=True)
 def test_a_global_tensor_is_not_taken_for_the_argument_that_it_once_was() -> None:
     def cell(x: Any, h: Any, w: Any) -> Any:
         return x @ w + h @ OUTSIDE
@@ -513,6 +512,7 @@ def test_the_sign_of_a_zero_is_part_of_a_kernel() -> None:
     assert found == [np.inf, -np.inf]
 
 
+@pytest.mark.parametrize("device", ["cpu"], indirect=True)
 @pytest.mark.parametrize("constant", [np.full(1, 3.0, np.float32), {"a": 3.0}])
 def test_constants_that_cannot_be_compared(constant: Any) -> None:
     def cell(x: Any, h: Any, w: Any) -> Any:

@@ -12,13 +12,13 @@ import pytest
 
 import minigrad as mg
 from minigrad import nn, optim, threads
-from minigrad.fusion import run as time_loop
+from minigrad.fusion import c_loop
 from minigrad.nn.utils import rnn
 
 from .helpers import host
 from .test_scan import both_ways, given, is_one_call, loss
 
-pytestmark = pytest.mark.fusing
+pytestmark = [pytest.mark.fusing, pytest.mark.usefixtures("device")]
 
 KINDS: dict[str, tuple[type, dict[str, Any]]] = {
     "rnn-tanh": (nn.RNN, {}),
@@ -86,7 +86,7 @@ def test_every_option(kind: str, options: str) -> None:
     x = given(*((3, 5, 3) if layer.batch_first else (5, 3, 3)))
     for state in (None, first_state(layer, 3)):
         found = both_ways(lambda state=state: run(layer, x, state))
-    if options == "plain" and mg.fuse_backend() == "c":
+    if options == "plain" and mg.fuse_backend() in ("c", "cuda"):
         assert is_one_call(found[0]) == (kind not in STEP_BY_STEP)
 
 
@@ -136,9 +136,10 @@ def test_frozen_parameters_get_no_gradient(kind: str) -> None:
     both_ways(lambda: run(layer, x))
 
 
+@pytest.mark.parametrize("device", ["cpu"], indirect=True)
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_bits_on_any_number_of_threads(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time_loop, "SMALL", 0)
+    monkeypatch.setattr(c_loop, "SMALL", 0)
     layer = build(kind, mg.float32, hidden=18, bidirectional=True)
     x = given(6, 33, 3, dtype=mg.float32)
     ours = {"weight_ch_l0", "weight_ch_l0_reverse"}  # whose gradients each thread sums for its own sequences

@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minigrad as mg
-from minigrad import fusion, threads
+from minigrad import threads
+from minigrad.fusion import c_loop
 from minigrad.ops.contraction import linear
 from minigrad.testing import gradcheck, gradgradcheck
 
@@ -24,7 +25,7 @@ from .compiling import needs_compiler
 from .helpers import host
 from .test_scan import is_one_call, loss
 
-pytestmark = [pytest.mark.fusing, needs_compiler]
+pytestmark = [pytest.mark.fusing, needs_compiler, pytest.mark.usefixtures("device")]
 
 UNARY: dict[str, Callable[[Any], Any]] = {
     "tanh": mg.tanh,
@@ -222,7 +223,7 @@ def test_one_call_gives_what_the_steps_give(recipe: Recipe, data: Any, used: str
     arrays = recipe.arrays()
     needs = data.draw(st.lists(st.booleans() | st.just(True), min_size=len(arrays), max_size=len(arrays)))
     found = run(recipe, arrays, needs, used, reverse)
-    if mg.fuse_backend("cpu") == "c" and any(y.requires_grad for y in found[0]):
+    if mg.fuse_backend() in ("c", "cuda") and any(y.requires_grad for y in found[0]):
         assert any(is_one_call(y) for y in found[0])
     with mg.fusing(False):
         expected = run(recipe, arrays, needs, used, reverse)
@@ -241,11 +242,12 @@ def test_gradients_of_first_and_second_order(recipe: Recipe, reverse: bool) -> N
     assert gradgradcheck(function, xs, fast_mode=True)
 
 
+@pytest.mark.parametrize("device", ["cpu"], indirect=True)
 @given(recipes(st.sampled_from(list(DTYPES))))
 def test_the_same_bits_on_any_number_of_threads(recipe: Recipe) -> None:
     xs = [mg.tensor(a) for a in recipe.arrays()]
     found = []
     for count in (1, 2, 3, 8, 1):
-        with mock.patch.object(fusion.run, "SMALL", 0), mock.patch.object(threads, "_kernels", count):
+        with mock.patch.object(c_loop, "SMALL", 0), mock.patch.object(threads, "_kernels", count):
             found.append([host(y).tobytes() for part in scanned(recipe, xs) for y in part])
     assert all(bits == found[0] for bits in found)

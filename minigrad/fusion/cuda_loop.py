@@ -128,9 +128,7 @@ class Loop:
         found, period = [], self.period(part.sizes[1])
         for operand, writes in [(o, False) for o in part.loads.values()] + [(o, True) for o in part.stores]:
             slot = slots[operand.slot]
-            if writes and operand.kind == "0" and part.sizes[1] > 1:
-                raise Unfit("the gradient of something that is the same for several columns")
-            is_own = operand.kind == "c" and self.period(slot.shape[-1]) == period
+            is_own = operand.kind == "c" and self.period(slot.shape[-1]) == period and not sums_columns(part)
             first = operand.offset // slot.dtype.itemsize % period
             found.append(Access(slot, (period, first) if is_own else None, writes))
         return found
@@ -288,6 +286,11 @@ def _meets(old: Access, new: Access) -> bool:
     return old.columns is None or old.columns != new.columns
 
 
+def sums_columns(layout: Layout) -> bool:
+    """Whether several columns are added to one."""
+    return layout.sizes[1] > 1 and any(operand.kind == "0" for operand in layout.stores)
+
+
 def _product(product: Product, pointers: Mapping[int, Any], k: int, sizes: str, at: int) -> list[str]:
     rows, out = (
         f"(real *){pointers[slot.number][0]}, n[{at + i}]" for i, slot in enumerate((product.rows, product.out))
@@ -315,6 +318,14 @@ def _nest(layout: Layout, pointers: Mapping[int, Any], at: int) -> list[str]:
     for store, operand in zip(layout.nest.stores, layout.stores, strict=True):
         place = entry(operand, TYPES[store.dtype])
         lines.append(f"{place} {'+' if store.adds else ''}= {text.operand(store.value, store.dtype)};")
+    if sums_columns(layout):  # then it is one thread, of the first block, that does a row
+        return [
+            "for (int i = threadIdx.x; share.part == 0 && i < share.rows; i += THREADS) {",
+            f"    for (long long row = share.first + i, column = 0; column < n[{at + 1}]; column++) {{",
+            *("        " + line for line in lines),
+            "    }",
+            "}",
+        ]
     return [
         "{",
         f"    const Columns columns(share, (int)n[{at + 1}], (int)n[{at + len(layout.numbers)}]);",
