@@ -226,7 +226,7 @@ def along(draw: st.DrawFn, adds_up: bool) -> Any:
 @st.composite
 def classified(draw: st.DrawFn, with_gradient: bool = False) -> Any:
     """Rows, and a class for each."""
-    count, size = draw(SIDES), draw(SIDES)
+    count, size = draw(SIDES), draw(st.integers(1, 4))
     per_row = ((count,),) if with_gradient else ()
     return (*per_row, (count, size)), {"classes": draw(integer_arrays(size, (count,)))}
 

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 import minigrad as mg
 from minigrad import nn
+from minigrad.backend import cpu
 from minigrad.fusion import cuda_library
 from minigrad.fusion.c import header
 from minigrad.nn import functional as F
+from minigrad.ops.classes import surprisal, surprisal_gradient
 from minigrad.ops.index import add_at
 from minigrad.ops.reduction import logsumexp
 from minigrad.testing import gradgradcheck
@@ -329,6 +331,69 @@ def test_logsumexp_of_extremes(emulated: Any, schedules: Any, name: str, dtype: 
         np.testing.assert_allclose(found[:, 0], expected, rtol=4 * np.finfo(dtype).eps)
 
 
+@given(
+    count=st.integers(1, 20) | st.sampled_from([255, 257]),
+    width=st.integers(1, 70) | st.sampled_from([257, 1030]),
+    dtype=st.sampled_from(["float32", "float64"]),
+    ids=st.sampled_from(["int64", "int32", "uint8"]),
+)
+def test_surprisal_and_its_gradient(emulated: Any, count: int, width: int, dtype: str, ids: str) -> None:
+    rng = np.random.default_rng([count, width])
+    x, g = (3 * rng.standard_normal((count, width))).astype(dtype), rng.standard_normal((count, 2)).astype(dtype)
+    classes = rng.integers(0, min(width, 256), count).astype(ids)
+    device = strict.from_host
+    value = surprisal.value(strict, device(x), classes=device(classes))
+    gradient = surprisal_gradient.value(strict, device(g)[:, 0], device(x), classes=device(classes))
+    assert [name for name, *_ in emulated[-2:]] == ["surprisal", "surprisal_gradient"]
+    eps = 8 * np.finfo(dtype).eps
+    for found, expected in (
+        (value, surprisal.value(cpu, x.astype("d"), classes=classes)),
+        (gradient, surprisal_gradient.value(cpu, g[:, 0].astype("d"), x.astype("d"), classes=classes)),
+    ):
+        assert found.dtype == dtype
+        np.testing.assert_allclose(strict.to_host(found), expected, rtol=eps, atol=4 * eps)
+
+
+@pytest.mark.parametrize("name", SPECIAL)
+def test_surprisal_of_extremes(emulated: Any, name: str) -> None:
+    """Infinity and NaN come out where NumPy's formula has them."""
+    row = np.array([SPECIAL[name]])
+    x, g, classes = np.concatenate([row, np.ones_like(row)]), np.array([2.0, 3.0]), np.array([0, len(row[0]) - 1])
+    device = strict.from_host
+    with np.errstate(all="ignore"):
+        expected = [
+            surprisal.value(cpu, x, classes=classes),
+            surprisal_gradient.value(cpu, g, x, classes=classes),
+        ]
+    found = [
+        surprisal.value(strict, device(x), classes=device(classes)),
+        surprisal_gradient.value(strict, device(g), device(x), classes=device(classes)),
+    ]
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(strict.to_host(a), b, rtol=1e-14)
+
+
+def test_classes_out_of_range_are_wrapped(writer: str) -> None:
+    """As every index on a device is, which no host may wait for."""
+    x = strict.from_host(np.random.default_rng(0).standard_normal((4, 3)))
+    near, far = (strict.from_host(np.array(ids)) for ids in ([1, 2, 0, 2], [-2, 5, 300, -1]))
+    g = strict.ones(4)
+    for f in (
+        lambda ids: surprisal.value(strict, x, classes=ids),
+        lambda ids: surprisal_gradient.value(strict, g, x, classes=ids),
+    ):
+        np.testing.assert_array_equal(strict.to_host(f(near)), strict.to_host(f(far)))
+
+
+def test_a_cross_entropy_is_one_kernel_each_way(emulated: Any) -> None:
+    with mg.use_device("strict"):
+        logits = mg.randn((9, 5), requires_grad=True)
+        loss = F.cross_entropy(logits, mg.tensor([1, 4, -100, 0, 0, 3, 2, 2, 1]))
+        assert [name for name, *_ in emulated] == ["surprisal"]
+        loss.backward()
+        assert [name for name, *_ in emulated] == ["surprisal", "surprisal_gradient"]
+
+
 @pytest.mark.parametrize("shape", [(0, 3), (3, 0), (2, 3, 4), (4,)])
 def test_logsumexp_of_other_shapes(emulated: Any, shape: tuple[int, ...]) -> None:
     """What is no matrix, or empty, goes the library's way, and fails where it fails."""
@@ -390,6 +455,10 @@ def test_a_step_has_the_same_bits_under_all_schedules(emulated: Any, schedules: 
         ("number = numbers[k], has_begun_before = false, sum = 0", "number = numbers[k], has_begun_before = false"),
         ("if (threadIdx.y == 0) sum = given.tails", "sum = given.tails"),
         ("if (sorted[of * given.length] != number) break;", ""),
+        ("    __syncthreads();\n    return largest", "    return largest"),
+        ("    __syncthreads();\n    return found", "    return found"),
+        ("wrapped(given.classes[i], width)];", "given.classes[0]];"),
+        ("j == at ? g", "j == at ? 1"),
     ],
 )
 def test_a_wrong_kernel_is_noticed(
@@ -406,6 +475,15 @@ def test_a_wrong_kernel_is_noticed(
 
 
 def check_all(schedules: Any) -> None:
+    rng = np.random.default_rng(0)
+    x, g, classes = rng.standard_normal((50, 70)), rng.standard_normal(50), rng.integers(0, 70, 50)
+    device_x, device_g, device_classes = map(strict.from_host, (x, g, classes))
+    for _ in schedules():
+        found = surprisal.value(strict, device_x, classes=device_classes)
+        np.testing.assert_allclose(strict.to_host(found), surprisal.value(cpu, x, classes=classes))
+        found = surprisal_gradient.value(strict, device_g, device_x, classes=device_classes)
+        expected = surprisal_gradient.value(cpu, g, x, classes=classes)
+        np.testing.assert_allclose(strict.to_host(found), expected, atol=1e-12)
     for kind in NUMBERS:
         y, numbers, x = case(kind, 700, 2, "float32")
         exact = added(y, numbers % 13, x)

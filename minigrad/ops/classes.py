@@ -14,8 +14,8 @@ from .reduction import logsumexp
 
 
 def _bad_classes(*shapes: Shape, classes: Any) -> str:
-    came = [str(shape) for shape in shapes] + [f"classes {getattr(classes, 'shape', ())}"]
-    return f"{'g (N,), ' * (len(shapes) - 1)}x (N, V) with V > 0, and classes (N,) from 0 to V - 1, got {', '.join(came)}"
+    expected = "g (N,), " * (len(shapes) - 1) + "x (N, V) with V > 0, and classes (N,) from 0 to V - 1"
+    return f"{expected}; got {', '.join(map(str, shapes))} and classes {getattr(classes, 'shape', ())}"
 
 
 def _check(x: Array, *per_row: Array) -> None:
