@@ -43,15 +43,17 @@ def surprisal_gradient(xp: XP, g: Array, x: Array, *, classes: Array) -> Array:
     by_kernel = xp.surprisal_gradient(g, x, classes)
     if by_kernel is not None:
         return by_kernel
-    y = logsumexp.value(xp, x, axis=1, keepdims=True)
-    y = g[:, None] * xp.exp(x - xp.where(y == -math.inf, 0, y))
+    log_sum = logsumexp.value(xp, x, axis=1, keepdims=True)
+    y = x - xp.where(log_sum == -math.inf, 0, log_sum)
+    xp.exp(y, out=y)
+    y *= g[:, None]
     y[xp.arange(len(x)), classes] -= g
     return y
 
 
 def _softmax(xp: XP, x: Array) -> Array:
-    y = xp.logsumexp(x, axis=1, keepdims=True)
-    return xp.exp(x - xp.where(y == -math.inf, 0, y))
+    log_sum = xp.logsumexp(x, axis=1, keepdims=True)
+    return xp.exp(x - xp.where(log_sum == -math.inf, 0, log_sum))
 
 
 def _by_g(xp: XP, h: Array, y: Array, g: Array, x: Array, *, classes: Array) -> Array:
