@@ -16,7 +16,7 @@ import functools
 import importlib
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy
 
@@ -144,11 +144,23 @@ class ArrayNamespace:
 
     def logsumexp(self, x: Array) -> Array | None:
         """log Σ eˣ over each row by a kernel, where there is one; None if there is not."""
-        return None
+        library = libraries.get(self.writer)
+        return None if library is None else library.logsumexp(self, x)
+
+    def surprisal(self, x: Array, classes: Array) -> Array | None:
+        """log Σ eˣ - x[class] for each row by a kernel, where there is one; None if there is not."""
+        library = libraries.get(self.writer)
+        return None if library is None else library.surprisal(self, x, classes)
+
+    def surprisal_gradient(self, g: Array, x: Array, classes: Array) -> Array | None:
+        """Its gradient by a kernel, where there is one; None if there is not."""
+        library = libraries.get(self.writer)
+        return None if library is None else library.surprisal_gradient(self, g, x, classes)
 
     def add_rows(self, out: Array, numbers: Array, rows: Array) -> bool:
         """out[numbers[i]] += rows[i] by a kernel, where there is one (fusion/runtime.py); whether that was done."""
-        return False
+        library = libraries.get(self.writer)
+        return library is not None and library.add_rows(self, out, numbers, rows)
 
     def matmul_add(self, x: Array, y: Array, start: Array) -> Array | None:
         """start + x y by a kernel, where there is one; None if there is not."""
@@ -231,6 +243,17 @@ class CudaNamespace(ArrayNamespace):  # pragma: gpu
         self.seed(seed)
         return lambda: self._generator_from(seed)
 
+
+class Library(NamedTuple):
+    """The kernels of a language: what each does is said where an `ArrayNamespace` calls it."""
+
+    add_rows: Callable[[ArrayNamespace, Array, Array, Array], bool]
+    logsumexp: Callable[[ArrayNamespace, Array], Array | None]
+    surprisal: Callable[[ArrayNamespace, Array, Array], Array | None]
+    surprisal_gradient: Callable[[ArrayNamespace, Array, Array, Array], Array | None]
+
+
+libraries: dict[str, Library] = {}  # by the name of the writer; what is not there, functions of whole arrays do
 
 # Finding a namespace ------------------------------------------------------------------------------
 

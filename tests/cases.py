@@ -245,6 +245,14 @@ TRIPLES = [((2, 3),) * 3, ((2, 1), (3,), ()), ((), (2,), (2,)), ((3,), (), (2, 1
 
 # The table ------------------------------------------------------------------------------------------
 
+# Of the classes of rows: shapes of the rows, and the class of each.
+CLASSES: list[tuple[Shape, Any]] = [
+    ((3, 4), np.array([1, 3, 1])),
+    ((2, 1), np.array([0, 0])),
+    ((1, 2), np.array([1], dtype=np.uint8)),
+    ((0, 3), np.array([], dtype=int)),
+]
+
 CASES: dict[str, Case] = {
     # elementwise
     "add": binary(each(lambda x, y: x + y)),
@@ -375,6 +383,9 @@ CASES: dict[str, Case] = {
         draw((2,), indices=1, size=3),
         draw((0, 2), indices=np.array([], dtype=int), size=3),
     ),
+    # classes
+    "surprisal": of(ref.surprisal, *(draw(s, classes=c) for s, c in CLASSES)),
+    "surprisal_gradient": of(ref.surprisal_gradient, *(draw(s[:1], s, classes=c) for s, c in CLASSES)),
     # contraction
     "matmul": of(ref.matmul, *(draw(x, y) for x, y in PRODUCTS)),
     "einsum": of(ref.einsum, *(draw(*shapes, subscripts=s) for s, shapes in SUBSCRIPTS)),

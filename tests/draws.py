@@ -223,6 +223,14 @@ def along(draw: st.DrawFn, adds_up: bool) -> Any:
     return (x,), parameters | {"shape": tuple(shape)}
 
 
+@st.composite
+def classified(draw: st.DrawFn, with_gradient: bool = False) -> Any:
+    """Rows, and a class for each."""
+    count, size = draw(SIDES), draw(st.integers(1, 4))
+    per_row = ((count,),) if with_gradient else ()
+    return (*per_row, (count, size)), {"classes": draw(integer_arrays(size, (count,)))}
+
+
 # Products -------------------------------------------------------------------------------------------
 
 
@@ -295,6 +303,8 @@ CALLS: dict[str, Calls] = {
     "segment_sum": segments(),
     "take_along_axis": along(adds_up=False),
     "add_along_axis": along(adds_up=True),
+    "surprisal": classified(),
+    "surprisal_gradient": classified(with_gradient=True),
     "matmul": multiplied(),
     "outer_sum": outer(),
     "einsum": contracted(),

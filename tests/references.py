@@ -72,6 +72,15 @@ def segment_sum(x: Any, indices: Any, size: int, axis: int = 0) -> Any:
     return added_up(x, np.take(places(shape), indices, axis), shape)
 
 
+def surprisal(x: Any, classes: Any) -> Any:
+    return np.array([-np.log(np.exp(row[k]) / np.exp(row).sum()) for row, k in zip(x, classes, strict=True)])
+
+
+def surprisal_gradient(g: Any, x: Any, classes: Any) -> Any:
+    p = np.exp(x) / np.exp(x).sum(axis=1, keepdims=True)
+    return (p - np.eye(x.shape[1])[classes]) * g[:, None]
+
+
 def outer_sum(x: Any, y: Any) -> Any:
     return np.tensordot(x, y, axes=(range(x.ndim - 1), range(y.ndim - 1)))
 

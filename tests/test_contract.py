@@ -49,10 +49,9 @@ def test_a_primitive_wherever_it_may_be_applied(name: str, data: st.DataObject, 
 @pytest.mark.parametrize("name", ["scatter_add", "segment_sum"])
 @given(data=st.data())
 def test_rows_added_up_in_the_way_meant_for_other_sizes(name: str, data: st.DataObject, device: str) -> None:
-    """What is drawn is small: by itself it would be added entry by entry on the CPU, by a product elsewhere."""
+    """What is drawn is small: by itself it would be added entry by entry on the CPU."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(index, "WORTH_A_CALL", 0)
-        patch.setattr(index, "LARGEST_ONE_HOT", 0)
         prove(data.draw(applications(name)), device)
 
 

@@ -10,6 +10,7 @@
     c_loop.py      the loop over time                scanned.py   `scan`
 """
 
+from . import cuda_library as cuda_library  # which makes itself known to CUDA devices
 from .fused import fuse
 from .scanned import scan, scan_source
 from .setting import fuse_backend, fusing

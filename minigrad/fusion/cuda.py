@@ -53,8 +53,8 @@ class Launch:
         self.sums_lie_innermost = len(sizes) - 1 in self.summed
         rows = 1
         if self.summed:
-            side_by_side = 1 if self.sums_lie_innermost else min(WARP, _power_of_two(self.targets))
-            rows = min(THREADS // side_by_side, _power_of_two(self.length))
+            side_by_side = 1 if self.sums_lie_innermost else min(WARP, power_of_two(self.targets))
+            rows = min(THREADS // side_by_side, power_of_two(self.length))
         columns = THREADS // rows
         self.block = (rows, columns) if self.sums_lie_innermost else (columns, rows)
         across = -(-self.targets // columns)
@@ -89,7 +89,7 @@ class Launch:
         return Launch(Layout(Nest(shape, stores), shape, loads, targets), (0,), adds_parts=True)
 
 
-def _power_of_two(n: int) -> int:
+def power_of_two(n: int) -> int:
     """The smallest that is not below n."""
     return 1 << (max(n, 1) - 1).bit_length()
 

@@ -32,6 +32,11 @@ def load(text: str, count: int, xp: ArrayNamespace, meets: bool = False) -> list
     return [module.get_function(f"kernel{i}") for i in range(count)]
 
 
+def by_value(given: bytes) -> Array:
+    """A structure as CuPy takes one: a NumPy array of one entry is passed by value, here one of so many bytes."""
+    return cpu.frombuffer(given, dtype=f"V{len(given)}")
+
+
 class Kernel:
     """Nests, compiled when first called: call it with the arrays of all slots, and the Python numbers.
 
@@ -43,9 +48,7 @@ class Kernel:
         self._text = source(nests)
         # What a kernel is given: pointers, numbers that stay, and those of the call.
         layouts = [struct.Struct(f"{x.pointers + len(x.numbers)}q{x.scalars}d") for x in self._launches]
-        self._given = [
-            (s.pack, x.numbers, cpu.dtype(f"V{s.size}")) for s, x in zip(layouts, self._launches, strict=True)
-        ]
+        self._given = [(s.pack, x.numbers) for s, x in zip(layouts, self._launches, strict=True)]
 
     def __call__(self, arrays: Sequence[Array], scalars: Sequence[float]) -> None:
         xp = namespace_of(next(a for a in arrays if a is not None))
@@ -56,7 +59,7 @@ class Kernel:
             _modules[self._text, xp] = functions
         addresses = [0 if a is None else xp.address(a) for a in arrays]
         addresses.append(0)  # of the sums of parts
-        for launch, (pack, numbers, dtype), function in zip(self._launches, self._given, functions, strict=True):
+        for launch, (pack, numbers), function in zip(self._launches, self._given, functions, strict=True):
             if not launch.adds_parts:
                 addresses[-1] = 0
                 if launch.parts > 1:
@@ -68,5 +71,4 @@ class Kernel:
             if launch.pointers > len(pointers):
                 pointers.append(addresses[-1])
             given = pack(*pointers, *numbers, *scalars[: launch.scalars])
-            # CuPy passes a NumPy array of one entry by value, here one of so many bytes.
-            function(launch.grid, launch.block, (cpu.frombuffer(given, dtype=dtype),))
+            function(launch.grid, launch.block, (by_value(given),))

@@ -15,10 +15,10 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..backend import Array, ArrayNamespace, DType, cpu
+from ..backend import Array, ArrayNamespace, DType
 from .c import VALUES, Text, header
 from .cuda import MOST_NUMBERS, TYPES
-from .cuda_kernel import load
+from .cuda_kernel import by_value, load
 from .expression import Unfit
 from .nest import Layout, Nest, laid_out
 from .steps import Place, Product, Slot
@@ -205,8 +205,7 @@ class Loop:
         given = struct.pack(f"{len(addresses) + len(numbers)}q", *addresses, *numbers)
         if grid.shared > self._function.max_dynamic_shared_size_bytes:
             self._function.max_dynamic_shared_size_bytes = grid.shared
-        arguments = (cpu.frombuffer(given, dtype=cpu.dtype(f"V{len(given)}")),)
-        self._function((grid.across * grid.parts,), (THREADS,), arguments, shared_mem=grid.shared)
+        self._function((grid.across * grid.parts,), (THREADS,), (by_value(given),), shared_mem=grid.shared)
 
     def _grid(self, rows: int) -> Grid:
         """The grid that needs the fewest cycles, estimated.

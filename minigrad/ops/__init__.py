@@ -1,5 +1,6 @@
 """The primitives: formulas only, one table row each. `registry` holds every one by name."""
 
+from . import classes as classes
 from . import contraction as contraction
 from . import elementwise as elementwise
 from . import index as index

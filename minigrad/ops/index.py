@@ -23,30 +23,28 @@ def _has_arrays(index: Any) -> bool:
 # Adding up ----------------------------------------------------------------------------------------
 
 WORTH_A_CALL = 512  # entries to add up per row of the result, from which a call for each row costs less than add_at
-LARGEST_ONE_HOT = 2**24  # entries of a one-hot matrix on a GPU
 
 
 def add_at(xp: XP, y: Array, index: Any, x: Array) -> None:
-    """y[index] += x, where an index that occurs twice is added twice. Whole rows are added in the quickest way.
+    """y[index] += x, where an index that occurs twice is added twice, in the order of the index.
 
-    On the CPU that is row by row of y, on a GPU a product with a one-hot matrix, which gives the same bits each time
-    (but a NaN or an infinity goes to every row); both lose to the library's own, entry by entry, where there is little
-    to add up, or where the matrix would be large.
+    The sums have the same bits each time. On a GPU, where the library's own add_at adds in any order, rows are sorted
+    by where they go, and the sum of each row of y is computed on its own.
     """
     if not _has_arrays(index):  # slices and integers pick no entry twice
         y[index] += x
-        return
-    picks_rows = hasattr(index, "dtype") and index.dtype.kind in "iu" and x.shape == index.shape + y.shape[1:]
-    if not picks_rows or not x.size:
-        xp.add_at(y, index, x)
-    elif xp.on_host and x.size >= WORTH_A_CALL * min(index.size, len(y)):
+    elif not xp.on_host:
+        _add_sorted(xp, y, index, x)
+    elif _picks_rows(y, index, x) and x.size >= WORTH_A_CALL * min(index.size, len(y)):
         width = x.size // index.size
         _add_segments(xp, y.reshape(len(y), width), index.reshape(-1), x.reshape(index.size, width))
-    elif not xp.on_host and x.dtype.kind == "f" and index.size * len(y) <= LARGEST_ONE_HOT:
-        hot = xp.arange(len(y))[:, None] == index.reshape(-1) % len(y)  # wrapped silently, as an index is there
-        y += (hot.astype(x.dtype) @ x.reshape(index.size, -1)).reshape(y.shape)
     else:
         xp.add_at(y, index, x)
+
+
+def _picks_rows(y: Array, index: Any, x: Array) -> bool:
+    is_array = hasattr(index, "dtype") and index.dtype.kind in "iu"
+    return is_array and x.size > 0 and x.shape == index.shape + y.shape[1:]
 
 
 def _add_segments(xp: XP, y: Array, numbers: Array, rows: Array) -> None:
@@ -58,6 +56,62 @@ def _add_segments(xp: XP, y: Array, numbers: Array, rows: Array) -> None:
     starts = [0, *(xp.flatnonzero(numbers[1:] != numbers[:-1]) + 1).tolist(), len(numbers)]
     for number, start, end in zip(numbers[starts[:-1]].tolist(), starts, starts[1:], strict=False):
         y[number] += xp.sum(rows[order[start:end]], axis=0, dtype=y.dtype)
+
+
+def _add_sorted(xp: XP, y: Array, index: Any, x: Array) -> None:
+    """The sums where every entry of y has a thread, and nobody waits for the device."""
+    index, kept = _without_whole_axes(index, y.ndim)
+    leading, width = y.shape[:kept], math.prod(y.shape[kept:])
+    count = math.prod(leading)
+    if len(index) == kept == 1:
+        (numbers,) = index
+    else:
+        numbers = xp.arange(count).reshape(leading)[index]
+    if not numbers.size or not y.size:
+        return
+    numbers, rows = numbers.reshape(-1), xp.broadcast_to(x, numbers.shape + y.shape[kept:]).reshape(-1, width)
+    sums = y if y.flags.c_contiguous else xp.zeros(y.shape, dtype=y.dtype)  # of anything else, reshape makes a copy
+    matrix = sums.reshape(count, width)
+    if not xp.add_rows(matrix, numbers, rows):
+        _add_in_doubled_steps(xp, matrix, numbers, rows)
+    if sums is not y:
+        y += sums
+
+
+def _without_whole_axes(index: Any, ndim: int) -> tuple[tuple[Any, ...], int]:
+    """An index without the slices at its end that leave axes whole, and how many axes it is of then."""
+    parts = list(index) if isinstance(index, tuple) else [index]
+    kept = ndim
+    while isinstance(parts[-1], slice) and parts[-1] == slice(None):
+        parts.pop()
+        kept -= 1
+    if parts[-1] is Ellipsis:
+        parts.pop()
+    if not any(part is Ellipsis for part in parts):
+        kept = sum(part is not None for part in parts)
+    return tuple(parts), kept
+
+
+def _add_in_doubled_steps(xp: XP, y: Array, numbers: Array, rows: Array) -> None:
+    """y[numbers[i]] += rows[i] by functions of whole arrays, each row of y on its own.
+
+    Among the rows, sorted by their numbers, sums[i] is the sum of as many as 2ᵏ from i on that have its number; with
+    sums[i + 2ᵏ], if that has it too, of as many as 2ᵏ⁺¹; in the end, of all.
+    """
+    size = len(y)
+    numbers = numbers.astype("int64", copy=False) % size  # wrapped silently, as an index is there
+    order = xp.argsort(numbers, kind="stable")
+    numbers, sums = numbers[order], rows[order]
+    step = 1
+    while step < len(numbers):
+        goes_on = numbers[step:] == numbers[:-step]
+        sums[:-step] += xp.where(goes_on[:, None], sums[step:], 0)
+        step *= 2
+    is_first = xp.ones(numbers.shape, dtype=bool)
+    is_first[1:] = numbers[1:] != numbers[:-1]
+    total = xp.zeros((size + 1, y.shape[1]), dtype=y.dtype)
+    total[xp.where(is_first, numbers, size)] = sums  # in its last row lies what is no sum of all
+    y += total[:size]
 
 
 # Any index ----------------------------------------------------------------------------------------
@@ -128,7 +182,12 @@ def segment_sum(xp: XP, x: Array, *, indices: Array, size: int, axis: int = 0) -
     The axes of `indices`, an array or an integer, stand in x where the result has the one axis `axis`.
     """
     ndim = getattr(indices, "ndim", 0)
-    y = xp.zeros((*x.shape[:axis], size, *x.shape[axis + ndim :]), dtype=x.dtype)
+    before, after = x.shape[:axis], x.shape[axis + ndim :]
+    if axis and ndim and not xp.on_host:  # rows are added sooner than columns
+        y = xp.zeros((size, *before, *after), dtype=x.dtype)
+        add_at(xp, y, indices, xp.moveaxis(x, tuple(range(axis, axis + ndim)), tuple(range(ndim))))
+        return xp.moveaxis(y, 0, axis)
+    y = xp.zeros((*before, size, *after), dtype=x.dtype)
     add_at(xp, y, (*[slice(None)] * axis, indices) if axis else indices, x)
     return y
 
@@ -170,7 +229,7 @@ take_along_axis.derivatives(
 def add_along_axis(xp: XP, x: Array, *, indices: Array, axis: int, shape: Shape) -> Array:
     """y = zeros(shape); y[..., indices[..., i, ...], ...] += x[..., i, ...]          its adjoint is take_along_axis"""
     y = xp.zeros(shape, dtype=x.dtype)
-    xp.add_at(y, _along(xp, shape, indices, axis), x)
+    add_at(xp, y, _along(xp, shape, indices, axis), x)
     return y
 
 

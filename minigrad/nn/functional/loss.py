@@ -12,6 +12,7 @@ from ...backend import Array, int64, is_floating, namespace_of
 from ...graph import Tensor
 from ...indexing import take
 from ...messages import describe
+from ...ops.classes import surprisal
 from ...ops.elementwise import absolute, clip, where
 from ...ops.elementwise import softplus as log1p_exp
 from ...ops.reduction import logsumexp
@@ -160,11 +161,11 @@ def cross_entropy(
         return _of_probabilities(logits, targets, weight, ignore_index, reduction, label_smoothing)
 
     label = _labelled(caller, "logits", logits, targets, weight, ignore_index)
-    log_sum = logsumexp(label.scores, axis=-1)
-    losses = log_sum - label.picked()
+    losses = surprisal(label.scores, classes=label.classes)
     if label.weights is not None:
         losses = losses * label.weights
     if label_smoothing:
+        log_sum = logsumexp(label.scores, axis=-1)
         of_all = log_sum * label.scores.shape[-1] - label.scores.sum(axis=-1)
         if weight is not None:
             of_all = log_sum * weight.sum() - (label.scores * weight).sum(axis=-1)
