@@ -5,15 +5,20 @@ T: time steps   N: streams
 
 from __future__ import annotations
 
+import copy
+import gc
 import math
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad import nn
-from models.char_lm import data, sampling, training
+from minigrad import nn, optim
+from minigrad.nn import functional as F
+from models.char_lm import checkpoint, data, sampling, training
 from models.char_lm.model import CharLM, Options
 
 from .counters import Counts
@@ -107,3 +112,139 @@ def test_characters_are_drawn_as_often_as_they_are_expected(device: str) -> None
     np.testing.assert_allclose(np.bincount(draws, minlength=4) / len(draws), squared, atol=0.07)
     with np.errstate(over="ignore"):  # as in `sample`
         assert sampling._choose(mg.tensor([[0.0, 1.0]]), 1e-320, 0.5).tolist() == [1]
+
+
+# Memory -------------------------------------------------------------------------------------------------
+
+
+def chunks(model: CharLM, count: int, detaches: bool = True) -> Iterator[None]:
+    """Truncated backpropagation through time over so many chunks, T = 6 and N = 3; a stop after each.
+
+    Without `detach` each chunk goes back to the first one, and the parameters, which that needs, stay as they are.
+    """
+    optimizer = optim.Adam(model.parameters())
+    ids = mg.tensor(np.resize(TEXT, (6 * count + 1, 3)))
+    state: Any = None
+    for start in range(0, 6 * count, 6):
+        state = mg.detach(state) if detaches else state
+        logits, state = model(ids[start : start + 6], state)
+        loss = F.cross_entropy(logits.reshape(18, -1), ids[start + 1 : start + 7].reshape(18))
+        optimizer.zero_grad()
+        loss.backward(retain_graph=not detaches)
+        nn.utils.clip_grad_norm_(model.parameters(), 0.1)
+        if detaches:
+            optimizer.step()
+        yield
+
+
+@pytest.fixture
+def collecting_nothing() -> Iterator[None]:
+    """What is freed, is so because nobody holds it any more."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def held(model: CharLM, count: int, detaches: bool = True) -> list[tuple[int, int]]:
+    """The bytes of all arrays after each chunk, and the most there were meanwhile."""
+    found = []
+    strict.forget_peak()
+    for _ in chunks(model, count, detaches):
+        found.append((strict.live, strict.peak))
+        strict.forget_peak()
+    return found
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_chunks_leave_the_memory_flat(cell: str, collecting_nothing: None) -> None:
+    with mg.use_device("strict"):
+        found = held(small(cell), 8)
+    assert len(set(found[2:])) == 1
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_without_detach_every_chunk_holds_more(cell: str, collecting_nothing: None) -> None:
+    with mg.use_device("strict"):
+        (*_, before, last) = held(small(cell), 5, detaches=False)
+    assert last[0] > before[0]
+    assert last[1] > before[1]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_training_leaves_the_memory_flat(cell: str, collecting_nothing: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program's own loop, over the epochs too."""
+    monkeypatch.setattr(training, "READ_EVERY", 1)
+    live = []
+    with mg.use_device("strict"):
+        training.train(
+            small(cell), TEXT, training.Recipe(25, batch=2, seq=10), "strict", lambda _: live.append(strict.live)
+        )
+    assert len(live) == 25
+    assert len(set(live[2:])) == 1
+
+
+# On a GPU -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_pool_of_cupy_stays_as_it_is(cell: str) -> None:
+    if not mg.cuda_is_available():
+        pytest.skip("needs a CUDA device and CuPy")
+    import cupy
+
+    pool, found = cupy.get_default_memory_pool(), []
+    with mg.use_device("cuda"):
+        model = small(cell)
+        for _ in chunks(model, 8):
+            mg.synchronize()
+            found.append(pool.total_bytes())
+        arrays = [x.data for p in model.parameters() for x in (p, p.grad) if x is not None]
+    assert len(set(found[2:])) == 1
+    assert all(isinstance(array.data.mem, cupy.cuda.memory.PooledMemory) for array in arrays)
+    assert pool.used_bytes() >= sum(array.nbytes for array in arrays)
+
+
+@pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:cupyx.allow_synchronize")
+@pytest.mark.parametrize("cell", CELLS)
+def test_cupy_itself_sees_no_wait(cell: str) -> None:
+    if not mg.cuda_is_available():
+        pytest.skip("needs a CUDA device and CuPy")
+    import cupyx
+
+    with mg.use_device("cuda"):
+        steps = chunks(small(cell), 5)
+        next(steps)  # what was copied to the device, was copied by now
+        with cupyx.allow_synchronize(False):
+            assert len(list(steps)) == 4
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_model_from_a_device_goes_on_where_there_is_none(device: str, cell: str, tmp_path: Path) -> None:
+    """Train, look at it, save it; and load it on the CPU, where it expects and writes the same."""
+    model, news = small(cell, dropout=0.0), []
+    training.train(model, TEXT, training.Recipe(12, batch=2, seq=10, lr=0.02), device, news.append)
+    assert [p.update for p in news] == [10, 12]
+    assert all(math.isfinite(p.loss) and p.gradient_norm > 0 for p in news)
+    loss = training.evaluate(model, TEXT, device, steps=50)
+    text = "".join(sampling.sample(model, 40, prime="the", temperature=0.5, seed=1, device=device))
+    checkpoint.save(tmp_path, model, {})
+    with mg.use_device("cpu"):
+        loaded = checkpoint.load(tmp_path)
+        assert {p.device for p in loaded.parameters()} == {"cpu"}
+        assert training.evaluate(loaded, TEXT, "cpu") == pytest.approx(loss, rel=1e-4)
+        assert "".join(sampling.sample(loaded, 40, prime="the", temperature=0.5, seed=1)) == text
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_training_reaches_the_same_on_every_device(device: str, cell: str) -> None:
+    """From the same weights, without dropout, which draws from the device's own generator."""
+    with mg.use_device("cpu"):
+        model = small(cell, dropout=0.0)
+        twin = copy.deepcopy(model)
+    losses = []
+    for m, where in ((model, "cpu"), (twin.to(device), device)):
+        training.train(m, TEXT, training.Recipe(12, batch=2, seq=10), where, lambda p: losses.append(p.loss))
+    assert losses[:2] == pytest.approx(losses[2:], rel=1e-3)
