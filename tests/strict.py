@@ -116,7 +116,8 @@ def _call(function: Callable[..., Any], *args: Any, **keywords: Any) -> Any:
     if out is not None:
         strict.launches += bool(out.size)
         return out
-    return _launched(_wrapped(result, args))
+    array = _wrapped(result, args)
+    return array if function in (numpy.empty, numpy.empty_like) else _launched(array)
 
 
 class StrictArray:
@@ -402,8 +403,8 @@ class StrictNamespace(Counters, ArrayNamespace):
             raise _refuse("add.at with a mask, which would have to be counted")
         if any(type(part) is StrictArray for part in parts) and out.dtype.char in REFUSED_DTYPES:
             raise _refuse(f"add.at does not support {out.dtype}")
-        numpy.add.at(out._host, _index(out.shape, index), _host(values))
         self.launches += 1
+        numpy.add.at(out._host, _index(out.shape, index), _host(values))
 
 
 def _ufunc(function: numpy.ufunc) -> Callable[..., Any]:
@@ -431,8 +432,6 @@ def _function(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         with warnings.catch_warnings():
             if name in ("mean", "std", "var") and args[0].size == 0:  # of nothing: NumPy warns, CuPy does not
                 warnings.simplefilter("ignore")
-            if name in ("empty", "empty_like"):
-                return _wrapped(function(*_host(args), **keywords))
             return _call(function, *args, **keywords)
 
     return call
