@@ -393,10 +393,6 @@ class StrictNamespace(Counters, ArrayNamespace):
         repeated: StrictArray = _function("repeat", numpy.repeat)(a, repeats, axis=axis)
         return repeated
 
-    def in_c_order(self, matrix: StrictArray) -> StrictArray:
-        copied: StrictArray = self.ascontiguousarray(matrix)
-        return copied
-
     def add_at(self, out: StrictArray, index: Any, values: StrictArray) -> None:
         parts = index if isinstance(index, tuple) else (index,)
         if any(_is_mask(part) for part in parts):
