@@ -14,11 +14,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import minigrad as mg
 from minigrad import nn, optim
 from minigrad.nn import functional as F
 from models.char_lm import checkpoint, data, sampling, training
+from models.char_lm.__main__ import app
 from models.char_lm.model import CharLM, Options
 
 from .counters import Counts
@@ -112,6 +114,19 @@ def test_characters_are_drawn_as_often_as_they_are_expected(device: str) -> None
     np.testing.assert_allclose(np.bincount(draws, minlength=4) / len(draws), squared, atol=0.07)
     with np.errstate(over="ignore"):  # as in `sample`
         assert sampling._choose(mg.tensor([[0.0, 1.0]]), 1e-320, 0.5).tolist() == [1]
+
+
+def test_the_command_line_waits_for_nothing_else(tmp_path: Path) -> None:
+    """Twenty updates, the validation, 500 characters; parameters that were drawn by the host, and are saved."""
+    (tmp_path / "text.txt").write_text(SENTENCE * 6)
+    sizes = ["--hidden", "8", "--batch", "2", "--seq", "10", "--updates", "20", "--dropout", "0.1"]
+    files = ["--data", str(tmp_path / "text.txt"), "--out", str(tmp_path / "run")]
+    before = strict.counts()
+    result = CliRunner().invoke(app, ["train", *files, *sizes, "--device", "strict"])
+    assert result.exit_code == 0, result.output
+    parameters = len(checkpoint.load(tmp_path / "run").state_dict())
+    characters = -(-500 // sampling.READ_EVERY)
+    assert waits(before) == Counts(reads=2 + 1 + parameters + characters, uploads=parameters + 3)
 
 
 # Memory -------------------------------------------------------------------------------------------------
