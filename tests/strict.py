@@ -23,10 +23,11 @@ from .counters import Counters
 # Functions of NumPy 2 that CuPy 14 does not have.
 MISSING = {"block", "einsum_path", "geomspace", "insert", "matvec", "spacing", "unstack", "vecdot", "vecmat"}
 CREATION = {"arange", "empty", "eye", "full", "linspace", "ones", "zeros"}  # their first argument is no array
-# What the size of the result depends on, only the device knows: CuPy waits for it.
+# Functions whose results are as large as the values say: CuPy waits for those.
 COUNTING = {
-    "argwhere", "bincount", "compress", "extract", "flatnonzero", "histogram", "intersect1d", "setdiff1d", "setxor1d",
-    "trim_zeros", "union1d", "unique", "unique_all", "unique_counts", "unique_inverse", "unique_values",
+    "argwhere", "bincount", "compress", "delete", "extract", "flatnonzero", "histogram", "intersect1d", "place",
+    "setdiff1d", "setxor1d", "tril_indices", "trim_zeros", "triu_indices", "union1d", "unique", "unique_all",
+    "unique_counts", "unique_inverse", "unique_values",
 }  # fmt: skip
 REFUSED_DTYPES = set("bhlqBH")  # CUDA has no atomic addition for these, so CuPy has no add.at
 
