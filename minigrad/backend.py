@@ -216,9 +216,6 @@ class CudaNamespace(ArrayNamespace):  # pragma: gpu
         context: contextlib.AbstractContextManager[Any] = self.module.cuda.Device(self.number)
         return context
 
-    def in_c_order(self, matrix: Array) -> Array:
-        return self.module.ascontiguousarray(matrix)
-
     def address(self, array: Array) -> int:
         found: int = array.data.ptr
         return found

@@ -49,9 +49,10 @@ def looked_up(rows: Tensor, table: Tensor, indices: Array) -> None:
 def reused(weights: Iterable[Any], times: int) -> Iterator[None]:
     """Inside this block, `linear` has a copy of each of these matrices, if it is used often enough for that to pay.
 
-    A product with a transposed matrix is slower. Going backward multiplies by the matrix itself.
+    A product with a transposed matrix is slower, on the host. Going backward multiplies by the matrix itself.
     """
-    matrices = [w for w in weights if times > 3 and type(w) is Tensor and w._data.ndim == 2 and w._hint is None]
+    found = [w for w in weights if times > 3 and type(w) is Tensor and w._data.ndim == 2 and w._hint is None]
+    matrices = [w for w in found if namespace_of(w._data).on_host]
     for w in matrices:
         w._hint = Reused(namespace_of(w._data).in_c_order(w._data.T), tick())
     try:

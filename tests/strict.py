@@ -3,8 +3,8 @@
 CuPy's arrays live on a device. They never turn into NumPy arrays by themselves, do not mix with them, and
 their reductions give 0-d arrays; an index out of range wraps silently; NumPy's newest functions and
 keywords are missing. Where CuPy would quietly copy to or from the device (`float(x)`, `x[[0, 1]]`,
-`cupy.asarray(numpy_array)`) this backend refuses: minigrad promises no implicit transfers. Explicit
-reads and synchronisations are counted.
+`cupy.asarray(numpy_array)`) or wait for it (`x[mask]`, `cupy.unique(x)`) this backend refuses: minigrad
+promises neither. What is asked for by name is counted: see counters.py.
 """
 
 from __future__ import annotations
@@ -18,11 +18,18 @@ import numpy
 
 from minigrad.backend import ArrayNamespace, register
 
+from .counters import Counters
 from .emulated import MULTIPROCESSORS, SHARED_MEMORY, RawModule, allow
 
 # Functions of NumPy 2 that CuPy 14 does not have.
 MISSING = {"block", "einsum_path", "geomspace", "insert", "matvec", "spacing", "unstack", "vecdot", "vecmat"}
 CREATION = {"arange", "empty", "eye", "full", "linspace", "ones", "zeros"}  # their first argument is no array
+# Functions whose results are as large as the values say: CuPy waits for those.
+COUNTING = {
+    "argwhere", "bincount", "compress", "delete", "extract", "flatnonzero", "histogram", "intersect1d", "place",
+    "setdiff1d", "setxor1d", "tril_indices", "trim_zeros", "triu_indices", "union1d", "unique", "unique_all",
+    "unique_counts", "unique_inverse", "unique_values",
+}  # fmt: skip
 REFUSED_DTYPES = set("bhlqBH")  # CUDA has no atomic addition for these, so CuPy has no add.at
 
 # The keywords of CuPy 14's functions (its ufuncs take out, casting and dtype). einsum hides its own in **kwargs.
@@ -89,11 +96,18 @@ def _wrapped(result: Any, sources: Any = ()) -> Any:
         return [_wrapped(part, sources) for part in result]
     if not isinstance(result, (numpy.ndarray, numpy.generic)):
         return result
-    array = StrictArray(numpy.asarray(result))
+    host, base = numpy.asarray(result), None
     for source in sources:
-        if type(source) is StrictArray and numpy.may_share_memory(array._host, source._host):
-            array.base = source if source.base is None else source.base
-    return array
+        if type(source) is StrictArray and numpy.may_share_memory(host, source._host):
+            base = source if source.base is None else source.base
+    return StrictArray(host, base)
+
+
+def _launched(result: Any) -> Any:
+    """What a call gave: it took a launch unless all of that is views, or nothing."""
+    arrays = result if isinstance(result, list) else [result]
+    strict.launches += any(type(a) is StrictArray and a.base is None and a.size for a in arrays)
+    return result
 
 
 def _call(function: Callable[..., Any], *args: Any, **keywords: Any) -> Any:
@@ -101,7 +115,11 @@ def _call(function: Callable[..., Any], *args: Any, **keywords: Any) -> Any:
     hosts, out = _host(args), keywords.get("out")
     with numpy.errstate(all="ignore"):
         result = function(*hosts, **{name: _host(value) for name, value in keywords.items()})
-    return out if out is not None else _wrapped(result, args)
+    if out is not None:
+        strict.launches += bool(out.size)
+        return out
+    array = _wrapped(result, args)
+    return array if function in (numpy.empty, numpy.empty_like) else _launched(array)
 
 
 class StrictArray:
@@ -110,9 +128,18 @@ class StrictArray:
     __slots__ = ("__weakref__", "_host", "base")
     __hash__ = None  # type: ignore[assignment]
 
-    def __init__(self, host: numpy.ndarray[Any, Any]) -> None:
+    def __init__(self, host: numpy.ndarray[Any, Any], base: StrictArray | None = None) -> None:
         self._host = host
-        self.base: StrictArray | None = None  # the array whose memory this one looks into
+        self.base = base  # the array whose memory this one looks into
+        if base is None:
+            strict.allocated(host.nbytes)
+
+    def __del__(self) -> None:
+        if self.base is None:
+            strict.freed(self._host.nbytes)
+
+    def __reduce__(self) -> Any:
+        return StrictArray, (self._host,)
 
     shape = property(lambda self: self._host.shape)
     dtype = property(lambda self: self._host.dtype)
@@ -151,32 +178,41 @@ class StrictArray:
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, key: Any) -> StrictArray:
-        view: StrictArray = _wrapped(self._host[_index(self._host.shape, key)], [self])
-        return view
+        if any(_is_mask(part) for part in (key if type(key) is tuple else (key,))):
+            raise _refuse("how many entries a mask picks, CuPy would wait for; use nonzero")
+        found: StrictArray = _launched(_wrapped(self._host[_index(self._host.shape, key)], [self]))
+        return found
 
     def __setitem__(self, key: Any, value: Any) -> None:
         if isinstance(value, (list, tuple)):
             raise _refuse("a list cannot be assigned to a device array")
         self._host[_index(self._host.shape, key)] = _host(value)
+        strict.launches += bool(self.size)
 
     # Methods ----------------------------------------------------------------------------------------
 
     def astype(self, dtype: Any, copy: bool = True) -> StrictArray:
-        return self if not copy and self.dtype == dtype else StrictArray(self._host.astype(dtype))
+        return self if not copy and self.dtype == dtype else _new(self._host.astype(dtype))
 
     def copy(self) -> StrictArray:
-        return StrictArray(self._host.copy())
+        return _new(self._host.copy())
 
     def fill(self, value: Any) -> None:
         self[...] = value
 
     def reshape(self, *shape: Any) -> StrictArray:
-        reshaped: StrictArray = _wrapped(self._host.reshape(*shape), [self])
+        reshaped: StrictArray = _launched(_wrapped(self._host.reshape(*shape), [self]))
         return reshaped
 
     def transpose(self, *axes: Any) -> StrictArray:
         transposed: StrictArray = _wrapped(self._host.transpose(*axes), [self])
         return transposed
+
+
+def _new(host: Any) -> StrictArray:
+    """What a call computes into memory of its own."""
+    array: StrictArray = _launched(StrictArray(numpy.asarray(host)))
+    return array
 
 
 def _method(name: str) -> Callable[..., Any]:
@@ -257,18 +293,18 @@ class StrictGenerator:
         self._generator = numpy.random.default_rng(seed)
 
     def random(self, size: Any = None, dtype: Any = numpy.float64) -> StrictArray:
-        return StrictArray(numpy.asarray(self._generator.random(size, dtype)))
+        return _new(self._generator.random(size, dtype))
 
     def standard_normal(self, size: Any = None, dtype: Any = numpy.float64) -> StrictArray:
-        return StrictArray(numpy.asarray(self._generator.standard_normal(size, dtype)))
+        return _new(self._generator.standard_normal(size, dtype))
 
     def integers(
         self, low: int, high: int | None = None, size: Any = None, dtype: Any = numpy.int64, endpoint: bool = False
     ) -> StrictArray:
-        return StrictArray(numpy.asarray(self._generator.integers(low, high, size, dtype, endpoint)))
+        return _new(self._generator.integers(low, high, size, dtype, endpoint))
 
     def uniform(self, low: float = 0.0, high: float = 1.0, size: Any = None, dtype: Any = numpy.float64) -> StrictArray:
-        return StrictArray(numpy.asarray(self._generator.uniform(low, high, size)).astype(dtype))
+        return _new(numpy.asarray(self._generator.uniform(low, high, size)).astype(dtype))
 
 
 class _Module:
@@ -282,8 +318,8 @@ class _Module:
         return chosen
 
 
-class StrictNamespace(ArrayNamespace):
-    """NumPy's functions as CuPy has them. `reads` and `synchronizations` count what makes the host wait."""
+class StrictNamespace(Counters, ArrayNamespace):
+    """NumPy's functions as CuPy has them."""
 
     checks_indices = False
     on_host = False
@@ -292,8 +328,6 @@ class StrictNamespace(ArrayNamespace):
 
     def __init__(self) -> None:
         super().__init__(_Module, StrictArray, "strict")
-        self.reads = 0
-        self.synchronizations = 0
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -301,6 +335,8 @@ class StrictNamespace(ArrayNamespace):
         function = getattr(numpy, name)
         if name in MISSING:
             raise AttributeError(f"CuPy has no function {name}")
+        if name in COUNTING:
+            raise _refuse(f"{name}: CuPy would wait for the size of its result")
         if isinstance(function, type) or not callable(function):
             return function  # float32, pi, newaxis
         call = _ufunc(function) if isinstance(function, numpy.ufunc) else _function(name, function)
@@ -310,6 +346,7 @@ class StrictNamespace(ArrayNamespace):
     def from_host(self, array: numpy.ndarray[Any, Any]) -> StrictArray:
         if not isinstance(array, (numpy.ndarray, numpy.generic)):
             raise _refuse(f"from_host takes a NumPy array, got {type(array)}")
+        self.uploads += 1
         return StrictArray(numpy.array(array))
 
     def to_host(self, array: StrictArray) -> numpy.ndarray[Any, Any]:
@@ -335,7 +372,10 @@ class StrictNamespace(ArrayNamespace):
             raise _refuse(f"asarray of {type(value)} would be copied to the device implicitly; use from_host")
         if type(value) is StrictArray and dtype in (None, value.dtype):
             return value
-        return StrictArray(numpy.array(_host(value), dtype=dtype))
+        if type(value) is StrictArray:
+            return value.astype(dtype)
+        self.uploads += 1  # of a number
+        return StrictArray(numpy.array(value, dtype=dtype))
 
     def array(self, value: Any, dtype: Any = None, copy: bool = True) -> StrictArray:
         array = self.asarray(value, dtype)
@@ -358,8 +398,14 @@ class StrictNamespace(ArrayNamespace):
         wrapped = _in_range(indices, a.shape, axis)
         if isinstance(wrapped, int) and a.size:
             wrapped %= a.size if axis is None else a.shape[axis]
-        taken: StrictArray = _wrapped(numpy.take(a._host, wrapped, axis, _host(out)))
+        taken: StrictArray = _launched(_wrapped(numpy.take(a._host, wrapped, axis, _host(out))))
         return taken
+
+    def repeat(self, a: StrictArray, repeats: int, axis: int | None = None) -> StrictArray:
+        if not isinstance(repeats, int):
+            raise _refuse(f"repeat with counts of {type(repeats)}: CuPy would wait for their sum")
+        repeated: StrictArray = _function("repeat", numpy.repeat)(a, repeats, axis=axis)
+        return repeated
 
     def add_at(self, out: StrictArray, index: Any, values: StrictArray) -> None:
         parts = index if isinstance(index, tuple) else (index,)
@@ -367,6 +413,7 @@ class StrictNamespace(ArrayNamespace):
             raise _refuse("add.at with a mask, which would have to be counted")
         if any(type(part) is StrictArray for part in parts) and out.dtype.char in REFUSED_DTYPES:
             raise _refuse(f"add.at does not support {out.dtype}")
+        self.launches += 1
         numpy.add.at(out._host, _index(out.shape, index), _host(values))
 
 

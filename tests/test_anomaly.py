@@ -141,11 +141,14 @@ def test_indices_that_a_gpu_would_wrap_raise(device):
         lambda: x[far],
         lambda: x[1:, far],
         lambda: nn.functional.embedding(far, x),
+        lambda: nn.functional.cross_entropy(x, mg.tensor([0, 2, 1])),
+        lambda: nn.functional.one_hot(far, 3),
     ):
         with pytest.raises(IndexError), mg.detect_anomaly():
             act()
     with mg.detect_anomaly():
         assert x[mg.tensor([0, -1])].shape == (2, 2)
+        assert nn.functional.cross_entropy(x, mg.tensor([0, -100, 1])).item() > 0  # which does not count
 
 
 def test_it_is_off_afterwards_and_one_per_thread(device):

@@ -108,10 +108,10 @@ def test_streams_are_contiguous(streams, steps, extra):
     read = data.Streams(ids, streams, steps)
     chunks = list(read.epoch())
     assert len(chunks) == read.chunks == (len(ids) - 1) // streams // steps
-    inputs, targets = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
+    inputs, targets = (mg.concatenate(parts).numpy() for parts in zip(*chunks, strict=True))
     assert (targets == inputs + 1).all()  # a target is the character that follows
     assert (np.diff(inputs, axis=0) == 1).all()  # row n of a chunk goes on in row n of the next
-    assert (np.diff(inputs[:, :], axis=1) == len(inputs)).all()  # a stream begins where the one before ends
+    assert (np.diff(inputs, axis=1) == len(inputs)).all()  # a stream begins where the one before ends
 
 
 def test_a_text_shorter_than_one_chunk():

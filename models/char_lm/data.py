@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+import minigrad as mg
+
 
 class UserError(ValueError):
     """Something the user can put right; the command line shows the message alone."""
@@ -104,10 +106,10 @@ class Streams:
     """A text as N contiguous streams side by side, read T steps at a time.
 
     Stream n begins where stream n - 1 ends, so row n of one chunk goes on in row n of the next:
-    a state carried from chunk to chunk fits.
+    a state carried from chunk to chunk fits. The whole text goes to the device at once; a chunk is a slice of it.
     """
 
-    def __init__(self, ids: np.ndarray, streams: int, steps: int) -> None:
+    def __init__(self, ids: np.ndarray, streams: int, steps: int, device: str = "cpu") -> None:
         length = (len(ids) - 1) // streams // steps * steps
         if length < steps:
             raise UserError(
@@ -117,10 +119,11 @@ class Streams:
             )
         self.steps = steps
         self.chunks = length // steps
-        self.inputs = np.ascontiguousarray(ids[: streams * length].reshape(streams, length).T)  # (length, N)
-        self.targets = np.ascontiguousarray(ids[1 : streams * length + 1].reshape(streams, length).T)
+        parts = ids[: streams * length], ids[1 : streams * length + 1]
+        text = np.stack([part.reshape(streams, length).T for part in parts])
+        self.inputs, self.targets = mg.tensor(text, device=device)  # (length, N)
 
-    def epoch(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def epoch(self) -> Iterator[tuple[mg.Tensor, mg.Tensor]]:
         """Each chunk in order: inputs (T, N) and the characters that follow them (T, N)."""
         for start in range(0, self.chunks * self.steps, self.steps):
             yield self.inputs[start : start + self.steps], self.targets[start : start + self.steps]

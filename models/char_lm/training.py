@@ -49,7 +49,7 @@ READ_EVERY = 10  # updates between two looks at the loss; each look makes the ho
 
 def train(model: CharLM, ids: np.ndarray, recipe: Recipe, device: str, report: Callable[[Progress], None]) -> None:
     """Train on the text `ids`, calling `report` now and then."""
-    streams = Streams(ids, recipe.batch, recipe.seq)
+    streams = Streams(ids, recipe.batch, recipe.seq, device)
     vocabulary = len(model.options.vocabulary)
     optimizer = optim.Adam(model.parameters(), lr=recipe.lr, betas=(0.9, 0.99))
     schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.updates)
@@ -60,8 +60,8 @@ def train(model: CharLM, ids: np.ndarray, recipe: Recipe, device: str, report: C
         state: Any = None  # an epoch begins: the streams start over, what came before does not fit
         for inputs, targets in streams.epoch():
             state = mg.detach(state)  # carried, but no gradient flows into the chunk before: truncated BPTT
-            logits, state = model(mg.tensor(inputs, device=device), state)
-            loss = F.cross_entropy(logits.reshape(-1, vocabulary), mg.tensor(targets.reshape(-1), device=device))
+            logits, state = model(inputs, state)
+            loss = F.cross_entropy(logits.reshape(-1, vocabulary), targets.reshape(-1))
 
             optimizer.zero_grad()
             loss.backward()
@@ -71,11 +71,11 @@ def train(model: CharLM, ids: np.ndarray, recipe: Recipe, device: str, report: C
 
             update += 1
             if update % READ_EVERY == 0 or update == recipe.updates:
-                value = loss.item()
+                value, size = mg.stack([loss.detach(), norm]).tolist()  # one wait for the two
                 if not np.isfinite(value):
                     raise UserError(f"the loss became {value} at update {update}; try a smaller --lr or --clip")
                 speed = update * recipe.batch * recipe.seq / (time.perf_counter() - started)
-                report(Progress(update, value, norm.item(), speed))
+                report(Progress(update, value, size, speed))
             if update == recipe.updates:
                 return
 
@@ -84,10 +84,11 @@ def train(model: CharLM, ids: np.ndarray, recipe: Recipe, device: str, report: C
 def evaluate(model: CharLM, ids: np.ndarray, device: str, steps: int = 1000) -> float:
     """Nats per character over the whole text `ids`, read once from start to end with its state carried."""
     model.eval()
+    text = mg.tensor(ids, device=device)
     state: Any = None
-    total = 0.0
+    total = mg.zeros((), dtype=mg.float64, device=device)
     for start in range(0, len(ids) - 1, steps):
-        chunk = mg.tensor(ids[start : start + steps + 1], device=device)
+        chunk = text[start : start + steps + 1]
         logits, state = model(chunk[:-1].reshape(-1, 1), state)  # (T, 1, V)
-        total += F.cross_entropy(logits.squeeze(1), chunk[1:], reduction="sum").item()
-    return total / (len(ids) - 1)
+        total += F.cross_entropy(logits.squeeze(1), chunk[1:], reduction="sum")  # promoted to float64
+    return total.item() / (len(ids) - 1)

@@ -6,6 +6,7 @@ import numbers
 from collections.abc import Sequence
 from typing import Any
 
+from ... import tape
 from ...backend import is_floating, namespace_of
 from ...graph import Tensor
 from ...messages import describe
@@ -50,13 +51,14 @@ def check_dim(caller: str, x: Tensor, dim: Any) -> None:
 
 
 def check_ids(caller: str, ids: Tensor, count: int, name: str = "ids") -> None:
-    """Raise unless ids, called `name`, are integers, and on the CPU also from 0 to count - 1."""
+    """Raise unless ids, called `name`, are integers, and on the CPU, or in anomaly mode, also from 0 to count - 1."""
     if ids.dtype.kind not in "iu":
         raise TypeError(f'{caller}: expected integer {name}, got {describe(ids)}; convert them with .astype("int64")')
-    if namespace_of(ids.data).checks_indices and ids.size:
-        low, high = int(ids.data.min()), int(ids.data.max())
+    xp = namespace_of(ids.data)
+    if (xp.checks_indices or tape.watcher is not None) and ids.size:
+        flat = xp.to_host(ids.data).ravel()
+        low, high = int(flat.min()), int(flat.max())
         if low < 0 or high >= count:
-            flat = ids.data.ravel()
             place = int(((flat < 0) | (flat >= count)).argmax())
             expected = f"{name} from 0 to {count - 1}" if count else "at least one class"
             raise IndexError(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...backend import float32, namespace_of
+from ...fusion.fused import fuse
 from ...graph import Tensor
 from ...indexing import take
 from ...messages import describe
@@ -161,6 +162,15 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     if p == 1.0:
         return x * 0.0
     xp = namespace_of(x.data)
-    kept = xp.generator.random(x.shape, dtype=float32) >= p
-    mask = xp.multiply(kept, 1.0 / (1.0 - p), dtype=x.dtype)
+    drawn = xp.generator.random(x.shape, dtype=float32)
+    if xp.writer == "cuda":
+        dropped: Tensor = _dropped(x, Tensor(drawn), float(p), 1.0 / (1.0 - p))
+        return dropped
+    mask = xp.multiply(drawn >= p, 1.0 / (1.0 - p), dtype=x.dtype)
     return x * Tensor(xp.asarray(mask))  # of 0-d arrays NumPy makes scalars
+
+
+@fuse(fallback=True)
+def _dropped(x: Tensor, drawn: Tensor, p: float, scale: float) -> Tensor:
+    """All of it in one launch."""
+    return x * ((drawn >= p).astype(x.dtype) * scale)

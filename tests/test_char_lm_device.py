@@ -1,0 +1,313 @@
+"""The character model on a device: what makes the host wait, what is copied, what is launched, what is held.
+
+T: time steps   N: streams
+"""
+
+from __future__ import annotations
+
+import copy
+import gc
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import minigrad as mg
+from minigrad import nn, optim
+from minigrad.nn import functional as F
+from models.char_lm import checkpoint, data, sampling, training
+from models.char_lm.__main__ import app
+from models.char_lm.model import CharLM, Options
+
+from .counters import Counts
+from .strict import strict
+
+CELLS = ["rnn", "lstm", "gru"]
+SENTENCE = "the quick brown fox jumps over the lazy dog. "
+TEXT = data.Vocabulary(SENTENCE).encode(SENTENCE * 6)  # 270 characters
+
+
+def small(cell: str = "lstm", **options: Any) -> CharLM:
+    """A model on the default device, with all there is to it unless told otherwise."""
+    mg.manual_seed(0)
+    usual = {"hidden": 8, "embedding": 4, "layers": 2, "dropout": 0.2}
+    return CharLM(Options(data.Vocabulary(SENTENCE).characters, cell, **(usual | options)))
+
+
+def waits(before: Counts) -> Counts:
+    """What the host waited for or copied since; launches aside."""
+    return (strict.counts() - before)._replace(launches=0)
+
+
+# Nothing is read, waited for or copied but what is meant to be ----------------------------------------
+
+
+@pytest.mark.parametrize("embedding", [0, 4], ids=["one-hot", "embedded"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_training_reads_the_loss_every_few_updates_and_nothing_else(cell: str, embedding: int) -> None:
+    """Three epochs with carried state, dropout, clipping and a schedule; the text goes to the device once."""
+    with mg.use_device("strict"):
+        model, looks, before = small(cell, embedding=embedding), [], strict.counts()
+
+        def look(progress: training.Progress) -> None:
+            looks.append((progress.update, waits(before)))
+
+        training.train(model, TEXT, training.Recipe(25, batch=2, seq=10, clip=0.1), "strict", look)
+    assert looks == [(10, Counts(reads=1, uploads=1)), (20, Counts(reads=2, uploads=1)), (25, Counts(3, uploads=1))]
+    assert waits(before) == Counts(reads=3, uploads=1)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_evaluation_copies_the_text_once_and_reads_once(cell: str) -> None:
+    with mg.use_device("strict"):
+        model, before = small(cell), strict.counts()
+        training.evaluate(model, TEXT, "strict", steps=20)
+        assert waits(before) == Counts(reads=1, uploads=1)
+
+
+@pytest.mark.parametrize("temperature", [0, 0.7])
+@pytest.mark.parametrize("cell", CELLS)
+def test_sampling_reads_some_characters_at_a_time(cell: str, temperature: float) -> None:
+    model = small(cell)
+    length = 2 * sampling.READ_EVERY + 5
+    options: Any = {"prime": "the ", "temperature": temperature, "seed": 5}
+    text = "".join(sampling.sample(model, length, **options))
+    model.to("strict")
+    before, seen = strict.counts(), []
+    for k, character in enumerate(sampling.sample(model, length, device="strict", **options)):
+        seen.append(character)
+        assert waits(before) == Counts(reads=k // sampling.READ_EVERY + 1, uploads=1)  # the prime
+    assert "".join(seen) == text  # as on the CPU
+    assert waits(before).reads == 3
+
+
+def test_sampling_on_the_cpu_gives_each_character_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, steps, step = small(), [], CharLM.step
+    monkeypatch.setattr(CharLM, "step", lambda self, *given: steps.append(1) or step(self, *given))
+    for k, _ in enumerate(sampling.sample(model, 6, prime="t")):
+        assert len(steps) == k
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+@pytest.mark.parametrize("temperature", [0, 1.0])
+def test_a_model_without_numbers_says_so_on_every_device(device: str, temperature: float, number: float) -> None:
+    model = small()
+    nn.init.constant_(model.output.bias, number)
+    with pytest.raises(data.UserError, match="its training must have diverged"):
+        list(sampling.sample(model, 3, prime="a", temperature=temperature, device=device))
+
+
+def test_characters_are_drawn_as_often_as_they_are_expected(device: str) -> None:
+    """The first i with p_0 + ... + p_i > u, at the edges too; and 0 of what is impossible."""
+    p = np.array([[0.25, 0.0, 0.5, 0.25]])
+    with np.errstate(divide="ignore"):
+        logits = mg.tensor(np.log(p) + 3.0)
+    for u, expected in [(0.0, 0), (0.2499, 0), (0.2501, 2), (0.7499, 2), (0.7501, 3), (1 - 2**-53, 3)]:
+        assert sampling._choose(logits, 1.0, u).tolist() == [expected]
+    assert sampling._choose(mg.tensor([[1.0, 2.0, 2.0]]), 0, 0.9).tolist() == [1]  # the first of the likeliest
+    draws = [sampling._choose(logits, 0.5, u).item() for u in np.random.default_rng(0).random(300)]
+    squared = p[0] ** 2 / (p[0] ** 2).sum()
+    np.testing.assert_allclose(np.bincount(draws, minlength=4) / len(draws), squared, atol=0.07)
+    with np.errstate(over="ignore"):  # as in `sample`
+        assert sampling._choose(mg.tensor([[0.0, 1.0]]), 1e-320, 0.5).tolist() == [1]
+
+
+def test_the_command_line_waits_for_nothing_else(tmp_path: Path) -> None:
+    """Twenty updates, the validation, 500 characters; parameters that were drawn by the host, and are saved."""
+    (tmp_path / "text.txt").write_text(SENTENCE * 6)
+    sizes = ["--hidden", "8", "--batch", "2", "--seq", "10", "--updates", "20", "--dropout", "0.1"]
+    files = ["--data", str(tmp_path / "text.txt"), "--out", str(tmp_path / "run")]
+    before = strict.counts()
+    result = CliRunner().invoke(app, ["train", *files, *sizes, "--device", "strict"])
+    assert result.exit_code == 0, result.output
+    parameters = len(checkpoint.load(tmp_path / "run").state_dict())
+    characters = -(-500 // sampling.READ_EVERY)
+    assert waits(before) == Counts(reads=2 + 1 + parameters + characters, uploads=parameters + 3)
+
+
+# Memory -------------------------------------------------------------------------------------------------
+
+
+def chunks(model: CharLM, count: int, detaches: bool = True) -> Iterator[None]:
+    """Truncated backpropagation through time over so many chunks, T = 6 and N = 3; a stop after each.
+
+    Without `detach` each chunk goes back to the first one, and the parameters, which that needs, stay as they are.
+    """
+    optimizer = optim.Adam(model.parameters())
+    ids = mg.tensor(np.resize(TEXT, (6 * count + 1, 3)))
+    state: Any = None
+    for start in range(0, 6 * count, 6):
+        state = mg.detach(state) if detaches else state
+        logits, state = model(ids[start : start + 6], state)
+        loss = F.cross_entropy(logits.reshape(18, -1), ids[start + 1 : start + 7].reshape(18))
+        optimizer.zero_grad()
+        loss.backward(retain_graph=not detaches)
+        nn.utils.clip_grad_norm_(model.parameters(), 0.1)
+        if detaches:
+            optimizer.step()
+        yield
+
+
+@pytest.fixture
+def collecting_nothing() -> Iterator[None]:
+    """What is freed, is so because nobody holds it any more."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def held(model: CharLM, count: int, detaches: bool = True) -> list[tuple[int, int]]:
+    """The bytes of all arrays after each chunk, and the most there were meanwhile."""
+    found = []
+    strict.forget_peak()
+    for _ in chunks(model, count, detaches):
+        found.append((strict.live, strict.peak))
+        strict.forget_peak()
+    return found
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_chunks_leave_the_memory_flat(cell: str, collecting_nothing: None) -> None:
+    with mg.use_device("strict"):
+        found = held(small(cell), 8)
+    assert len(set(found[2:])) == 1
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_without_detach_every_chunk_holds_more(cell: str, collecting_nothing: None) -> None:
+    with mg.use_device("strict"):
+        (*_, before, last) = held(small(cell), 5, detaches=False)
+    assert last[0] > before[0]
+    assert last[1] > before[1]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_training_leaves_the_memory_flat(cell: str, collecting_nothing: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program's own loop, over the epochs too."""
+    monkeypatch.setattr(training, "READ_EVERY", 1)
+    live = []
+    with mg.use_device("strict"):
+        training.train(
+            small(cell), TEXT, training.Recipe(25, batch=2, seq=10), "strict", lambda _: live.append(strict.live)
+        )
+    assert len(live) == 25
+    assert len(set(live[2:])) == 1
+
+
+# On a GPU -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_pool_of_cupy_stays_as_it_is(cell: str) -> None:
+    if not mg.cuda_is_available():
+        pytest.skip("needs a CUDA device and CuPy")
+    import cupy
+
+    pool, found = cupy.get_default_memory_pool(), []
+    with mg.use_device("cuda"):
+        model = small(cell)
+        for _ in chunks(model, 8):
+            mg.synchronize()
+            found.append(pool.total_bytes())
+        arrays = [x.data for p in model.parameters() for x in (p, p.grad) if x is not None]
+    assert len(set(found[2:])) == 1
+    assert all(isinstance(array.data.mem, cupy.cuda.memory.PooledMemory) for array in arrays)
+    assert pool.used_bytes() >= sum(array.nbytes for array in arrays)
+
+
+@pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:cupyx.allow_synchronize")
+@pytest.mark.parametrize("cell", CELLS)
+def test_cupy_itself_sees_no_wait(cell: str) -> None:
+    if not mg.cuda_is_available():
+        pytest.skip("needs a CUDA device and CuPy")
+    import cupyx
+
+    with mg.use_device("cuda"):
+        steps = chunks(small(cell), 5)
+        next(steps)  # what was copied to the device, was copied by now
+        with cupyx.allow_synchronize(False):
+            assert len(list(steps)) == 4
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_model_from_a_device_goes_on_where_there_is_none(device: str, cell: str, tmp_path: Path) -> None:
+    """Train, look at it, save it; and load it on the CPU, where it expects and writes the same."""
+    model, news = small(cell, dropout=0.0), []
+    training.train(model, TEXT, training.Recipe(12, batch=2, seq=10, lr=0.02), device, news.append)
+    assert [p.update for p in news] == [10, 12]
+    assert all(math.isfinite(p.loss) and p.gradient_norm > 0 for p in news)
+    loss = training.evaluate(model, TEXT, device, steps=50)
+    text = "".join(sampling.sample(model, 40, prime="the", temperature=0.5, seed=1, device=device))
+    checkpoint.save(tmp_path, model, {})
+    with mg.use_device("cpu"):
+        loaded = checkpoint.load(tmp_path)
+        assert {p.device for p in loaded.parameters()} == {"cpu"}
+        assert training.evaluate(loaded, TEXT, "cpu") == pytest.approx(loss, rel=1e-4)
+        assert "".join(sampling.sample(loaded, 40, prime="the", temperature=0.5, seed=1)) == text
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_training_reaches_the_same_on_every_device(device: str, cell: str) -> None:
+    """From the same weights, without dropout, which draws from the device's own generator."""
+    with mg.use_device("cpu"):
+        model = small(cell, dropout=0.0)
+        twin = copy.deepcopy(model)
+    losses = []
+    for m, where in ((model, "cpu"), (twin.to(device), device)):
+        training.train(m, TEXT, training.Recipe(12, batch=2, seq=10), where, lambda p: losses.append(p.loss))
+    assert losses[:2] == pytest.approx(losses[2:], rel=1e-3)
+
+
+# Launches -------------------------------------------------------------------------------------------------
+
+# Of the parts of a step, on a device without kernels: forward, and backward with the copy that is handed out.
+PARTS = {
+    "embedding": (lambda x, ids: F.embedding(ids, x), (2, None)),  # backward adds up by index, in its own way
+    "dropout": (lambda x, ids: F.dropout(x, 0.5), (4, 2)),
+    "linear": (lambda x, ids: F.linear(x, x, x[:, 0].detach()), (2, 3)),
+    "cross-entropy": (lambda x, ids: F.cross_entropy(x, ids), (19, 10)),
+    "loss for each": (lambda x, ids: F.cross_entropy(x, ids, reduction="none"), (16, 9)),
+    "detach": (lambda x, ids: mg.detach((x, x))[0], (0, None)),
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_launches_of_the_parts_of_a_step(name: str) -> None:
+    act, (forward, backward) = PARTS[name]
+    with mg.use_device("strict"):
+        x, ids = mg.randn((5, 5), requires_grad=True), mg.tensor([0, 4, 2, 2, -100 if "loss" in name else 1])
+        before = strict.counts()
+        y = act(x, ids)
+        assert strict.counts() - before == Counts(launches=forward)
+        if backward is not None:
+            g, before = mg.ones(y.shape), strict.counts()
+            mg.grad(y, x, g)
+            assert strict.counts() - before == Counts(launches=backward)
+
+
+@pytest.mark.parametrize(("cell", "forward", "backward"), [("rnn", 28, 25), ("lstm", 28, 23), ("gru", 27, 23)])
+def test_launches_outside_of_the_time_loop(cell: str, forward: int, backward: int) -> None:
+    """Of a whole step with one-hot characters: what is left of a + b T at T = 0."""
+
+    def launches(steps: int) -> tuple[int, int]:
+        ids = mg.tensor(np.resize(TEXT, (steps + 1, 3)))
+        before = strict.counts()
+        logits, _ = model(ids[:-1], state)
+        loss = F.cross_entropy(logits.reshape(3 * steps, -1), ids[1:].reshape(3 * steps))
+        between = strict.counts()
+        loss.backward()
+        return (between - before).launches, (strict.counts() - between).launches
+
+    with mg.use_device("strict"):
+        model = small(cell, embedding=0, layers=1, dropout=0.0)
+        state = mg.detach(model(mg.tensor(TEXT[:3].reshape(1, 3)))[1])
+        launches(8)  # now there is a gradient, to which later ones are added
+        few, many = launches(8), launches(16)
+    assert (2 * few[0] - many[0], 2 * few[1] - many[1]) == (forward, backward)
