@@ -21,7 +21,7 @@ from minigrad.backend import ArrayNamespace, register
 # Functions of NumPy 2 that CuPy 14 does not have.
 MISSING = {"block", "einsum_path", "geomspace", "insert", "matvec", "spacing", "unstack", "vecdot", "vecmat"}
 CREATION = {"arange", "empty", "eye", "full", "linspace", "ones", "zeros"}  # their first argument is no array
-REFUSED_DTYPES = set("bhlqBH")  # CUDA has no atomic addition for these, so CuPy has no add.at
+REFUSED_DTYPES = set("?bhBH")  # CUDA has no atomic addition for these, so CuPy has no add.at
 
 # The keywords of CuPy 14's functions (its ufuncs take out, casting and dtype). einsum hides its own in **kwargs.
 KEYWORDS = {
@@ -59,7 +59,7 @@ KEYWORDS = {
     "take_along_axis": "indices axis",
     "transpose": "axes",
     "var": "axis dtype out ddof keepdims",
-    "vdot": "",
+    "vdot": "b",
     "where": "x y",
     "zeros": "shape dtype order",
     "zeros_like": "dtype order subok shape",
