@@ -12,16 +12,18 @@ from __future__ import annotations
 import operator
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy
 
+from minigrad import tensor_cores
 from minigrad.backend import ArrayNamespace, register
+from minigrad.precision import setting
 
 # Functions of NumPy 2 that CuPy 14 does not have.
 MISSING = {"block", "einsum_path", "geomspace", "insert", "matvec", "spacing", "unstack", "vecdot", "vecmat"}
 CREATION = {"arange", "empty", "eye", "full", "linspace", "ones", "zeros"}  # their first argument is no array
-REFUSED_DTYPES = set("?bhBH")  # CUDA has no atomic addition for these, so CuPy has no add.at
+REFUSED_DTYPES = set("?bhlqBH")  # CUDA has no atomic addition for these (CuPy 14 makes one for l and q)
 
 # The keywords of CuPy 14's functions (its ufuncs take out, casting and dtype). einsum hides its own in **kwargs.
 KEYWORDS = {
@@ -97,9 +99,18 @@ def _wrapped(result: Any, sources: Any = ()) -> Any:
 def _call(function: Callable[..., Any], *args: Any, **keywords: Any) -> Any:
     """A function of NumPy's on StrictArrays. A GPU warns of no overflow and no division by zero."""
     hosts, out = _host(args), keywords.get("out")
+    if isinstance(function, numpy.ufunc) and function is not numpy.matmul:
+        keywords = {"order": "C", **keywords}  # CuPy lays new results out so, whatever the order of its operands
     with numpy.errstate(all="ignore"):
         result = function(*hosts, **{name: _host(value) for name, value in keywords.items()})
     return out if out is not None else _wrapped(result, args)
+
+
+class Flags(NamedTuple):
+    """What CuPy tells of an array's memory; all of it may be written to."""
+
+    c_contiguous: bool
+    f_contiguous: bool
 
 
 class StrictArray:
@@ -117,7 +128,7 @@ class StrictArray:
     ndim = property(lambda self: self._host.ndim)
     size = property(lambda self: self._host.size)
     nbytes = property(lambda self: self._host.nbytes)
-    flags = property(lambda self: self._host.flags)
+    flags = property(lambda self: Flags(self._host.flags.c_contiguous, self._host.flags.f_contiguous))
     strides = property(lambda self: self._host.strides)
     T = property(lambda self: self.transpose())
 
@@ -278,6 +289,18 @@ class _Module:
         return chosen
 
 
+BITS = {"tf32": 10, "bfloat16": 7}  # behind the leading one; float32 has 23
+
+
+def rounded(x: numpy.ndarray[Any, Any], bits: int) -> numpy.ndarray[Any, Any]:
+    """float32 numbers rounded to so many bits behind the leading one: to the nearest, of two to the even one."""
+    dropped = 23 - bits
+    pattern = numpy.ascontiguousarray(x).view(numpy.uint32)
+    half = (1 << dropped - 1) - 1 + (pattern >> dropped & 1)
+    found = ((pattern + half) >> dropped << dropped).view(numpy.float32).reshape(x.shape)
+    return numpy.where(numpy.isfinite(x), found, x)
+
+
 class StrictNamespace(ArrayNamespace):
     """NumPy's functions as CuPy has them. `reads` and `synchronizations` count what makes the host wait."""
 
@@ -332,6 +355,17 @@ class StrictNamespace(ArrayNamespace):
     def array(self, value: Any, dtype: Any = None, copy: bool = True) -> StrictArray:
         array = self.asarray(value, dtype)
         return array.copy() if copy and array is value else array
+
+    def matmul(self, x: Any, y: Any) -> Any:
+        """x y, of operands rounded as tensor cores round them where less than float32 is asked for."""
+        if tensor_cores.are_asked_for(x, y) and x.ndim + y.ndim > 2:
+            x, y = (StrictArray(rounded(a._host, BITS[setting.matmul])) for a in (x, y))
+        return _ufunc(numpy.matmul)(x, y)
+
+    def einsum(self, subscripts: str, *xs: Any, **keywords: Any) -> Any:
+        if len(xs) == 2 and tensor_cores.are_asked_for(*xs):
+            return tensor_cores.einsum(self, subscripts, *xs)
+        return _function("einsum", numpy.einsum)(subscripts, *xs, **keywords)
 
     def nonzero(self, a: StrictArray) -> Any:
         """How many there are, the host must wait for."""
