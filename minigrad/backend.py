@@ -261,6 +261,12 @@ def namespace_of(array: Array) -> ArrayNamespace:
     return _by_array_type[type(array)].at(array)
 
 
+def copied(array: Array) -> Array:
+    """A copy of an array on the device it lies on, where CuPy would make it on the current one."""
+    with namespace_of(array).activate():
+        return array.copy()
+
+
 def is_array(value: object) -> bool:
     """Whether `value` is an array of some backend."""
     if type(value) in _by_array_type:
