@@ -99,6 +99,7 @@ from .ops.logic import (
 )
 from .ops.reduction import argmax, argmin, broadcast_to, cumsum, logsumexp, max, mean, min, std, sum, var
 from .ops.shape import concatenate, expand_dims, flip, pad, reshape, split, squeeze, stack, transpose, unstack
+from .precision import get_matmul_precision, matmul_precision
 from .recompute import checkpoint
 from .subscripts import einsum
 from .tensor import detach
@@ -152,6 +153,7 @@ __all__ = [
     "fuse",
     "fuse_backend",
     "fusing",
+    "get_matmul_precision",
     "get_num_threads",
     "grad",
     "greater",
@@ -180,6 +182,7 @@ __all__ = [
     "logsumexp",
     "manual_seed",
     "matmul",
+    "matmul_precision",
     "max",
     "maximum",
     "mean",

@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 
 import numpy
 
+from . import tensor_cores
+
 Array = Any  # numpy.ndarray, cupy.ndarray, or whatever array type a registered backend brings
 DType = Any  # NumPy's dtypes serve every backend
 
@@ -220,6 +222,24 @@ class CudaNamespace(ArrayNamespace):  # pragma: gpu
         found: int = array.data.ptr
         return found
 
+    def matmul(self, x: Array, y: Array) -> Array:
+        found = tensor_cores.matmul(self, x, y) if self._lowers(x, y) else None
+        return self.module.matmul(x, y) if found is None else found
+
+    def einsum(self, subscripts: str, *xs: Array, **options: Any) -> Array:
+        if len(xs) == 2 and self._lowers(*xs):
+            return tensor_cores.einsum(self, subscripts, *xs)
+        return self.module.einsum(subscripts, *xs, **options)
+
+    def _lowers(self, *xs: Array) -> bool:
+        """Whether a product is to be less precise than float32, and this GPU can (mg.matmul_precision)."""
+        return tensor_cores.are_asked_for(*xs) and int(self.module.cuda.Device(self.number).compute_capability) >= 80
+
+    @property
+    def generator(self) -> Any:
+        self.make_current()  # it draws on the current device, and must have been made there
+        return super().generator
+
     def make_current(self) -> None:
         if self.module.cuda.runtime.getDevice() != self.number:
             self.module.cuda.Device(self.number).use()
@@ -276,6 +296,12 @@ def namespace_of(array: Array) -> ArrayNamespace:
     if not is_array(array):
         raise TypeError(f"expected an array of a known backend, got {type(array).__name__}")
     return _by_array_type[type(array)].at(array)
+
+
+def copied(array: Array) -> Array:
+    """A copy of an array on the device it lies on, where CuPy would make it on the current one."""
+    with namespace_of(array).activate():
+        return array.copy()
 
 
 def is_array(value: object) -> bool:

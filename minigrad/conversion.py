@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from .backend import Array, as_dtype, cpu, namespace, namespace_of
+from .backend import Array, as_dtype, copied, cpu, namespace, namespace_of
 from .graph import Tensor, storage_of
 from .operators import Operators, hang
 from .ops import elementwise
@@ -55,8 +55,7 @@ class Conversions(Operators):
     def __deepcopy__(self: Any, memo: dict[int, Any]) -> Tensor:
         """A leaf with memory of its own, and a copy of the gradient."""
         self._must_be_leaf("copy.deepcopy")
-        with namespace_of(self._data).activate():
-            twin = Tensor(self._data.copy(), self._requires_grad)
+        twin = Tensor(copied(self._data), self._requires_grad)
         memo[id(self)] = twin
         twin.grad, twin.is_parameter = copy.deepcopy(self.grad, memo), self.is_parameter
         return twin

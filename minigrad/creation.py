@@ -63,7 +63,8 @@ def tensor(data: Any, *, dtype: Any = None, device: str | None = None, requires_
     if is_array(data) and namespace_of(data).device != "cpu":
         source = namespace_of(data)
         target = source if device is None else namespace(device)
-        array = source.array(data, dtype=data.dtype if dtype is None else as_dtype(dtype))
+        with source.activate():
+            array = source.array(data, dtype=data.dtype if dtype is None else as_dtype(dtype))
         if target is not source:
             array = target.from_host(source.to_host(array))
         return _made(array, requires_grad)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .backend import Array, as_dtype, cpu, is_array, namespace_of, python_scalar
+from .backend import Array, as_dtype, copied, cpu, is_array, namespace_of, python_scalar
 from .graph import Tensor
 from .messages import describe
 from .ops import index
@@ -48,7 +48,7 @@ def _as_part(x: Tensor, part: Any, caller: str) -> Any:
                 f"{caller}: expected an index on the device of x, {describe(x)}, got {describe(Tensor(part))}; "
                 "move one with .to(device)"
             )
-        return part.copy()  # what is written to it later must not change the derivative
+        return copied(part)  # what is written to it later must not change the derivative
     if type(python_scalar(part)) is bool:
         raise IndexError(f"{caller}: expected a mask with the shape of the axes it picks from, got {part}")
     return part

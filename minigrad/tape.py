@@ -12,6 +12,7 @@ from .backend import (
     Array,
     ArrayNamespace,
     as_host_array,
+    copied,
     cpu,
     default_device,
     is_array,
@@ -332,7 +333,7 @@ def as_tensor(x: Any, caller: str) -> Tensor:
     if isinstance(x, Tensor):
         return x
     if is_array(x):
-        return Tensor(x.copy())  # the caller may go on to fill the array with something else
+        return Tensor(copied(x))  # the caller may go on to fill the array with something else
     raise TypeError(f"{caller}: expected a Tensor or an array, got {type_name(x)}; {how_to_make(x)}")
 
 
@@ -365,7 +366,7 @@ def _plain(primitive: Primitive[Any], name: str, parameter: Any) -> Any:
             f"{primitive.name}: {name} is a parameter, through which no gradient flows, but the Tensor given for it "
             "needs one. Use an operation that has it as an input (maximum and minimum for clip), or detach it"
         )
-    return parameter._data.copy()  # what is written to the Tensor later must not change the derivative
+    return copied(parameter._data)  # what is written to the Tensor later must not change the derivative
 
 
 Primitive.apply, Primitive.call = staticmethod(apply), staticmethod(call)

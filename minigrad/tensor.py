@@ -287,6 +287,7 @@ class Methods(Conversions):
                 )
             value = value._data
         index = as_index(self, key)
+        namespace_of(self._data).make_current()
         try:
             self._data[index] = value
         except (ValueError, IndexError, TypeError) as error:

@@ -12,11 +12,13 @@ from __future__ import annotations
 import operator
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy
 
+from minigrad import tensor_cores
 from minigrad.backend import ArrayNamespace, register
+from minigrad.precision import setting
 
 from .counters import Counters
 from .emulated import MULTIPROCESSORS, SHARED_MEMORY, RawModule, allow
@@ -30,7 +32,7 @@ COUNTING = {
     "setdiff1d", "setxor1d", "tril_indices", "trim_zeros", "triu_indices", "union1d", "unique", "unique_all",
     "unique_counts", "unique_inverse", "unique_values",
 }  # fmt: skip
-REFUSED_DTYPES = set("bhlqBH")  # CUDA has no atomic addition for these, so CuPy has no add.at
+REFUSED_DTYPES = set("?bhlqBH")  # CUDA has no atomic addition for these (CuPy 14 makes one for l and q)
 
 # The keywords of CuPy 14's functions (its ufuncs take out, casting and dtype). einsum hides its own in **kwargs.
 KEYWORDS = {
@@ -68,7 +70,7 @@ KEYWORDS = {
     "take_along_axis": "indices axis",
     "transpose": "axes",
     "var": "axis dtype out ddof keepdims",
-    "vdot": "",
+    "vdot": "b",
     "where": "x y",
     "zeros": "shape dtype order",
     "zeros_like": "dtype order subok shape",
@@ -113,6 +115,8 @@ def _launched(result: Any) -> Any:
 def _call(function: Callable[..., Any], *args: Any, **keywords: Any) -> Any:
     """A function of NumPy's on StrictArrays. A GPU warns of no overflow and no division by zero."""
     hosts, out = _host(args), keywords.get("out")
+    if isinstance(function, numpy.ufunc) and function is not numpy.matmul:
+        keywords = {"order": "C", **keywords}  # CuPy lays new results out so, whatever the order of its operands
     with numpy.errstate(all="ignore"):
         result = function(*hosts, **{name: _host(value) for name, value in keywords.items()})
     if out is not None:
@@ -120,6 +124,13 @@ def _call(function: Callable[..., Any], *args: Any, **keywords: Any) -> Any:
         return out
     array = _wrapped(result, args)
     return array if function in (numpy.empty, numpy.empty_like) else _launched(array)
+
+
+class Flags(NamedTuple):
+    """What CuPy tells of an array's memory; all of it may be written to."""
+
+    c_contiguous: bool
+    f_contiguous: bool
 
 
 class StrictArray:
@@ -146,7 +157,7 @@ class StrictArray:
     ndim = property(lambda self: self._host.ndim)
     size = property(lambda self: self._host.size)
     nbytes = property(lambda self: self._host.nbytes)
-    flags = property(lambda self: self._host.flags)
+    flags = property(lambda self: Flags(self._host.flags.c_contiguous, self._host.flags.f_contiguous))
     strides = property(lambda self: self._host.strides)
     T = property(lambda self: self.transpose())
 
@@ -318,6 +329,18 @@ class _Module:
         return chosen
 
 
+BITS = {"tf32": 10, "bfloat16": 7}  # behind the leading one; float32 has 23
+
+
+def rounded(x: numpy.ndarray[Any, Any], bits: int) -> numpy.ndarray[Any, Any]:
+    """float32 numbers rounded to so many bits behind the leading one: to the nearest, of two to the even one."""
+    dropped = 23 - bits
+    pattern = numpy.ascontiguousarray(x).view(numpy.uint32)
+    half = (1 << dropped - 1) - 1 + (pattern >> dropped & 1)
+    found = ((pattern + half) >> dropped << dropped).view(numpy.float32).reshape(x.shape)
+    return numpy.where(numpy.isfinite(x), found, x)
+
+
 class StrictNamespace(Counters, ArrayNamespace):
     """NumPy's functions as CuPy has them."""
 
@@ -381,12 +404,23 @@ class StrictNamespace(Counters, ArrayNamespace):
         array = self.asarray(value, dtype)
         return array.copy() if copy and array is value else array
 
-    def empty(self, *args: Any, **keywords: Any) -> StrictArray:
+@@    def empty(self, *args: Any, **keywords: Any) -> StrictArray:
         return _spoilt(_function("empty", numpy.empty)(*args, **keywords))
 
     def empty_like(self, *args: Any, **keywords: Any) -> StrictArray:
         return _spoilt(_function("empty_like", numpy.empty_like)(*args, **keywords))
+=====
+    def matmul(self, x: Any, y: Any) -> Any:
+        """x y, of operands rounded as tensor cores round them where less than float32 is asked for."""
+        if tensor_cores.are_asked_for(x, y) and x.ndim + y.ndim > 2:
+            x, y = (StrictArray(rounded(a._host, BITS[setting.matmul])) for a in (x, y))
+        return _ufunc(numpy.matmul)(x, y)
 
+    def einsum(self, subscripts: str, *xs: Any, **keywords: Any) -> Any:
+        if len(xs) == 2 and tensor_cores.are_asked_for(*xs):
+            return tensor_cores.einsum(self, subscripts, *xs)
+        return _function("einsum", numpy.einsum)(subscripts, *xs, **keywords)
+@@
     def nonzero(self, a: StrictArray) -> Any:
         """How many there are, the host must wait for."""
         self.synchronizations += 1

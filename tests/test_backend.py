@@ -1,13 +1,17 @@
 """The device switch: names, defaults, and what it says when a device cannot be had."""
 
+import copy
 import sys
 import threading
 import types
 
+import numpy as np
 import pytest
 
 import minigrad as mg
 from minigrad import backend, nn
+
+from .strict import StrictArray, StrictNamespace, strict
 
 
 def test_the_default_device(device):
@@ -156,3 +160,56 @@ def test_a_module_goes_to_cuda_by_name(monkeypatch, forget_cuda):
 
 def test_a_namespace_says_whose_it_is(device):
     assert repr(backend.namespace(device)) == f"<array namespace of {device}>"
+
+
+# Several GPUs: CuPy copies to the current device, and computes on it -----------------------------------
+
+
+@pytest.fixture
+def current(monkeypatch):
+    """Notes at each copy and each write on the strict device whether it was the current one."""
+    seen, inside = [], [False]
+
+    class Activated:
+        def __enter__(self):
+            inside.append(True)
+
+        def __exit__(self, *_):
+            inside.pop()
+
+    def noting(method):
+        def noted(self, *args, **keywords):
+            seen.append(inside[-1])
+            return method(self, *args, **keywords)
+
+        return noted
+
+    monkeypatch.setattr(StrictNamespace, "activate", lambda self: Activated())
+    monkeypatch.setattr(StrictNamespace, "make_current", lambda self: inside.__setitem__(-1, True))
+    for name in ("copy", "__setitem__"):
+        monkeypatch.setattr(StrictArray, name, noting(getattr(StrictArray, name)))
+    monkeypatch.setattr(StrictNamespace, "array", noting(StrictNamespace.array))
+    return seen
+
+
+def write(x, i):
+    x[i] = 1.0
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda x, i: mg.tensor(x),
+        lambda x, i: mg.tensor(x.data, dtype=mg.float64),
+        lambda x, i: mg.exp(x.data),
+        lambda x, i: x[i],
+        lambda x, i: mg.take(x, i, axis=0),
+        lambda x, i: copy.deepcopy(x),
+        write,
+    ],
+)
+def test_arrays_are_copied_and_written_to_where_they_lie(act, current):
+    x, i = (mg.Tensor(strict.from_host(a)) for a in (np.ones(3, np.float32), np.array([0, 2])))
+    act(x, i)
+    assert current
+    assert all(current)

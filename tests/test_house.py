@@ -11,6 +11,8 @@ import minigrad
 
 PACKAGE = Path(minigrad.__file__).parent
 PLAN = [
+    "precision",
+    "tensor_cores",
     "backend",
     "threads",
     "memory",

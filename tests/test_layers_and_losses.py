@@ -166,7 +166,7 @@ def test_a_class_that_the_logits_exclude(device):
     losses = F.cross_entropy(logits, mg.tensor([0, 0]), reduction="none")
     losses.sum().backward()
     assert losses.tolist() == [math.inf, 1e9]
-    assert logits.grad.tolist() == [[-1.0, 0.5, 0.5]] * 2
+    close(logits.grad, [[-1.0, 0.5, 0.5]] * 2, rtol=1e-6)
 
 
 def test_dropout(device):
