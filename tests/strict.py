@@ -404,12 +404,12 @@ class StrictNamespace(Counters, ArrayNamespace):
         array = self.asarray(value, dtype)
         return array.copy() if copy and array is value else array
 
-@@    def empty(self, *args: Any, **keywords: Any) -> StrictArray:
+    def empty(self, *args: Any, **keywords: Any) -> StrictArray:
         return _spoilt(_function("empty", numpy.empty)(*args, **keywords))
 
     def empty_like(self, *args: Any, **keywords: Any) -> StrictArray:
         return _spoilt(_function("empty_like", numpy.empty_like)(*args, **keywords))
-=====
+
     def matmul(self, x: Any, y: Any) -> Any:
         """x y, of operands rounded as tensor cores round them where less than float32 is asked for."""
         if tensor_cores.are_asked_for(x, y) and x.ndim + y.ndim > 2:
@@ -420,7 +420,7 @@ class StrictNamespace(Counters, ArrayNamespace):
         if len(xs) == 2 and tensor_cores.are_asked_for(*xs):
             return tensor_cores.einsum(self, subscripts, *xs)
         return _function("einsum", numpy.einsum)(subscripts, *xs, **keywords)
-@@
+
     def nonzero(self, a: StrictArray) -> Any:
         """How many there are, the host must wait for."""
         self.synchronizations += 1
