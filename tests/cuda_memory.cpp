@@ -2,9 +2,9 @@
 
    The compiler has every thread report what it reads and writes (-fsanitize=thread, whose functions these are). Memory
    must be an array that the host has asked the address of, the block's own, or the kernel's. And of two threads that
-   touch the same word, one of which writes, one must know that the other is done: a barrier or a meeting of the warp came
-   between, or it has seen a number that the other wrote after a fence, and came past a fence of its own. Else it is a
-   race, in whatever order they ran. */
+   touch the same word, one of which writes, one must know that the other is done: a barrier or a meeting of the warp
+   came between, or it has seen a number that the other wrote after a fence, and came past a fence of its own. Else it
+   is a race, in whatever order they ran. */
 
 struct Access { unsigned thread, barriers, meetings, event; };
 struct Word {
@@ -12,7 +12,7 @@ struct Word {
     unsigned launch;
     bool is_atomic; /* what was written last */
     Access written;
-    Access read[2][2]; /* as it is, and by atomic functions, each by two threads: a third that writes differs from one */
+    Access read[2][2]; /* plainly and by atomic functions, each by two threads: one that writes differs from one */
 };
 
 /* Arrays ---------------------------------------------------------------------------------------- */
@@ -146,7 +146,8 @@ static Word &word_of(Address key)
 {
     const unsigned count = blockDim.x * blockDim.y * blockDim.z;
     const dim3 b = index_of(block_of(other.thread), gridDim), t = index_of((other.thread - 1) % count, blockDim);
-    fail("a race: it %s %s memory that thread (%u, %u, %u) of block (%u, %u, %u) %s, and nothing says that this was before",
+    fail("a race: it %s %s memory that thread (%u, %u, %u) of block (%u, %u, %u) %s, "
+         "and nothing says that this was before",
          now, is_shared ? "shared" : "global", t.x, t.y, t.z, b.x, b.y, b.z, before);
 }
 
@@ -193,15 +194,15 @@ void take_turns(bool writes)
     if (++thread->looks > WHILE || (writes && order > 0 && draw(4) == 0)) stop(READY);
 }
 
-void touched(void *p, size_t size, bool tells_when, bool has_changed)
+void touched(void *p, size_t size, bool tells_when, bool changes)
 {
     came_from = __builtin_return_address(0);
-    touch((Address)p, size, has_changed, true);
-    went_on |= has_changed;
+    touch((Address)p, size, changes, true);
+    has_changed |= changes;
     if (!tells_when) return;
     const auto found = signals.find((Address)p);
     if (found != signals.end()) learn(thread->heard, found->second);
-    if (!has_changed) return;
+    if (!changes) return;
     Known &known = signals[(Address)p];
     learn(known, block->known), learn(known, thread->known);
     raise(known.blocks[block->number], thread->fenced_barriers);

@@ -42,9 +42,10 @@ alignas(128) char dynamic_shared[232448];
 using Address = uintptr_t;
 
 static const unsigned LANES = 32;
-static const size_t STACK = 64 << 10, PAGE = 4096;
-static const unsigned PATIENCE = 2000; /* rounds in which nobody comes further than to wait for memory to change */
-static const unsigned WHILE = 20;      /* looks at such memory, after which others have their turn */
+static const size_t STACK = 128 << 10, PAGE = 4096;
+static const unsigned PATIENCE = 2000;  /* rounds in which nobody changes memory, comes past a barrier or ends */
+static const unsigned FOREVER = 10000; /* rounds in which nobody comes past a barrier or ends */
+static const unsigned WHILE = 20;       /* looks at memory that others change, after which these have their turn */
 
 enum State { READY, AT_BARRIER, AT_WARP, ENDED };
 
@@ -87,7 +88,8 @@ static void *came_from; /* in the kernel: where it has just reported what it tou
 static Block *block;     /* whose turn it is, and its memory in place */
 static Thread *thread;   /* that runs */
 static unsigned number;  /* of it in its block */
-static bool went_on;     /* somebody ended, came past a barrier or changed what others see */
+static bool went_on;     /* somebody came past a barrier or ended */
+static bool has_changed; /* somebody changed what others see */
 static char *shared;     /* what the block shares with the compiler's knowledge */
 static size_t shared_size, dynamic_size;
 static char *told;
@@ -127,20 +129,14 @@ static void put_in_order(std::vector<unsigned> &numbers, unsigned count)
 
 static dim3 index_of(unsigned long long number, dim3 sizes)
 {
-    return {(unsigned)(number % sizes.x), (unsigned)(number / sizes.x % sizes.y), (unsigned)(number / sizes.x / sizes.y)};
+    const unsigned long long rows = number / sizes.x;
+    return {(unsigned)(number % sizes.x), (unsigned)(rows % sizes.y), (unsigned)(rows / sizes.y)};
 }
 
 /* Threads --------------------------------------------------------------------------------------- */
 
-static std::vector<char *> stacks; /* that nobody uses now */
-
 static char *new_stack()
 {
-    if (!stacks.empty()) {
-        char *stack = stacks.back();
-        stacks.pop_back();
-        return stack;
-    }
     char *stack = (char *)mmap(nullptr, STACK + PAGE, PROT_READ | PROT_WRITE,
                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (stack == MAP_FAILED) fail("no memory for the stack of another thread");
@@ -198,7 +194,10 @@ void copy(void *to, const void *from, size_t size) { memcpy(to, from, size); }
 
 unsigned lane_of_thread() { return number % LANES; }
 
-void tell_warp(const void *mine, size_t size) { memcpy(block->warps[number / LANES].slots[number % LANES], mine, size); }
+void tell_warp(const void *mine, size_t size)
+{
+    memcpy(block->warps[number / LANES].slots[number % LANES], mine, size);
+}
 
 void hear_from(unsigned lane, void *found, size_t size)
 {
@@ -230,8 +229,12 @@ static void begin(Block *b, unsigned long long number_of_block)
 static void put_in_place(Block *next)
 {
     if (block == next) return;
-    if (block) memcpy(block->shared.data(), shared, shared_size), memcpy(block->dynamic.data(), dynamic_shared, dynamic_size);
-    memcpy(shared, next->shared.data(), shared_size), memcpy(dynamic_shared, next->dynamic.data(), dynamic_size);
+    if (block) {
+        memcpy(block->shared.data(), shared, shared_size);
+        memcpy(block->dynamic.data(), dynamic_shared, dynamic_size);
+    }
+    memcpy(shared, next->shared.data(), shared_size);
+    memcpy(dynamic_shared, next->dynamic.data(), dynamic_size);
     block = next, blockIdx = next->index;
 }
 
@@ -253,7 +256,8 @@ static void meet_in_warps(unsigned count)
             for (unsigned u = first; u < last; u++) {
                 Thread *other = block->threads[u].get();
                 if (!(mask >> (u - first) & 1) || other->state != AT_WARP) continue;
-                if (other->mask != mask) fail("threads of a warp wait for each other with masks %#x and %#x", mask, other->mask);
+                if (other->mask != mask)
+                    fail("threads of a warp wait for each other with masks %#x and %#x", mask, other->mask);
                 other->state = READY, come &= ~(1u << (u - first));
             }
             block->warps[first / LANES].meetings++, went_on = true;
@@ -292,10 +296,10 @@ static bool turn(Block *b)
 
 static void run_together(std::vector<std::unique_ptr<Block>> &blocks, unsigned count)
 {
-    unsigned rounds = 0;
+    unsigned rounds = 0, still = 0;
     for (unsigned live = count; live;) {
         bool any = false;
-        went_on = false, live = 0;
+        went_on = has_changed = false, live = 0;
         put_in_order(block_turns, count);
         for (unsigned k : block_turns) {
             Block *b = blocks[k].get();
@@ -311,8 +315,10 @@ static void run_together(std::vector<std::unique_ptr<Block>> &blocks, unsigned c
             live += b->live != 0;
         }
         rounds = went_on ? 0 : rounds + 1;
+        still = went_on || has_changed ? 0 : still + 1;
         if (live && !any) fail("no thread can go on: some wait at a barrier, others for the threads of their warp");
-        if (rounds > PATIENCE) fail("threads wait for memory that nobody changes any more");
+        if (still > PATIENCE) fail("threads wait for memory that nobody changes any more");
+        if (rounds > FOREVER) fail("threads change memory for ever, and none comes past a barrier or ends");
     }
 }
 

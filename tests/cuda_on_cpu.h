@@ -45,7 +45,7 @@ void let_others_run();
 void fence();
 void copy(void *to, const void *from, size_t size); /* without being watched */
 void take_turns(bool writes); /* before memory that others see is touched */
-void touched(void *p, size_t size, bool tells_when, bool has_changed);
+void touched(void *p, size_t size, bool tells_when, bool changes);
 void tell_warp(const void *mine, size_t size);
 void hear_from(unsigned lane, void *found, size_t size);
 unsigned lane_of_thread();

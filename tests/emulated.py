@@ -225,7 +225,7 @@ class RawKernel:
             )
         if self.is_cooperative and grid[0] * grid[1] * grid[2] > MULTIPROCESSORS:
             raise LaunchError(
-                f"{self.name}: a cooperative grid of {grid} blocks, more than the {MULTIPROCESSORS} that are there at once"
+                f"{self.name}: a cooperative grid of {grid} blocks, more than the {MULTIPROCESSORS} there are at once"
             )
 
 

@@ -225,7 +225,7 @@ WRONG = {
         r"line [56], block \(0, 0, 0\), thread .*: a race: it (reads|writes) shared memory that thread .* (wrote|read)",
     ),
     "a barrier is missing before the next round": (
-        "__shared__ float kept;\nfor (int k = 0; k < 3; k++) {\nif (t == k) kept = x[t];\n__syncthreads();\ny[t] = kept;\n}",
+        "__shared__ float kept;\nfor (int k = 0; k < 3; k++) {\nif (t == k) kept = k;\n__syncthreads();\ny[t] = kept;\n}",
         r"a race: it (reads|writes) shared memory",
     ),
     "two threads write one entry": (
@@ -259,6 +259,7 @@ WRONG = {
     "masks that differ": ("__syncwarp(t % 32 < 16 ? 0xffffffffu : 0xffff0000u);", "wait for each other with masks"),
     "a number that never comes": ("while (__ldcg(n) == 0) __nanosleep(100);", "wait for memory that nobody changes"),
     "nobody sleeps": ("while (*(volatile int *)n == 0);", "wait for memory that nobody changes"),
+    "a number that never rests": ("while (t < 2 && atomicAdd(n, 1) >= 0);", "threads change memory for ever"),
     "a lock of the same warp": (
         "while (atomicCAS(n, 0, 1) != 0);\n__syncwarp();",
         "wait for memory that nobody changes",
@@ -294,8 +295,7 @@ WRONG = {
 def test_what_is_wrong_is_found(name: str, order: None) -> None:
     body, message = WRONG[name]
     blocks, threads = (
-        (2 if "block" in name else 40 if "fence" in name else 1),
-        32 if "warp does" in name or "block" in name else N,
+        (2, 32) if "block" in name else (40, N) if "fence" in name else (1, 32 if "warp does" in name else N)
     )
     with pytest.raises(LaunchError, match=f"^run: .*{message}"):
         kernel(body)((blocks,), (threads,), tuple(given()), shared_mem=256)
@@ -387,7 +387,9 @@ def test_bounds_of_a_launch() -> None:
 
 
 def test_blocks_that_wait_for_each_other_must_all_be_there(order: None) -> None:
-    with pytest.raises(LaunchError, match=r"a cooperative grid of \(7, 1, 1\) blocks, more than the 6"):
+    with pytest.raises(
+        LaunchError, match=r"a cooperative grid of \(7, 1, 1\) blocks, more than the 6 there are at once"
+    ):
         kernel("meet(n);", before=MEET, cooperative=True)((7,), (N,), tuple(given()))
     with pytest.raises(LaunchError, match="wait for memory that nobody changes"):
         kernel("meet(n);", before=MEET)((2,), (N,), tuple(given()))
@@ -398,6 +400,6 @@ def test_what_a_text_may_not_have() -> None:
         kernel("y[t] = z;")
     with pytest.raises(LaunchError, match="491.. bytes of __shared__ variables, more than 48 KiB"):
         kernel("__shared__ float kept[12289];\nkept[t] = x[t];\ny[t] = kept[n[t]];")
+    text = 'struct Given { float x[1025]; }; extern "C" __global__ void run(Given given) {}'
     with pytest.raises(LaunchError, match="parameters of 4100 bytes, more than 4096"):
-        text = 'struct Given { float x[1025]; }; extern "C" __global__ void run(Given given) {}'
         RawModule(code=text).get_function("run")

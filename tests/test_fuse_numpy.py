@@ -374,7 +374,7 @@ def test_a_call_while_another_is_running(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_the_backend_has_a_name(device: str) -> None:
-    assert fuse_backend(device) == ("cuda" if device.startswith("cuda") else "numpy")
+    assert fuse_backend(device) == (namespace(device).writer if device != "cpu" else "numpy")
 
 
 def test_the_text_says_what_runs() -> None:
