@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import ctypes
 import functools
 import importlib
 import threading
@@ -157,7 +158,7 @@ class ArrayNamespace:
         return None if library is None else library.surprisal_gradient(self, g, x, classes)
 
     def add_rows(self, out: Array, numbers: Array, rows: Array) -> bool:
-        """out[numbers[i]] += rows[i] by a kernel, where there is one (fusion/runtime.py); whether that was done."""
+        """out[numbers[i]] += rows[i] by a kernel, where there is one; whether that was done."""
         library = libraries.get(self.writer)
         return library is not None and library.add_rows(self, out, numbers, rows)
 
@@ -174,8 +175,11 @@ class ArrayNamespace:
 
     def address(self, array: Array) -> int:
         """Where the first entry of an array lies in memory."""
-        found: int = array.__array_interface__["data"][0]
-        return found
+        try:
+            return ctypes.addressof(ctypes.c_char.from_buffer(array))  # the short way
+        except (TypeError, ValueError):  # it may not be written to, has no entries, or does not lie in C order
+            found: int = array.__array_interface__["data"][0]
+            return found
 
 
 class CudaNamespace(ArrayNamespace):  # pragma: gpu

@@ -5,7 +5,8 @@
    once, and what each shares is put in its place when its turn comes. That memory is full of NaN at first.
 
    What a GPU need not survive ends the launch with a message: threads that wait more or less often than others of their
-   block, threads of which none can ever go on, indices out of range, addresses that are not aligned. */
+   block, threads of which none can ever go on, indices out of range, addresses that are not aligned, and what
+   cuda_memory.cpp, which is the second half of this text, finds. */
 
 #include <dlfcn.h>
 #include <link.h>
@@ -19,7 +20,9 @@
 #include <ucontext.h>
 
 #include <algorithm>
+#include <map>
 #include <memory>
+#include <unordered_map>
 #include <vector>
 
 struct dim3 { unsigned x, y, z; };
@@ -36,25 +39,38 @@ dim3 gridDim, blockDim, blockIdx, threadIdx;
 alignas(128) char dynamic_shared[232448];
 }
 
+using Address = uintptr_t;
+
 static const unsigned LANES = 32;
 static const size_t STACK = 64 << 10, PAGE = 4096;
-static const unsigned PATIENCE = 5000; /* rounds in which nobody comes further than to wait for memory to change */
-static const unsigned WHILE = 500;     /* looks at such memory, after which others have their turn */
+static const unsigned PATIENCE = 2000; /* rounds in which nobody comes further than to wait for memory to change */
+static const unsigned WHILE = 20;      /* looks at such memory, after which others have their turn */
 
 enum State { READY, AT_BARRIER, AT_WARP, ENDED };
 
+/* What a thread knows to have been done: by each block before so many barriers, by some threads until some event. */
+struct Known {
+    std::unordered_map<unsigned, unsigned> blocks, threads;
+    bool nothing() const { return blocks.empty() && threads.empty(); }
+};
 struct Thread {
     jmp_buf here;
     char *stack = nullptr;
     bool has_begun;
     State state;
-    unsigned mask, looks;
+    unsigned mask, looks, number; /* in the launch, from 1 */
     dim3 index;
+    unsigned fenced_barriers, fenced; /* the barriers and the event at its last fence */
+    Known heard, known; /* heard, but only known after a fence */
 };
-struct Warp { alignas(16) char slots[LANES][16]; };
+struct Warp {
+    alignas(16) char slots[LANES][16];
+    unsigned meetings;
+};
 struct Block {
     dim3 index;
-    unsigned live;
+    unsigned live, number, slot, barriers; /* passed by all */
+    Known known;
     std::vector<std::unique_ptr<Thread>> threads;
     std::vector<Warp> warps;
     std::vector<char> shared, dynamic; /* while another block has its turn */
@@ -62,7 +78,12 @@ struct Block {
 
 static jmp_buf scheduler, launched;
 static const Entry *entry;
-static void **arguments;
+static struct {
+    void *addresses[512];
+    alignas(16) char bytes[4096 + 512 * 16];
+} parameters;
+static Address library_base;
+static void *came_from; /* in the kernel: where it has just reported what it touches */
 static Block *block;     /* whose turn it is, and its memory in place */
 static Thread *thread;   /* that runs */
 static unsigned number;  /* of it in its block */
@@ -79,8 +100,9 @@ static size_t told_size;
     n += snprintf(told + n, told_size - n, ": ");
     va_list values;
     va_start(values, format);
-    vsnprintf(told + n, told_size - n, format, values);
+    n += vsnprintf(told + n, told_size - n, format, values);
     va_end(values);
+    if (came_from) snprintf(told + n, told_size - n, " @%#zx", (Address)came_from - library_base);
     _longjmp(launched, 1);
 }
 
@@ -130,10 +152,13 @@ static void to_scheduler() { _longjmp(scheduler, 1); }
 
 static void body()
 {
-    entry->call(arguments);
+    entry->call(parameters.addresses);
     thread->state = ENDED;
     to_scheduler();
 }
+
+static void forget_accesses(), watch_library(const dl_phdr_info *), tell_block(Block *);
+static unsigned event; /* of the launch */
 
 static void stop(State state)
 {
@@ -169,20 +194,16 @@ void wait_for_warp(unsigned mask)
 
 void let_others_run() { stop(READY); }
 
-void looked()
-{
-    if (++thread->looks > WHILE) stop(READY);
-}
-
-void changed()
-{
-    went_on = true;
-    if (order > 0 && draw(4) == 0) stop(READY);
-}
+void copy(void *to, const void *from, size_t size) { memcpy(to, from, size); }
 
 unsigned lane_of_thread() { return number % LANES; }
 
-char *slot_of_lane(unsigned lane) { return block->warps[number / LANES].slots[lane]; }
+void tell_warp(const void *mine, size_t size) { memcpy(block->warps[number / LANES].slots[number % LANES], mine, size); }
+
+void hear_from(unsigned lane, void *found, size_t size)
+{
+    memcpy(found, block->warps[number / LANES].slots[lane], size);
+}
 }
 
 /* Blocks ---------------------------------------------------------------------------------------- */
@@ -192,15 +213,17 @@ static std::vector<unsigned> turns, block_turns, numbers; /* in the order of thi
 static void begin(Block *b, unsigned long long number_of_block)
 {
     const unsigned count = blockDim.x * blockDim.y * blockDim.z;
-    b->index = index_of(number_of_block, gridDim);
-    b->live = count;
+    b->index = index_of(number_of_block, gridDim), b->number = number_of_block, b->barriers = 0;
+    b->live = count, b->known = {};
     while (b->threads.size() < count) b->threads.push_back(std::make_unique<Thread>());
     b->warps.resize((count + LANES - 1) / LANES);
     for (unsigned t = 0; t < count; t++) {
         Thread *mine = b->threads[t].get();
         mine->has_begun = false, mine->state = READY, mine->looks = 0, mine->index = index_of(t, blockDim);
+        mine->number = 1 + number_of_block * count + t, mine->fenced_barriers = mine->fenced = 0;
+        mine->heard = mine->known = {};
     }
-    memset((void *)b->warps.data(), 0xff, b->warps.size() * sizeof(Warp));
+    for (Warp &warp : b->warps) memset(warp.slots, 0xff, sizeof warp.slots), warp.meetings = 0;
     b->shared.assign(shared_size, (char)0xff), b->dynamic.assign(dynamic_size, (char)0xff);
 }
 
@@ -233,7 +256,7 @@ static void meet_in_warps(unsigned count)
                 if (other->mask != mask) fail("threads of a warp wait for each other with masks %#x and %#x", mask, other->mask);
                 other->state = READY, come &= ~(1u << (u - first));
             }
-            went_on = true;
+            block->warps[first / LANES].meetings++, went_on = true;
         }
     }
 }
@@ -246,14 +269,14 @@ static bool turn(Block *b)
     bool any = false, in_warps = false;
     put_in_order(turns, count);
     for (unsigned t : turns) {
-        thread = b->threads[t].get(), number = t;
+        came_from = nullptr, thread = b->threads[t].get(), number = t;
         if (thread->state != READY) continue;
         any = true;
         go_on();
         if (thread->state == ENDED) b->live--, went_on = true;
         in_warps |= thread->state == AT_WARP;
     }
-    thread = nullptr;
+    thread = nullptr, came_from = nullptr;
     if (in_warps) meet_in_warps(count);
     unsigned waiting = 0;
     for (unsigned t = 0; t < count; t++) waiting += b->threads[t]->state == AT_BARRIER;
@@ -261,6 +284,7 @@ static bool turn(Block *b)
         if (b->live != count)
             fail("%u threads wait at a barrier (__syncthreads) that %u others have left out", waiting, count - b->live);
         for (unsigned t = 0; t < count; t++) b->threads[t]->state = READY;
+        tell_block(b);
         went_on = any = true;
     }
     return any || in_warps;
@@ -275,8 +299,15 @@ static void run_together(std::vector<std::unique_ptr<Block>> &blocks, unsigned c
         put_in_order(block_turns, count);
         for (unsigned k : block_turns) {
             Block *b = blocks[k].get();
-            if (!b->live) continue;
-            any |= turn(b);
+            /* One runs on until it waits for others, or in a random order as far as it happens to come. */
+            bool goes_on = true;
+            for (unsigned most = order > 0 ? 1 + draw(20) : ~0u; most && goes_on && b->live; most--) {
+                const bool before = went_on;
+                went_on = false;
+                any |= turn(b);
+                goes_on = went_on;
+                went_on |= before;
+            }
             live += b->live != 0;
         }
         rounds = went_on ? 0 : rounds + 1;
@@ -294,6 +325,7 @@ static int find_size(dl_phdr_info *library, size_t, void *)
         const auto &part = library->dlpi_phdr[k];
         if (part.p_type != PT_TLS || !here || shared < here || shared >= here + part.p_memsz) continue;
         shared = here, shared_size = part.p_memsz;
+        watch_library(library);
         return 1;
     }
     return 0;
@@ -313,14 +345,21 @@ extern "C" size_t static_shared(const Entry *which)
 extern "C" int launch(const Entry *which, const unsigned *grid, const unsigned *threads, void **given, unsigned dynamic,
                       int cooperative, long long in_order, char *message, unsigned size)
 {
-    entry = which, arguments = given, told = message, told_size = size, order = in_order;
+    entry = which, told = message, told_size = size, order = in_order;
     drawn = 0x9e3779b97f4a7c15u * (uint64_t)(in_order | 1);
     gridDim = {grid[0], grid[1], grid[2]}, blockDim = {threads[0], threads[1], threads[2]};
     static_shared(which), dynamic_size = dynamic;
-    block = nullptr, thread = nullptr, blockIdx = {0, 0, 0};
+    block = nullptr, thread = nullptr, came_from = nullptr, blockIdx = {0, 0, 0};
+    char *next = parameters.bytes;
+    for (unsigned k = 0; k < which->parameters; k++) {
+        next += -(Address)next % which->aligned[k];
+        parameters.addresses[k] = memcpy(next, given[k], which->sizes[k]);
+        next += which->sizes[k];
+    }
+    forget_accesses();
     const unsigned long long count = (unsigned long long)grid[0] * grid[1] * grid[2];
     const size_t at_once = cooperative ? count : 1;
-    while (blocks.size() < at_once) blocks.push_back(std::make_unique<Block>());
+    while (blocks.size() < at_once) blocks.push_back(std::make_unique<Block>()), blocks.back()->slot = blocks.size();
     if (_setjmp(launched)) return 1;
     if (cooperative) {
         for (unsigned b = 0; b < count; b++) begin(blocks[b].get(), b);
@@ -343,18 +382,19 @@ struct Kind { unsigned short kind, info; char name[1]; };
 struct Bounds { Source at; const Kind *array, *index; };
 struct Mismatch { Source at; const Kind *type; unsigned char log_aligned, access; };
 
+#define FAIL(...) came_from = __builtin_return_address(0), fail(__VA_ARGS__)
+#define HANDLER(NAME, WHAT)                                                                                            \
+    void __ubsan_handle_##NAME() { FAIL(WHAT); }
 extern "C" {
 void __ubsan_handle_out_of_bounds(Bounds *data, size_t index)
 {
-    fail("line %u: index %lld is out of range for %s", data->at.line, (long long)index, data->array->name);
+    FAIL("index %lld is out of range for %s", (long long)index, data->array->name);
 }
 void __ubsan_handle_type_mismatch_v1(Mismatch *data, size_t address)
 {
-    if (!address) fail("line %u: a null pointer to %s", data->at.line, data->type->name);
-    fail("line %u: an address that is not a multiple of %u, of %s", data->at.line, 1u << data->log_aligned, data->type->name);
+    if (!address) FAIL("a null pointer to %s", data->type->name);
+    FAIL("an address that is not a multiple of %u, of %s", 1u << data->log_aligned, data->type->name);
 }
-#define HANDLER(NAME, WHAT)                                                                                            \
-    void __ubsan_handle_##NAME(Source *at) { fail("line %u: " WHAT, at->line); }
 HANDLER(add_overflow, "a sum of whole numbers overflows")
 HANDLER(sub_overflow, "a difference of whole numbers overflows")
 HANDLER(mul_overflow, "a product of whole numbers overflows")

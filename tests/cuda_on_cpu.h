@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stddef.h>
 #include <string.h>
+#include <type_traits>
 #include <utility>
 
 #define __global__
@@ -33,38 +34,44 @@ OF_FOUR(float, float4)
 OF_FOUR(int, int4)
 OF_FOUR(unsigned, uint4)
 
-/* What the scheduler keeps, and does. */
+/* What the scheduler keeps, and does. To the compiler an index never changes, as to the thread that reads it. */
 
 extern "C" {
-extern dim3 gridDim, blockDim, blockIdx, threadIdx;
+extern const dim3 gridDim, blockDim, blockIdx, threadIdx;
 extern char dynamic_shared[];
 void wait_for_block();
 void wait_for_warp(unsigned mask);
 void let_others_run();
-void looked();             /* at memory that others write */
-void changed();            /* memory that others read */
-char *slot_of_lane(unsigned lane); /* 16 bytes for each thread of the warp */
+void fence();
+void copy(void *to, const void *from, size_t size); /* without being watched */
+void take_turns(bool writes); /* before memory that others see is touched */
+void touched(void *p, size_t size, bool tells_when, bool has_changed);
+void tell_warp(const void *mine, size_t size);
+void hear_from(unsigned lane, void *found, size_t size);
 unsigned lane_of_thread();
 }
 static const int warpSize = 32;
 
 static inline void others_write() { __asm__ volatile("" ::: "memory"); }
-
 static inline void __syncthreads() { others_write(), wait_for_block(), others_write(); }
 static inline void __syncwarp(unsigned mask = ~0u) { others_write(), wait_for_warp(mask), others_write(); }
 static inline void __nanosleep(unsigned) { others_write(), let_others_run(), others_write(); }
-static inline void __threadfence() { others_write(); }
-static inline void __threadfence_block() { others_write(); }
+static inline void __threadfence() { others_write(), fence(), others_write(); }
+static inline void __threadfence_block() { __threadfence(); }
 
-/* Memory that other blocks write and read. */
+/* Memory that others write and read meanwhile. Whole numbers tell threads when something is there: who sees one that
+   was written after a fence, by an atomic function, __stcg or as volatile, may read what was written before the fence,
+   past a fence of its own. */
 
 #define ATOMIC(NAME, BECOMES)                                                                                          \
     template <class T> static inline T NAME(T *p, std::common_type_t<T> x)                                             \
     {                                                                                                                  \
-        const T was = *(volatile T *)p, becomes = BECOMES;                                                             \
-        *(volatile T *)p = becomes;                                                                                    \
-        memcmp(&was, &becomes, sizeof was) ? changed() : looked();                                                     \
-        others_write();                                                                                                \
+        take_turns(true);                                                                                              \
+        T was;                                                                                                         \
+        copy(&was, p, sizeof(T));                                                                                      \
+        const T becomes = BECOMES;                                                                                     \
+        copy(p, &becomes, sizeof(T));                                                                                  \
+        touched(p, sizeof(T), std::is_integral_v<T>, becomes != was);                                                  \
         return was;                                                                                                    \
     }
 ATOMIC(atomicAdd, was + x)
@@ -78,24 +85,34 @@ ATOMIC(atomicInc, was >= x ? 0 : was + 1)
 #undef ATOMIC
 template <class T> static inline T atomicCAS(T *p, std::common_type_t<T> expected, std::common_type_t<T> x)
 {
-    const T was = *(volatile T *)p;
-    if (was != expected) return looked(), was;
-    *(volatile T *)p = x;
-    return changed(), was;
+    take_turns(true);
+    T was;
+    copy(&was, p, sizeof(T));
+    if (was == expected) copy(p, &x, sizeof(T));
+    touched(p, sizeof(T), true, was == expected && was != x);
+    return was;
 }
 
-#define LOAD(NAME)                                                                                                     \
-    template <class T> static inline T NAME(const T *p)                                                                \
-    {                                                                                                                  \
-        looked(), others_write();                                                                                      \
-        return *p;                                                                                                     \
-    }
-#define STORE(NAME)                                                                                                    \
-    template <class T> static inline void NAME(T *p, std::common_type_t<T> x)                                          \
-    {                                                                                                                  \
-        *p = x;                                                                                                        \
-        changed(), others_write();                                                                                     \
-    }
+template <class T> static inline T load(const T *p)
+{
+    if constexpr (!std::is_integral_v<T>) return *p;
+    take_turns(false);
+    T found;
+    copy(&found, p, sizeof(T));
+    touched((void *)p, sizeof(T), true, false);
+    return found;
+}
+template <class T> static inline void store(T *p, T x)
+{
+    take_turns(true);
+    if constexpr (std::is_integral_v<T>) {
+        copy(p, &x, sizeof(T));
+        touched(p, sizeof(T), true, true);
+    } else
+        *p = x;
+}
+#define LOAD(NAME) template <class T> static inline T NAME(const T *p) { return load(p); }
+#define STORE(NAME) template <class T> static inline void NAME(T *p, std::common_type_t<T> x) { store<T>(p, x); }
 LOAD(__ldcg) LOAD(__ldcv) LOAD(__ldca) LOAD(__ldcs)
 STORE(__stcg) STORE(__stwt) STORE(__stwb) STORE(__stcs)
 template <class T> static inline T __ldg(const T *p) { return *p; }
@@ -105,11 +122,11 @@ template <class T> static inline T __ldg(const T *p) { return *p; }
 template <class T> static inline T of_lane(unsigned mask, T mine, unsigned from)
 {
     static_assert(sizeof(T) <= 16, "a thread hands on 16 bytes at most");
-    memcpy(slot_of_lane(lane_of_thread()), &mine, sizeof(T));
-    __syncwarp(mask);
+    tell_warp(&mine, sizeof(T));
+    wait_for_warp(mask);
     T found;
-    memcpy(&found, slot_of_lane(from), sizeof(T));
-    __syncwarp(mask);
+    hear_from(from, &found, sizeof(T));
+    wait_for_warp(mask);
     return found;
 }
 static inline unsigned in_group(unsigned to, unsigned width)

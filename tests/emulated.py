@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -23,21 +24,32 @@ import pytest
 
 HERE = Path(__file__).parent
 SHIM = HERE / "cuda_on_cpu.h"
-COMPILER = shutil.which("g++")
+COMPILER = shutil.which("g++") if sys.platform == "linux" else None
 MULTIPROCESSORS = 6  # few, so that blocks get unequal shares
 SHARED_MEMORY = 64 << 10  # bytes that a block may have when it asks for them
 
 OF_THE_SCHEDULER = ("-std=c++17", "-O2", "-U_FORTIFY_SOURCE", "-fPIC", "-shared")
 OF_KERNELS = (
-    *("-std=c++17", "-O1", "-U_FORTIFY_SOURCE", "-Wall", "-Werror", "-Wno-unused", "-Wno-unknown-pragmas"),
+    *(
+        "-std=c++17",
+        "-O1",
+        "-U_FORTIFY_SOURCE",
+        "-Wall",
+        "-Werror",
+        "-Wno-unused",
+        "-Wno-sign-compare",
+        "-Wno-unknown-pragmas",
+    ),
     *("-fPIC", "-shared", "-fvisibility=hidden", "-fno-gnu-unique", "-nodefaultlibs", "-lm", "-lc"),
-    "-fsanitize=alignment,null,bounds-strict,signed-integer-overflow,shift,integer-divide-by-zero",
+    "-fsanitize=thread,alignment,null,bounds-strict,signed-integer-overflow,shift,integer-divide-by-zero",
+    *("--param=tsan-distinguish-volatile=1", "--param=tsan-instrument-func-entry-exit=0", "-g1"),
 )
 DYNAMIC_SHARED = re.compile(r"extern\s+__shared__\s+((?:__align__\(\d+\)\s*)?)([\w\s]+?)\s*\b(\w+)\s*\[\s*\]\s*;")
 KERNELS = re.compile(r"__global__\s+(?:void\s+)?(?:__launch_bounds__\s*\(([^)]*)\)\s*)?(?:void\s+)?(\w+)\s*\(")
 
 # The order in which blocks and threads have their turns: "forward", "backward", or the seed of a random one.
 order: str | int = "forward"
+ORDERS = ("forward", "backward", 1, 2)  # for a test to try
 
 # The kernels that were launched, if somebody wants to know: their names, grids and blocks.
 launches: list[tuple[str, tuple[int, ...], tuple[int, ...]]] | None = None
@@ -74,17 +86,28 @@ def _version() -> str:
 
 @functools.cache
 def _scheduler() -> ctypes.CDLL:
-    source = (HERE / "cuda_on_cpu.cpp").read_text()
+    source = "".join((HERE / name).read_text() for name in ("cuda_on_cpu.cpp", "cuda_memory.cpp"))
     found = ctypes.CDLL(str(_built(source, OF_THE_SCHEDULER)), mode=ctypes.RTLD_GLOBAL)
     found.static_shared.restype = ctypes.c_size_t
     found.static_shared.argtypes = [ctypes.c_void_p]
+    found.allow.argtypes = [ctypes.c_size_t, ctypes.c_size_t]
+    found.allow.restype = None
     return found
+
+
+def allow(array: numpy.ndarray[Any, Any]) -> None:
+    """Kernels may touch the memory that an array looks into."""
+    while isinstance(array.base, numpy.ndarray):
+        array = array.base
+    first = array.__array_interface__["data"][0]
+    if array.nbytes:
+        _scheduler().allow(first, first + array.nbytes)
 
 
 def cpp(code: str) -> str:
     """The text for a C++ compiler."""
     text = DYNAMIC_SHARED.sub(r"\2 *const \3 = (\2 *)dynamic_shared;", code)
-    entries = [f"EMULATED({name}, {bound or 1024})" for bound, name in KERNELS.findall(text)]
+    entries = [f"EMULATED({name}, {bound.partition(',')[0] or 1024})" for bound, name in KERNELS.findall(text)]
     return "\n".join([SHIM.read_text(), '#line 1 "kernel.cu"', text, *entries, ""])
 
 
@@ -125,14 +148,26 @@ class RawModule:
         return RawKernel(self.library, name, self.enable_cooperative_groups)
 
 
+def _with_line(message: str, library: ctypes.CDLL) -> str:
+    """A message that ends with an address in a library, with the line of the kernel's text instead."""
+    text, at, address = message.partition(" @")
+    tool = shutil.which("addr2line")
+    if not at or tool is None:
+        return text
+    command = [tool, "-i", "-e", library._name, hex(int(address, 16) - 1)]
+    found = re.search(r"kernel\.cu:(\d+)", subprocess.run(command, capture_output=True, text=True).stdout)
+    return f"line {found[1]}, {text}" if found else text
+
+
 class RawKernel:
     """A kernel: called with the grid, the block and a tuple of arguments."""
 
     def __init__(self, library: ctypes.CDLL, name: str, is_cooperative: bool) -> None:
-        self.name, self.is_cooperative = name, is_cooperative
+        self.library, self.name, self.is_cooperative = library, name, is_cooperative
         self.entry = Entry.in_dll(library, f"entry_of_{name}")
         self.sizes = self.entry.sizes[: self.entry.parameters]
-        self.static_shared = _scheduler().static_shared(ctypes.byref(self.entry))
+        with _lock:
+            self.static_shared = _scheduler().static_shared(ctypes.byref(self.entry))
         self._most_dynamic = (48 << 10) - self.static_shared
         if self._most_dynamic < 0:
             raise LaunchError(f"{name}: {self.static_shared} bytes of __shared__ variables, more than 48 KiB")
@@ -163,8 +198,7 @@ class RawKernel:
         if launches is not None:
             launches.append((self.name, grid, block))
         dims = ctypes.c_uint * 3
-        copies = [_aligned(value, self.entry.aligned[k]) for k, value in enumerate(given)]
-        addresses = (ctypes.c_void_p * (len(given) + 1))(*(value.ctypes.data for value in copies))
+        addresses = (ctypes.c_void_p * (len(given) + 1))(*(value.ctypes.data for value in given))
         number = {"forward": 0, "backward": -1}.get(order, order)  # type: ignore[call-overload]
         message = ctypes.create_string_buffer(1000)
         with _lock:
@@ -173,7 +207,7 @@ class RawKernel:
                 *(self.is_cooperative, ctypes.c_longlong(number), message, len(message)),
             )
         if failed:
-            raise LaunchError(f"{self.name}: {message.value.decode()}")
+            raise LaunchError(f"{self.name}: {_with_line(message.value.decode(), self.library)}")
 
     def _check(self, grid: tuple[int, ...], block: tuple[int, ...], shared_mem: int) -> None:
         """As the driver does."""
@@ -201,14 +235,7 @@ def _bytes_of(value: Any) -> numpy.ndarray[Any, Any]:
         return numpy.asarray(value).reshape(-1)[:1]
     if type(value) in (int, float):
         return numpy.array([value])
-    if hasattr(value, "_host"):
+    if hasattr(value, "_host"):  # a StrictArray
+        allow(value._host)
         return numpy.array([value._host.ctypes.data])
     raise TypeError(f"Unsupported type {type(value)}")
-
-
-def _aligned(value: numpy.ndarray[Any, Any], to: int) -> numpy.ndarray[Any, Any]:
-    """A copy that begins at a multiple of `to`, as parameters do."""
-    room = numpy.empty(value.nbytes + to, numpy.uint8)
-    start = -room.ctypes.data % to
-    room[start : start + value.nbytes] = value.view(numpy.uint8)
-    return room[start : start + value.nbytes]

@@ -18,7 +18,7 @@ import numpy
 
 from minigrad.backend import ArrayNamespace, register
 
-from .emulated import MULTIPROCESSORS, SHARED_MEMORY, RawModule
+from .emulated import MULTIPROCESSORS, SHARED_MEMORY, RawModule, allow
 
 # Functions of NumPy 2 that CuPy 14 does not have.
 MISSING = {"block", "einsum_path", "geomspace", "insert", "matvec", "spacing", "unstack", "vecdot", "vecmat"}
@@ -319,6 +319,8 @@ class StrictNamespace(ArrayNamespace):
         return array._host.copy()
 
     def address(self, array: StrictArray) -> int:
+        if self.writer == "cuda":
+            allow(array._host)
         return int(array._host.__array_interface__["data"][0])
 
     def synchronize(self) -> None:

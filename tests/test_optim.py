@@ -11,7 +11,7 @@ import pytest
 import minigrad as mg
 from minigrad import nn, optim
 from minigrad.backend import cpu
-from minigrad.optim import blocks
+from minigrad.fusion import updates
 
 from .strict import strict
 
@@ -70,20 +70,43 @@ def test_a_parameter_steps_alike_whole_and_in_parts(
 ) -> None:
     whole = trajectory(make, options, device)
     assert all(map(np.array_equal, whole, trajectory(make, options, device, order="F")))
-    for block in (1, 6, 12):
-        monkeypatch.setattr(blocks, "BLOCK", block)
-        assert all(map(np.array_equal, whole, trajectory(make, options, device)))
-        assert all(map(np.array_equal, whole, trajectory(make, options, device, order="F")))
+    monkeypatch.setattr(updates, "SMALL", 0)
+    with mg.fusing(False):
+        for block in (1, 6, 12, 10**6):
+            monkeypatch.setattr(updates, "BLOCK", block)
+            assert all(map(np.array_equal, whole, trajectory(make, options, device)))
+            assert all(map(np.array_equal, whole, trajectory(make, options, device, order="F")))
+
+
+@pytest.mark.parametrize(("make", "options"), OPTIONS, ids=[f"{make.__name__} {o}" for make, o in OPTIONS])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_kernel_steps_as_the_formula_stands(
+    make: Any, options: dict[str, Any], order: str, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = trajectory(make, options, device, order)
+    monkeypatch.setattr(updates, "SMALL", 0)
+    for x, y in zip(trajectory(make, options, device, order), plain, strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-13, atol=1e-13)
 
 
 def test_parts_are_some_rows_each_on_the_cpu_and_everything_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "BLOCK", 12)
-    x = np.arange(35.0).reshape(7, 5)
-    parts = list(blocks.blocks(cpu, 1, x, x + 1))
-    assert [p.shape for p, _, _ in parts] == [(2, 5), (2, 5), (2, 5), (1, 5)]
-    assert all(g.shape == p.shape == scratch.shape for p, g, scratch in parts)
-    assert all(np.shares_memory(p, x) and np.array_equal(p + 1, g) for p, g, _ in parts)
-    assert [p.shape for p, _ in blocks.blocks(strict, 1, strict.from_host(x))] == [(7, 5)]
+    seen: list[Any] = []
+
+    @updates.update("x")
+    def add(xp: Any, x: Any, y: Any, n: Any, flag: Any) -> Any:
+        seen.append((x.shape, n, flag))
+        return (x + y * n,)
+
+    monkeypatch.setattr(updates, "BLOCK", 12)
+    monkeypatch.setattr(updates, "SMALL", 0)
+    x = np.arange(35, dtype=np.float16).reshape(7, 5)  # for which there is no kernel
+    add(cpu, [x, x + 1], [2.0], (None,))
+    assert np.array_equal(x, np.arange(35).reshape(7, 5) * 3 + 2)
+    assert seen == [((rows, 5), 2.0, None) for rows in (2, 2, 2, 1)]
+    del seen[:]
+    y = strict.from_host(x)
+    add(strict, [y, y], [2.0], (None,))
+    assert seen == [((7, 5), 2.0, None)]
 
 
 # Steps --------------------------------------------------------------------------------------------

@@ -61,13 +61,19 @@ def nest(layout: Layout, at: int) -> list[str]:
     for d in range(depth - 1):
         lines.append(f"{indent}for (int64_t i{d} = 0; i{d} < n{d}; i{d}++) {{")
         indent += "    "
+    alone = "" if is_in_place(layout) else "restrict "
     for name, kind, operand, first in operands(layout, at):
         outer = "".join(f" + i{d} * n[{first + 1 + d}]" for d in range(depth - 1))
-        lines.append(f"{indent}{kind} *restrict {name} = ({kind} *)(p[{operand.slot}] + n[{first}]{outer});")
+        lines.append(f"{indent}{kind} *{alone}{name} = ({kind} *)(p[{operand.slot}] + n[{first}]{outer});")
     lines += [indent + line for line in innermost(layout, at, f"n{depth - 1}")]
     for d in reversed(range(depth - 1)):
         lines.append("    " * d + "}")
     return lines
+
+
+def is_in_place(layout: Layout) -> bool:
+    """Whether something is written to where it was read, so that pointers may be one."""
+    return not {y.slot for y in layout.stores}.isdisjoint(a.slot for a in layout.loads.values())
 
 
 def operands(layout: Layout, at: int) -> list[tuple[str, str, Operand, int]]:

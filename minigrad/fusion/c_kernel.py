@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import struct
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,7 +43,5 @@ class Kernel:
     def __call__(self, arrays: Sequence[Array], scalars: Sequence[float]) -> None:
         addresses = [0 if a is None else cpu.address(a) for a in arrays]
         self._function(
-            (ctypes.c_int64 * len(addresses))(*addresses),
-            self._numbers,
-            (ctypes.c_double * len(scalars))(*scalars) if scalars else None,
+            struct.pack(f"{len(addresses)}q", *addresses), self._numbers, struct.pack(f"{len(scalars)}d", *scalars)
         )

@@ -45,13 +45,13 @@ MOVES = {
 TEXT = """
 struct kernel0_arguments {{ char *p[{pointers}]; long long n[{numbers}]; }};
 
-extern "C" __global__ void __launch_bounds__(THREADS) kernel0(kernel0_arguments given)
+extern __shared__ four shared[]; /* the room, and the columns that are kept */
+
+extern "C" __global__ void __launch_bounds__(THREADS, 1) kernel0(kernel0_arguments given)
 {{
-    extern __shared__ four shared[];
     char *const *p = given.p;
     const long long *n = given.n;
-    real *const work = (real *)shared;
-    const int room = (int)n[3], number = blockIdx.x / (int)n[2];
+    const int number = blockIdx.x / (int)n[2];
     Share share;
     share.first = (int)(n[1] * number / (gridDim.x / n[2]));
     share.rows = (int)(n[1] * (number + 1) / (gridDim.x / n[2])) - share.first;
@@ -150,7 +150,7 @@ class Loop:
             if isinstance(part, Product):
                 k = weight - 1 - len(self.slots)
                 where = f"const real *const w{k} = (const real *)p[{weight}];"
-                place = f"real *const kept{k} = n[{at + 3}] < 0 ? nullptr : work + n[{at + 3}];"
+                place = f"real *const kept{k} = n[{at + 3}] < 0 ? nullptr : (real *)shared + n[{at + 3}];"
                 sizes = f"(int)n[{at}], (int)n[{at + 1}], (int)n[{at + 2}]"
                 before += [where, place, f"if (kept{k}) keep(share, kept{k}, w{k}, {sizes});"]
                 lines += _product(part, pointers, k, sizes, at + 4)
@@ -296,7 +296,7 @@ def _product(product: Product, pointers: Mapping[int, Any], k: int, sizes: str, 
         f"(real *){pointers[slot.number][0]}, n[{at + i}]" for i, slot in enumerate((product.rows, product.out))
     )
     start = f"(real *){pointers[product.start.number][0]}, n[{at + 2}]" if product.start else "nullptr, 0"
-    return [f"product(share, {sizes}, {rows}, w{k}, kept{k}, {out}, {start}, work, room);"]
+    return [f"product(share, {sizes}, {rows}, w{k}, kept{k}, {out}, {start}, (real *)shared, (int)n[3]);"]
 
 
 def _nest(layout: Layout, pointers: Mapping[int, Any], at: int) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..backend import Array, DType, cpu, namespace_of
@@ -64,11 +64,16 @@ class Program:
         exprs = list(dict.fromkeys(e for nest in nests if math.prod(nest.shape) for e in nest.expressions()))
         self._readers = Counter(a for e in exprs for a in set(e.args) if type(a) is Expr)
         self._readers.update(store.value for store, _ in stores if type(store.value) is Expr)
+        self._loads = [e for e in exprs if e.op == "load"]
+        self._on_the_way = {e: s for s, _ in stores for e in _leading_to(s, self._loads, self._readers)}
+        self._late: list[tuple[Store, Shape, Expr]] = []  # they wait until nothing is read any more where they write
         for expr in exprs:
             self._compute(expr, [store for store in stores if store[0].value is expr])
         for store, shape in stores:
             if type(store.value) is not Expr:
                 self._store(store, shape, repr(store.value), ())
+        for store, shape, expr in self._late:
+            self._store(store, shape, self._names[expr], self._shapes[expr])
 
     @property
     def text(self) -> str:
@@ -99,19 +104,34 @@ class Program:
             self._names[expr], self._shapes[expr] = self._name("n", self._number(expr)), ()
         else:
             shape = self._shapes[expr] = cpu.broadcast_shapes(*(self._shapes[a] for a in operands))
-            fit = next((s for s in waiting if _fits(s[0], shape, expr.dtype)), None)
+            fit = next((s for s in waiting if _fits(s[0], shape, expr.dtype) and self._may_write(s[0], expr)), None)
+            place = self._on_the_way.get(expr)
             if fit is not None:
                 waiting.remove(fit)
-                part, _ = self._part(fit[0].place, fit[0].view)
-                self._names[expr] = self._name("y", part.format(f"p[{fit[0].slot}]"))
+                place = fit[0]
+            if place is not None:
+                part, _ = self._part(place.place, place.view)
+                self._names[expr] = self._name("y", part.format(f"p[{place.slot}]"))
             for a in dict.fromkeys(operands):
                 self._release(a)
-            if fit is None:
+            if place is None:
                 self._names[expr] = self._buffer(shape, FLOATS[1] if expr.dtype is None else expr.dtype)
             self._write(expr, [self._names[a] if type(a) is Expr else repr(a) for a in expr.args])
         for store, whole in waiting:
-            self._store(store, whole, self._names[expr], self._shapes[expr])
-            self._release(expr)
+            if self._may_write(store):
+                self._store(store, whole, self._names[expr], self._shapes[expr])
+                self._release(expr)
+            else:
+                self._late.append((store, whole, expr))
+
+    def _may_write(self, store: Store, reader: Expr | None = None) -> bool:
+        """Whether all have read what a store overwrites, but for an expression that reads the same entries."""
+        for load in self._loads:
+            if load.slot == store.slot and self._readers[load]:
+                is_last = reader is not None and self._readers[load] == 1 and any(a is load for a in reader.args)
+                if not (is_last and _is_same(load.place, store.place)):
+                    return False
+        return True
 
     def _write(self, expr: Expr, args: list[str]) -> None:
         """An intrinsic of operands, into the memory that it has a name for."""
@@ -214,6 +234,19 @@ def _described(shape: Shape, dtype: DType) -> str:
 def _fits(store: Store, shape: Shape, dtype: DType | None) -> bool:
     """Whether a value can be computed where it is to be stored."""
     return not store.adds and store.place.shape == shape and store.dtype == dtype
+
+
+def _leading_to(store: Store, loads: Sequence[Expr], readers: Mapping[Expr, int]) -> list[Expr]:
+    """What may be computed where a value is to be stored, for the value alone reads it, and it alone what was there."""
+    there = [load for load in loads if load.slot == store.slot]
+    if len(there) != 1 or readers[there[0]] != 1 or type(store.value) is not Expr:
+        return []
+    return [
+        e
+        for e in store.value.args
+        if type(e) is Expr and readers[e] == 1 and _fits(store, e.shape, e.dtype)
+        if any(a is there[0] for a in e.args) and _is_same(there[0].place, store.place)
+    ]
 
 
 def _once(place: Array) -> Array:

@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from ..backend import Array, ArrayNamespace, float16, float32, namespace_of, python_scalar
+from ..backend import Array, ArrayNamespace, DType, float16, float32, float64, namespace_of, python_scalar
 from ..creation import zeros
+from ..fusion.updates import update
 from ..graph import Tensor, mark_written
 
 BLOCK = 2**16  # entries whose squares are added up in float32 before their sums are
@@ -52,17 +53,19 @@ def clip_grad_norm_(
     if not grads:
         return zeros(())
     xp = namespace_of(grads[0].data)
-    norm = _norm(xp, [g.data for g in grads], norm_type)
+    xp.make_current()
+    total, root = _total(xp, [g.data for g in grads], norm_type)
+    norm, factor = (xp.empty((), dtype=_precision(grads)) for _ in range(2))
+    limit(xp, [norm, factor, total], [max_norm, root], (norm_type == 2, norm_type == math.inf))
     if error_if_nonfinite and not math.isfinite(xp.to_host(norm).item()):
         raise RuntimeError(
             f"clip_grad_norm_: the norm of the gradients, of order {norm_type}, is {xp.to_host(norm).item()}, so they "
             "cannot be scaled by it. Look for the operation that made it so, or leave error_if_nonfinite out"
         )
-    factor = xp.minimum(1.0, max_norm / (norm + 1e-6))
     if xp.on_host and factor == 1.0:  # on a GPU reading it would take longer than scaling by it
         return Tensor(norm)
     for g in grads:
-        xp.multiply(g.data, factor.astype(g.dtype), out=g.data)
+        scale(xp, [g.data, factor], [])
         mark_written(g)
     return Tensor(norm)
 
@@ -91,7 +94,9 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     """
     clip_value = _positive("clip_grad_value_", "clip_value", clip_value)
     for g in _gradients("clip_grad_value_", parameters):
-        namespace_of(g.data).clip(g.data, -clip_value, clip_value, out=g.data)
+        xp = namespace_of(g.data)
+        xp.make_current()
+        xp.clip(g.data, -clip_value, clip_value, out=g.data)
         mark_written(g)
 
 
@@ -116,22 +121,48 @@ def _gradients(caller: str, parameters: Tensor | Iterable[Tensor]) -> list[Tenso
     return [p.grad for p in owners if p.grad is not None and p.grad.size]
 
 
+def _precision(grads: list[Tensor]) -> DType:
+    """In which a norm is given: no square overflows as in float16, where that of 256 is infinite."""
+    return float64 if any(g.dtype == float64 for g in grads) else float32
+
+
+def _total(xp: ArrayNamespace, arrays: list[Array], p: float) -> tuple[Array, float]:
+    """A 0-d array and a root of it that is the p-norm of all entries together."""
+    arrays = [a.astype(float32) if a.dtype == float16 else a for a in arrays]
+    if p == math.inf:
+        return xp.asarray(xp.max(xp.stack([xp.asarray(xp.max(xp.absolute(a))) for a in arrays]))), 1.0
+    if xp.on_host:
+        sums = [_sum_of_squares(xp, a) if p == 2 else xp.sum(xp.absolute(a) ** p) for a in arrays]
+        return xp.asarray(xp.sum(xp.stack([xp.asarray(s) for s in sums]))), 1 / p
+    total = xp.zeros((), dtype=float64)
+    for a in arrays:
+        add_powers(xp, [total, a], [p], (p == 2,))
+    return total, 1 / p
+
+
 def _sum_of_squares(xp: ArrayNamespace, a: Array) -> Array:
     """Σ aᵢ². Not by the BLAS of the host, which would wake its threads for it."""
-    if not xp.on_host:
-        return xp.vdot(a, a)
-    parts = [a[start : start + BLOCK] for start in range(0, a.size, BLOCK)]
+    flat = a.ravel("K")  # in the order of the memory, so that a transposed one is not copied
+    parts = [flat[start : start + BLOCK] for start in range(0, a.size, BLOCK)]
     return xp.sum(xp.asarray([xp.einsum("i,i->", part, part) for part in parts]))
 
 
-def _norm(xp: ArrayNamespace, arrays: list[Array], p: float) -> Array:
-    """The p-norm of all entries together, 0-d."""
-    # In float16 the square of 256 is infinite already.
-    arrays = [a.astype(float32) if a.dtype == float16 else a for a in arrays]
-    if p == 2:
-        flat = [a.ravel("K") for a in arrays]  # in the order of the memory, so that a transposed one is not copied
-        return xp.asarray(xp.sqrt(xp.sum(xp.stack([_sum_of_squares(xp, a) for a in flat]))))
-    if p == math.inf:
-        return xp.asarray(xp.max(xp.stack([xp.asarray(xp.max(xp.absolute(a))) for a in arrays])))
-    powers = xp.stack([xp.asarray(xp.sum(xp.absolute(a) ** p)) for a in arrays])
-    return xp.asarray(xp.sum(powers) ** (1 / p))
+@update("total", adds=True)
+def add_powers(xp: Any, total: Any, g: Any, p: Any, is_square: bool) -> Any:
+    """total ← total + Σ |gᵢ|^p"""
+    return (g * g if is_square else xp.absolute(g) ** p,)
+
+
+@update("norm", "factor")
+def limit(
+    xp: Any, norm: Any, factor: Any, total: Any, max_norm: Any, root: Any, is_square: bool, is_norm: bool
+) -> Any:  # fmt: skip
+    """norm ← total^root;  factor ← min(1, max_norm / (norm + 1e-6))"""
+    norm = total if is_norm else xp.sqrt(total) if is_square else total**root
+    return norm, xp.minimum(1.0, max_norm / (norm + 1e-6))
+
+
+@update("g")
+def scale(xp: Any, g: Any, factor: Any) -> Any:
+    """g ← g factor"""
+    return (g * factor.astype(g.dtype),)

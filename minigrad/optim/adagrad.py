@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..backend import Array, ArrayNamespace
-from .blocks import blocks
-from .optimizer import Optimizer
+from ..fusion.updates import update
+from .optimizer import Optimizer, turned, turning
 
 
 class Adagrad(Optimizer):
@@ -37,6 +37,7 @@ class Adagrad(Optimizer):
     """
 
     always = ("step", "sum")
+    turns_by_itself = True
 
     def __init__(
         self,
@@ -58,12 +59,11 @@ class Adagrad(Optimizer):
             state.update(step=0, sum=xp.full_like(p, group["initial_accumulator_value"]))
         state["step"] += 1
         lr = group["lr"] / (1 + (state["step"] - 1) * group["lr_decay"])
-        parts = blocks(xp, 1, p, g, state["sum"])
-        for p, g, s, scratch in parts:
-            xp.multiply(g, g, out=scratch)
-            xp.add(s, scratch, out=s)
-            xp.sqrt(s, out=scratch)
-            xp.add(scratch, group["eps"], out=scratch)
-            xp.divide(g, scratch, out=scratch)
-            xp.multiply(scratch, lr, out=scratch)
-            xp.subtract(p, scratch, out=p)
+        step(xp, [p, g, state["sum"]], [lr, group["eps"], group["weight_decay"]], turning(group))
+
+
+@update("p", "s")
+def step(xp: Any, p: Any, g: Any, s: Any, lr: Any, eps: Any, weight_decay: Any, decays: bool, maximizes: bool) -> Any:
+    g = turned(p, g, weight_decay, decays, maximizes)
+    s = s + g * g
+    return p - lr * (g / (xp.sqrt(s) + eps)), s

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..backend import Array, ArrayNamespace
-from .blocks import blocks
-from .optimizer import Optimizer, zeros_of
+from ..fusion.updates import update
+from .optimizer import Optimizer, turned, turning, zeros_of
 
 
 class Adam(Optimizer):
@@ -40,6 +40,7 @@ class Adam(Optimizer):
 
     always = ("step", "exp_avg", "exp_avg_sq")
     sometimes = ("max_exp_avg_sq",)
+    turns_by_itself = True
 
     def __init__(
         self,
@@ -71,30 +72,29 @@ class Adam(Optimizer):
     def _update(self, xp: ArrayNamespace, p: Array, g: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
         beta1, beta2 = group["betas"]
         state["step"] = t = state.get("step", 0) + 1
-        root = math.sqrt(1 - beta2**t)
-        decay = 1 - group["lr"] * group["weight_decay"] if group["decoupled_weight_decay"] else 1.0
-        moments = [zeros_of(xp, state, "exp_avg", p), zeros_of(xp, state, "exp_avg_sq", p)]
-        if group["amsgrad"]:
-            moments.append(zeros_of(xp, state, "max_exp_avg_sq", p))
-        parts = blocks(xp, 1, p, g, *moments)
-        for p, g, m, v, *largest, scratch in parts:
-            if decay != 1.0:
-                xp.multiply(p, decay, out=p)
-            xp.multiply(m, beta1, out=m)
-            xp.multiply(g, 1 - beta1, out=scratch)
-            xp.add(m, scratch, out=m)
-            xp.multiply(v, beta2, out=v)
-            xp.multiply(g, 1 - beta2, out=scratch)
-            xp.multiply(scratch, g, out=scratch)
-            xp.add(v, scratch, out=v)
-            for u in largest:
-                v = xp.maximum(u, v, out=u)
+        m, v = zeros_of(xp, state, "exp_avg", p), zeros_of(xp, state, "exp_avg_sq", p)
+        u = zeros_of(xp, state, "max_exp_avg_sq", p) if group["amsgrad"] else None
+        lr, decay, decoupled = group["lr"], group["weight_decay"], bool(group["decoupled_weight_decay"])
+        root = math.sqrt(1 - beta2**t)  # both parts of the fraction are multiplied by it
+        numbers = [lr * root / (1 - beta1**t), beta1, beta2, group["eps"] * root]
+        numbers.append(1 - lr * decay if decoupled else decay)
+        step(xp, [p, g, m, v, u], numbers, (decoupled and decay != 0, *turning(group)))
 
-            xp.sqrt(v, out=scratch)  # both parts of the fraction times √(1 - β₂ᵗ)
-            xp.add(scratch, group["eps"] * root, out=scratch)
-            xp.divide(m, scratch, out=scratch)
-            xp.multiply(scratch, group["lr"] * root / (1 - beta1**t), out=scratch)
-            xp.subtract(p, scratch, out=p)
+
+@update("p", "m", "v", "u")
+def step(
+    xp: Any, p: Any, g: Any, m: Any, v: Any, u: Any, rate: Any, beta1: Any, beta2: Any, eps: Any, decay: Any,
+    shrinks: bool, decays: bool, maximizes: bool,
+) -> Any:  # fmt: skip
+    """u is None without amsgrad; the decay is what p is multiplied by if it shrinks, else the weight decay."""
+    g = turned(p, g, decay, decays, maximizes)
+    if shrinks:
+        p = decay * p
+    m = beta1 * m + (1 - beta1) * g
+    largest = v = beta2 * v + (1 - beta2) * g * g
+    if u is not None:
+        largest = u = xp.maximum(u, v)
+    return p - rate * (m / (xp.sqrt(largest) + eps)), m, v, u
 
 
 class AdamW(Adam):

@@ -43,6 +43,7 @@ class Optimizer:
     [0.5, -0.5]
     """
 
+    turns_by_itself: ClassVar[bool] = False  # `_update` does what maximize and weight_decay say, in its one kernel
     always: ClassVar[tuple[str, ...]] = ()  # what every state holds, once there is one
     sometimes: ClassVar[tuple[str, ...]] = ()  # what it holds besides, under some options
 
@@ -194,8 +195,12 @@ class Optimizer:
             check_fit(type(self).__name__, p, gradient, self.state.get(p, {}), self.always + self.sometimes)
         for p, gradient, group in steps:
             xp = namespace_of(p.data)
+            xp.make_current()
             state = self.state.setdefault(p, {})
-            self._update(xp, p.data, _direction(xp, p.data, gradient.data, group), state, group)
+            g = gradient.data
+            if not self.turns_by_itself:
+                g = xp.asarray(turned(p.data, g, group.get("weight_decay"), *turning(group)))
+            self._update(xp, p.data, g, state, group)
             mark_written(p)
         self._has_stepped = True
         return loss
@@ -321,21 +326,17 @@ class Optimizer:
         return "\n".join([*lines, ")"])
 
 
-def _direction(xp: ArrayNamespace, p: Array, g: Array, group: dict[str, Any]) -> Array:
-    """g itself, or an array of our own: turned round by maximize, and with the coupled weight decay added.
+def turning(group: dict[str, Any]) -> tuple[bool, bool]:
+    """Whether a group adds a weight decay to gradients, and whether it turns them round."""
+    decays = bool(group.get("weight_decay")) and not group.get("decoupled_weight_decay")
+    return decays, bool(group.get("maximize"))
 
-    A gradient laid out in another order than p, such as a transposed one, is copied: passing over two orders together
-    is several times slower.
-    """
-    if g.strides != p.strides:
-        transposed, g = g, xp.empty_like(p)
-        g[...] = transposed
-    if group.get("maximize"):
-        g = xp.negative(g, out=xp.empty_like(g))
-    if group.get("weight_decay") and not group.get("decoupled_weight_decay"):
-        decay = xp.multiply(p, group["weight_decay"], out=xp.empty_like(p))
-        g = xp.add(decay, g, out=decay)
-    return g
+
+def turned(p: Any, g: Any, weight_decay: Any, decays: bool, maximizes: bool) -> Any:
+    """The gradient that is stepped along. Formulas begin with it."""
+    if maximizes:
+        g = -g
+    return g + weight_decay * p if decays else g
 
 
 def zeros_of(xp: ArrayNamespace, state: dict[str, Any], name: str, p: Array) -> Array:

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..backend import Array, ArrayNamespace
-from .blocks import blocks
-from .optimizer import Optimizer, zeros_of
+from ..fusion.updates import update
+from .optimizer import Optimizer, turned, turning, zeros_of
 
 
 class RMSprop(Optimizer):
@@ -38,6 +38,7 @@ class RMSprop(Optimizer):
 
     always = ("step", "square_avg")
     sometimes = ("momentum_buffer", "grad_avg")
+    turns_by_itself = True
 
     def __init__(
         self,
@@ -55,34 +56,26 @@ class RMSprop(Optimizer):
         super().__init__(params, {"lr": lr, **options, "centered": centered, "maximize": maximize})
 
     def _update(self, xp: ArrayNamespace, p: Array, g: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
-        alpha = group["alpha"]
         state["step"] = state.get("step", 0) + 1
-        remembered = [zeros_of(xp, state, "square_avg", p)]
-        if group["centered"]:
-            remembered.append(zeros_of(xp, state, "grad_avg", p))
-        if group["momentum"]:
-            remembered.append(zeros_of(xp, state, "momentum_buffer", p))
-        parts = blocks(xp, 1, p, g, *remembered)
-        for p, g, s, *rest, d in parts:
-            xp.multiply(s, alpha, out=s)
-            xp.multiply(g, 1 - alpha, out=d)
-            if group["centered"]:
-                m = rest[0]
-                xp.multiply(m, alpha, out=m)
-                xp.add(m, d, out=m)
-            xp.multiply(d, g, out=d)
-            xp.add(s, d, out=s)
-            if group["centered"]:
-                xp.multiply(m, m, out=d)
-                s = xp.subtract(s, d, out=d)
-            xp.sqrt(s, out=d)
-            xp.add(d, group["eps"], out=d)
-            xp.divide(g, d, out=d)
-            if group["momentum"]:
-                b = rest[-1]
-                xp.multiply(b, group["momentum"], out=b)
-                xp.add(b, d, out=b)
-                xp.multiply(b, group["lr"], out=d)
-            else:
-                xp.multiply(d, group["lr"], out=d)
-            xp.subtract(p, d, out=p)
+        s = zeros_of(xp, state, "square_avg", p)
+        m = zeros_of(xp, state, "grad_avg", p) if group["centered"] else None
+        b = zeros_of(xp, state, "momentum_buffer", p) if group["momentum"] else None
+        numbers = [group["lr"], group["alpha"], group["eps"], group["momentum"], group["weight_decay"]]
+        step(xp, [p, g, s, m, b], numbers, turning(group))
+
+
+@update("p", "s", "m", "b")
+def step(
+    xp: Any, p: Any, g: Any, s: Any, m: Any, b: Any, lr: Any, alpha: Any, eps: Any, momentum: Any, weight_decay: Any,
+    decays: bool, maximizes: bool,
+) -> Any:  # fmt: skip
+    """m is None if it is not centered, b without momentum."""
+    g = turned(p, g, weight_decay, decays, maximizes)
+    variance = s = alpha * s + (1 - alpha) * g * g
+    if m is not None:
+        m = alpha * m + (1 - alpha) * g
+        variance = s - m * m
+    d = g / (xp.sqrt(variance) + eps)
+    if b is not None:
+        d = b = momentum * b + d
+    return p - lr * d, s, m, b

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..backend import Array, ArrayNamespace
-from .blocks import blocks
-from .optimizer import Optimizer
+from ..fusion.updates import update
+from .optimizer import Optimizer, turned, turning
 
 
 class SGD(Optimizer):
@@ -36,6 +36,7 @@ class SGD(Optimizer):
     """
 
     sometimes = ("momentum_buffer",)
+    turns_by_itself = True
 
     def __init__(
         self,
@@ -57,20 +58,23 @@ class SGD(Optimizer):
             raise ValueError("SGD: nesterov needs a momentum, and no dampening")
 
     def _update(self, xp: ArrayNamespace, p: Array, g: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
-        momentum = group["momentum"]
-        is_first = "momentum_buffer" not in state
-        if momentum and is_first:
-            state["momentum_buffer"] = g.copy()
-        parts = blocks(xp, 1, p, g, state["momentum_buffer"] if momentum else g)
-        for p, g, v, scratch in parts:
-            if momentum and not is_first:
-                xp.multiply(v, momentum, out=v)
-                xp.multiply(g, 1 - group["dampening"], out=scratch)
-                xp.add(v, scratch, out=v)
-            if momentum and group["nesterov"]:
-                xp.multiply(v, momentum, out=scratch)
-                xp.add(scratch, g, out=scratch)
-                xp.multiply(scratch, group["lr"], out=scratch)
-            else:
-                xp.multiply(v, group["lr"], out=scratch)
-            xp.subtract(p, scratch, out=p)
+        v, is_first = None, "momentum_buffer" not in state
+        if group["momentum"]:
+            v = xp.empty_like(p) if is_first else state["momentum_buffer"]
+        numbers = [group["lr"], group["momentum"], group["dampening"], group["weight_decay"]]
+        step(xp, [p, g, v], numbers, (bool(group["nesterov"]), is_first, *turning(group)))
+        if v is not None:
+            state["momentum_buffer"] = v
+
+
+@update("p", "v")
+def step(
+    xp: Any, p: Any, g: Any, v: Any, lr: Any, momentum: Any, dampening: Any, weight_decay: Any,
+    is_nesterov: bool, is_first: bool, decays: bool, maximizes: bool,
+) -> Any:  # fmt: skip
+    """v is None without momentum."""
+    g = turned(p, g, weight_decay, decays, maximizes)
+    if v is None:
+        return p - lr * g, None
+    v = g if is_first else momentum * v + (1 - dampening) * g
+    return p - lr * (g + momentum * v if is_nesterov else v), v

@@ -127,14 +127,15 @@ __device__ inline void product(
                 __syncthreads();
                 if (slice >= slices) continue;
                 const int space = spaced(length), apart = kept ? spaced(depth) : space;
-                const real *const y = kept ? kept + left * apart + first : pieces;
+                const real *const weight = kept ? kept + left * apart + first : pieces;
+                const four *x[4], *y[4];
+                for (int r = 0; r < 4; r++) {
+                    x[r] = (const four *)(work + min(i + r * down, rows - 1) * space);
+                    y[r] = (const four *)(weight + min(j + r * across, here - 1) * apart);
+                }
+#pragma unroll 2
                 for (int q = fours * slice / slices; q < fours * (slice + 1) / slices; q++) {
-                    four xs[4], ys[4];
-#pragma unroll
-                    for (int r = 0; r < 4; r++) {
-                        xs[r] = *(const four *)(work + min(i + r * down, rows - 1) * space + 4 * q);
-                        ys[r] = *(const four *)(y + min(j + r * across, here - 1) * apart + 4 * q);
-                    }
+                    const four xs[4] = {x[0][q], x[1][q], x[2][q], x[3][q]}, ys[4] = {y[0][q], y[1][q], y[2][q], y[3][q]};
 #pragma unroll
                     for (int r = 0; r < 4; r++)
 #pragma unroll

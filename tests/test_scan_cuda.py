@@ -1,0 +1,268 @@
+"""Time loops in CUDA, as a C++ compiler reads them: shared out among blocks in every way, in any order.
+
+What they compute is compared with the steps wherever `scan` is tested, with `--fusing cuda`; here is what is theirs.
+
+T: time steps   N: batch   H: width of the state
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad import nn
+from minigrad.fusion import cuda_loop, scanned
+from minigrad.fusion.scanned import scan_source
+from minigrad.ops.contraction import linear
+
+from . import emulated as emulator
+from .helpers import host
+from .strict import strict
+from .test_fuse_cuda import ptx as ptx
+from .test_scan import CELLS, H, N, T, array, both_ways, given, is_one_call, loss, lstm, outcome, rnn
+
+ORDERS = ["forward", "backward", 7]  # in which blocks and threads have their turns
+
+
+@pytest.fixture
+def launched(emulated: list[Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    """The kernels that are launched, on the device strict, where nothing has been traced yet."""
+    scanned._plans.clear()
+    monkeypatch.setattr(strict, "shared_memory", 110 << 10)
+    with mg.use_device("strict"):
+        yield emulated
+    scanned._plans.clear()
+
+
+def share_out(monkeypatch: pytest.MonkeyPatch, parts: int, kept: bool = True) -> None:
+    """Have the columns in so many parts, and weights in shared memory, or not."""
+    monkeypatch.setattr(cuda_loop.Loop, "_cycles", lambda self, rows, grid: abs(grid.parts - parts))
+    if not kept:
+        monkeypatch.setattr(cuda_loop.Loop, "_room", in_pieces)
+
+
+def in_pieces(self: Any, parts: int) -> Any:
+    room = cuda_loop.ROOMS[-1]
+    return room, (-1,) * len(self.products), (3 * room + 4 * cuda_loop.MOST_ROWS) * self.real.itemsize
+
+
+def gru(x: Any, h: Any, w: Any) -> Any:
+    """With the reset gate before the product: two products, one after the other."""
+    r, z, n = x.split(3, axis=-1)
+    r, z = mg.sigmoid(linear(h, w[:H], r)), mg.sigmoid(linear(h, w[H : 2 * H], z))
+    n = mg.tanh(linear(r * h, w[2 * H :], n))
+    return (1 - z) * n + z * h
+
+
+def of_lstm(rows: int, width: int, steps: int = 3, dtype: Any = mg.float64) -> list[Any]:
+    x, w = given(steps, rows, 4 * width, dtype=dtype), given(4 * width, width, dtype=dtype)
+    return outcome(lstm, x, (given(rows, width, dtype=dtype), given(rows, width, seed=1, dtype=dtype)), w)
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["kept", "in pieces"])
+@pytest.mark.parametrize("parts", [1, 2, 3, 6])
+@pytest.mark.parametrize("sizes", [(3, 6), (5, 17), (70, 9), (2, 40), (1, 1), (300, 2)])
+def test_shared_out_in_every_way(
+    sizes: tuple[int, int], parts: int, kept: bool, launched: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    share_out(monkeypatch, parts, kept)
+    found = []
+    for order in ORDERS:
+        monkeypatch.setattr(emulator, "order", order)
+        found.append([host(y).tobytes() for y in both_ways(lambda: of_lstm(*sizes), 1e-12)])
+    assert found[0] == found[1] == found[2]
+    (grid,) = {grid for name, grid, _ in launched if name == "kernel0" and grid[0] % parts == 0}
+    assert grid == (min(sizes[0], emulator.MULTIPROCESSORS // parts) * parts,)
+
+
+@pytest.mark.parametrize("parts", [1, 4])
+@pytest.mark.parametrize("depth", [1, 3, 127, 128, 129, 4100])
+def test_products_of_any_depth(depth: int, parts: int, launched: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows come in pieces of up to 16384 entries, in fours, if they lie so."""
+    share_out(monkeypatch, parts, depth < 1000)
+    x, h, w, v = given(2, 3, depth), given(3, 2), given(depth, 2), given(2, depth, seed=1)
+
+    def cell(x: Any, h: Any, w: Any, v: Any) -> Any:
+        return mg.tanh(linear(mg.tanh(linear(h, w, x)), v, 0.0))
+
+    assert is_one_call(both_ways(lambda: outcome(cell, x, h, w, v), 1e-11)[0])
+
+
+@pytest.mark.parametrize("parts", [1, 5])
+@pytest.mark.parametrize("name", CELLS)
+def test_every_cell_in_parts(name: str, parts: int, launched: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    share_out(monkeypatch, parts)
+    monkeypatch.setattr(emulator, "order", 3)
+    found = both_ways(lambda: outcome(CELLS[name], given(T, N, H), given(N, H), given(H, H), given(H)))
+    assert is_one_call(found[0])
+
+
+def test_a_gru_with_two_products_one_after_the_other(launched: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    share_out(monkeypatch, 3)
+    assert is_one_call(both_ways(lambda: outcome(gru, given(T, N, 3 * H), given(N, H), given(3 * H, H)))[0])
+
+
+# Where blocks meet --------------------------------------------------------------------------------
+
+
+def loops_of(cell: Any, *args: Any) -> list[cuda_loop.Loop]:
+    """The loops that are run, forward and backward."""
+    made: list[cuda_loop.Loop] = []
+    original = cuda_loop.Loop.__call__
+
+    def noted(self: cuda_loop.Loop, *given: Any) -> None:
+        made.append(self)
+        original(self, *given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cuda_loop.Loop, "__call__", noted)
+        outcome(cell, *args)
+    return made
+
+
+def test_once_in_a_step_of_the_usual_cells(launched: list[Any]) -> None:
+    """Gates are computed where their columns of the state are; only products need the columns of others."""
+    x, h, c = given(T, N, 4 * H), given(N, H), given(N, H, seed=1)
+    for loops in (loops_of(lstm, x, (h, c), given(4 * H, H)), loops_of(rnn, given(T, N, H), h, given(H, H))):
+        assert [sum(loop.meets) for loop in loops] == [1, 1]
+    assert [sum(loop.meets) for loop in loops_of(lambda x, h: mg.tanh(x + h), given(T, N, H), h)] == [0, 0]
+
+
+def test_in_which_order_blocks_run_is_seen_where_they_do_not_meet(
+    launched: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    share_out(monkeypatch, 3)
+    monkeypatch.setattr(cuda_loop, "meetings", lambda statements: [False] * len(statements))
+    found = []
+    for order in ORDERS:
+        monkeypatch.setattr(emulator, "order", order)
+        found.append([host(y).tobytes() for y in of_lstm(3, 6)])
+    with mg.fusing(False):
+        expected = [host(y) for y in of_lstm(3, 6)]
+    assert len({tuple(bits) for bits in found}) > 1
+    assert any(bits != [y.tobytes() for y in expected] for bits in found)
+
+
+# What does not fit --------------------------------------------------------------------------------
+
+
+def test_with_too_little_shared_memory_it_runs_step_by_step(
+    launched: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(strict, "shared_memory", 20 << 10)
+    assert not is_one_call(both_ways(lambda: of_lstm(3, 6))[0])
+
+
+def test_with_some_shared_memory_some_weights_are_kept(launched: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def cell(x: Any, h: Any, w: Any, v: Any) -> Any:
+        return mg.tanh(linear(mg.tanh(linear(h, w, x)), v, 0.0))
+
+    monkeypatch.setattr(strict, "shared_memory", 140 << 10)
+    args = given(T, N, 40), given(N, H), given(40, H), given(H, 40, seed=1)
+    kept = [loop.grid.kept for loop in loops_of(cell, *args)]
+    assert all(min(places) >= 0 for places in kept)
+    args = given(T, N, 800), given(N, H), given(800, H), given(H, 800, seed=1)
+    share_out(monkeypatch, 1)
+    kept = [loop.grid.kept for loop in loops_of(cell, *args)]
+    assert [[place < 0 for place in places] for places in kept] == [[True, False], [True, False]]
+    assert is_one_call(both_ways(lambda: outcome(cell, *args))[0])
+
+
+def test_more_arrays_than_a_kernel_can_be_told_of(launched: list[Any]) -> None:
+    def cell(x: Any, state: Any) -> Any:
+        return tuple(mg.tanh(x + part) for part in state)
+
+    def compute(count: int) -> list[Any]:
+        return outcome(cell, given(2, 2, 2), tuple(given(2, 2, seed=k) for k in range(count)))
+
+    assert is_one_call(both_ways(lambda: compute(20))[0])
+    assert not is_one_call(both_ways(lambda: compute(80))[0])
+
+
+def test_which_texts_there_are() -> None:
+    args = given(T, N, H), given(N, H), given(H, H)
+    assert "__global__" in scan_source(rnn, *args, writer="cuda")
+    assert scan_source(rnn, *args, writer="cuda") != scan_source(rnn, *args, writer="cuda", backward=True)
+    with pytest.raises(ValueError, match=r'scan_source: expected the writer "c" or "cuda", got \'numpy\''):
+        scan_source(rnn, *args, writer="numpy")
+
+
+# What it costs ------------------------------------------------------------------------------------
+
+
+def test_one_launch_each_way_and_nothing_read(launched: list[Any]) -> None:
+    x, h, c, w = given(T, N, 4 * H), given(N, H), given(N, H, seed=1), given(4 * H, H)
+    before = strict.reads, strict.synchronizations
+    states, _ = mg.scan(lstm, x, (h, c), w)
+    forward = len(launched)
+    states[0].backward(mg.ones((T, N, H), dtype=mg.float64))
+    assert (forward, len(launched)) == (1, 2)
+    assert (strict.reads, strict.synchronizations) == before
+
+
+def test_others_may_draw_while_a_cell_is_traced() -> None:
+    drawn: list[Any] = []
+
+    def cell(x: Any, h: Any) -> Any:
+        other = threading.Thread(target=lambda: drawn.append(mg.rand(2)))
+        other.start()
+        other.join()
+        return mg.tanh(x + h)
+
+    mg.scan(cell, given(T, N, H), given(N, H))
+    assert drawn and all(isinstance(x, mg.Tensor) for x in drawn)
+
+
+# CUDA's own compiler, and a GPU -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
+@pytest.mark.parametrize("name", CELLS)
+def test_nvrtc_takes_it(name: str, backward: bool, dtype: str, ptx: Callable[[str], str]) -> None:
+    tensors = [given(*shape, dtype=dtype) for shape in ((T, N, H), (N, H), (H, H), (H,))]
+    found = ptx(scan_source(CELLS[name], *tensors, writer="cuda", backward=backward))
+    assert found.count(".entry") == 1
+    assert ".local" not in found
+
+
+LAYERS: dict[str, Callable[..., Any]] = {
+    "rnn": nn.RNN,
+    "lstm": nn.LSTM,
+    "lstm, projected": lambda *sizes, **options: nn.LSTM(*sizes, proj_size=5, **options),
+    "gru": nn.GRU,
+    "gru, reset before": lambda *sizes, **options: nn.GRU(*sizes, reset_after=False, **options),
+    "lstm, peepholes": nn.PeepholeLSTM,
+}
+
+
+@pytest.mark.parametrize("where", ["strict", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("dtype", [mg.float32, mg.float64])
+@pytest.mark.parametrize("kind", LAYERS)
+def test_layers_compute_what_they_do_on_the_cpu(
+    kind: str, dtype: Any, where: str, request: pytest.FixtureRequest
+) -> None:
+    if where == "strict":
+        request.getfixturevalue("launched")
+    elif not mg.cuda_is_available():
+        pytest.skip("needs a CUDA device and CuPy")
+
+    def compute(device: str) -> list[np.ndarray]:
+        mg.manual_seed(0)
+        with mg.use_device(device):
+            layer = LAYERS[kind](6, 11, num_layers=2, bidirectional=True, dtype=dtype)
+            x = mg.tensor(array(7, 9, 6), dtype=dtype, requires_grad=True)
+            y, state = layer(x)
+            total = loss([y, *(state if isinstance(state, tuple) else [state])])
+            first = mg.grad(total, [x, *layer.parameters()], create_graph=True)
+            second = mg.grad(sum((g * g).sum() for g in first), [x, *layer.parameters()])
+            return [host(t) for t in (y, *first, *second)]
+
+    tolerance = 1e-4 if dtype == mg.float32 else 1e-11
+    for a, b in zip(compute(where), compute("cpu"), strict=True):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * max(1.0, np.abs(b).max()))
