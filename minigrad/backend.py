@@ -160,7 +160,7 @@ class ArrayNamespace:
         return None if library is None else library.surprisal_gradient(self, g, x, classes)
 
     def add_rows(self, out: Array, numbers: Array, rows: Array) -> bool:
-        """out[numbers[i]] += rows[i] by a kernel, where there is one (fusion/runtime.py); whether that was done."""
+        """out[numbers[i]] += rows[i] by a kernel, where there is one; whether that was done."""
         library = libraries.get(self.writer)
         return library is not None and library.add_rows(self, out, numbers, rows)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import minigrad as mg
 from minigrad import nn
-from minigrad.backend import cpu
+from minigrad.backend import cpu, namespace
 from minigrad.fusion import cuda_library
 from minigrad.fusion.c import header
 from minigrad.nn import functional as F
@@ -394,6 +394,29 @@ def test_a_cross_entropy_is_one_kernel_each_way(emulated: Any) -> None:
         assert [name for name, *_ in emulated] == ["surprisal", "surprisal_gradient"]
 
 
+MISTAKES: dict[str, tuple[Any, Any, type[Exception], str]] = {
+    "no class for a row": (
+        np.ones((3, 4)),
+        np.array([0, 1]),
+        ValueError,
+        r"x \(N, V\).*got \(3, 4\) and classes \(2,\)",
+    ),
+    "one class for all": (np.ones((3, 4)), np.array(1), ValueError, r"classes \(N,\).*classes \(\)"),
+    "no matrix": (np.ones((3, 4, 2)), np.array([0, 1, 2]), ValueError, r"got \(3, 4, 2\)"),
+    "no classes": (np.ones((3, 0)), np.array([0, 0, 0]), ValueError, r"V > 0.*got \(3, 0\)"),
+    "a class out of range": (np.ones((3, 4)), np.array([0, 4, 0]), IndexError, r"from 0 to V - 1"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_what_has_no_surprisal(mistake: str) -> None:
+    x, classes, error, message = MISTAKES[mistake]
+    with pytest.raises(error, match=f"surprisal: expected .*{message}"):
+        surprisal(mg.tensor(x), classes=classes)
+    with pytest.raises(error, match=f"surprisal_gradient: expected g .*{message.replace('got ', 'got .*')}"):
+        surprisal_gradient(mg.ones(len(x), dtype=x.dtype), mg.tensor(x), classes=classes)
+
+
 @pytest.mark.parametrize("shape", [(0, 3), (3, 0), (2, 3, 4), (4,)])
 def test_logsumexp_of_other_shapes(emulated: Any, shape: tuple[int, ...]) -> None:
     """What is no matrix, or empty, goes the library's way, and fails where it fails."""
@@ -501,6 +524,59 @@ def test_nvrtc_takes_it(dtype: str) -> None:
     assert found.count(".entry") == len(cuda_library.KERNELS)
     assert ".local" not in found  # what a thread keeps, it keeps in registers
     assert "atom." not in found
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", NUMBERS)
+@pytest.mark.parametrize(("n", "width"), [(700, 3), (8000, 65), (100_000, 1), (30_000, 300)])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_rows_on_a_gpu(kind: str, n: int, width: int, dtype: str) -> None:
+    if not mg.cuda_is_available():
+        pytest.skip("needs a CUDA device and CuPy")
+    xp = namespace("cuda")
+    y, numbers, x = case(kind, n, width, dtype)
+    found = []
+    for _ in range(3):
+        out = xp.from_host(y)
+        add_at(xp, out, xp.from_host(numbers), xp.from_host(x))
+        found.append(xp.to_host(out))
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
+    agree(found[0], added(y, numbers % 13, x), added(np.abs(y), numbers % 13, np.abs(x)).max())
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", INDICES)
+def test_any_index_on_a_gpu(kind: str) -> None:
+    if not mg.cuda_is_available():
+        pytest.skip("needs a CUDA device and CuPy")
+    xp, index, rng = namespace("cuda"), INDICES[kind], np.random.default_rng(0)
+    y = rng.standard_normal((3, 4, 5)).astype("f")
+    x = rng.standard_normal(y[index].shape).astype("f")
+    out = xp.from_host(y)
+    add_at(xp, out, tuple(xp.from_host(p) if isinstance(p, np.ndarray) else p for p in index), xp.from_host(x))
+    agree(xp.to_host(out), added(y, index, x), 5)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", SPECIAL)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_extremes_on_a_gpu(name: str, dtype: str) -> None:
+    if not mg.cuda_is_available():
+        pytest.skip("needs a CUDA device and CuPy")
+    xp, row = namespace("cuda"), np.array([SPECIAL[name]], dtype)
+    x, g, classes = np.concatenate([row, np.ones_like(row)]), np.array([2, 3], dtype), np.array([0, len(row[0]) - 1])
+    device_x, device_classes = xp.from_host(x), xp.from_host(classes)
+    with np.errstate(all="ignore"):
+        for found, expected in (
+            (logsumexp.value(xp, device_x, axis=1), logsumexp.value(cpu, x, axis=1)),
+            (surprisal.value(xp, device_x, classes=device_classes), surprisal.value(cpu, x, classes=classes)),
+            (
+                surprisal_gradient.value(xp, xp.from_host(g), device_x, classes=device_classes),
+                surprisal_gradient.value(cpu, g, x, classes=classes),
+            ),
+        ):
+            np.testing.assert_allclose(xp.to_host(found), expected, rtol=8 * np.finfo(dtype).eps)
 
 
 @pytest.mark.gpu

@@ -44,7 +44,7 @@ def test_functions_that_are_missing(name: str) -> None:
 def test_arrays_have_the_methods_and_operators() -> None:
     own = {name for name in vars(StrictArray) if not name.startswith("_")}
     operators = {name for name in vars(StrictArray) if name.startswith("__") and callable(getattr(StrictArray, name))}
-    of_python = {"__init__", "__hash__", "__repr__", "__index__", "__weakref__"}
+    of_python = {"__init__", "__del__", "__hash__", "__repr__", "__index__", "__weakref__"}
     assert {name for name in own | operators - of_python if not hasattr(cupy.ndarray, name)} == set()
 
 
