@@ -32,6 +32,7 @@ TORCH = ("minigrad", "torch")
 SIZE = {"batch": 64, "length": 64}
 LEAST = 15.0  # seconds; with less, a part is not begun
 GRACE = 5.0  # seconds in which a killed process has to go
+PATIENCE = 30.0  # seconds that a system may be silent, or a third of its part's time: the libraries are large
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,11 @@ class Part:
 PARTS = {  # the most important first
     "tests": Part("gpu_tests:run", 110),
     "peers": Part(
-        "peers:run", 70, {"cells": CELLS, "layers": [1], "hidden": [512], **SIZE}, {"rounds": 3, "seconds": 0.3}
+        "peers:run", 90, {"cells": CELLS, "layers": [1], "hidden": [512], **SIZE}, {"rounds": 3, "seconds": 0.3}
     ),
     "crossover": Part(
         "crossover:run",
-        90,
+        80,
         {"cells": CELLS, "hidden": [64, 128, 256, 512, 1024, 2048], "batch": [64], "length": [64]},
         {"rounds": 3, "seconds": 0.2},
     ),
@@ -69,14 +70,14 @@ PARTS = {  # the most important first
         {"cells": CELLS, "lengths": [64, 256, 1024], "hidden": 512, "layers": 1, "batch": 64},
         {"systems": TORCH},
     ),
-    "flat": Part("memory:flat", 15, options={"cells": CELLS, "chunks": 50}),
+    "flat": Part("memory:flat", 20, options={"cells": CELLS, "chunks": 50}),
     "sample": Part(
-        "sample:run", 50, {"cells": CELLS, "hidden": [512], "streams": [1, 64]}, {"rounds": 3, "seconds": 0.2}
+        "sample:run", 55, {"cells": CELLS, "hidden": [512], "streams": [1, 64]}, {"rounds": 3, "seconds": 0.2}
     ),
-    "first-use": Part("writers:uses", 30, options={"cells": CELLS, "hidden": 512, **SIZE, "rounds": 1}),
+    "first-use": Part("writers:uses", 35, options={"cells": CELLS[:2], "hidden": 512, **SIZE, "rounds": 1}),
     "peers:sizes": Part(
         "peers:run",
-        60,
+        70,
         {"cells": CELLS, "layers": [1], "hidden": [128, 256, 1024], **SIZE},
         {"rounds": 3, "seconds": 0.2},
     ),
@@ -85,7 +86,7 @@ PARTS = {  # the most important first
     ),
     "crossover:16": Part(
         "crossover:run",
-        30,
+        25,
         {"cells": CELLS, "hidden": [64, 128, 256, 512], "batch": [16], "length": [64]},
         {"rounds": 3, "seconds": 0.2},
     ),
@@ -120,10 +121,10 @@ def carried_out(name: str, limit: float, device: str, threads: int) -> dict[str,
     part = PARTS[name]
     options = {**part.sizes, **part.options, "device": device, "threads": threads}
     if limit < LEAST:
-        found = {"status": "left out", "reason": "no time was left for it", "seconds": 0.0, "rows": []}
+        found: dict[str, Any] = {"status": "left out", "reason": "no time was left for it", "seconds": 0.0, "rows": []}
     else:
         command = [sys.executable, "-m", "bench.part", part.function, json.dumps(options)]
-        found = heard(command, limit, BENCH_PATIENCE=f"{limit / 3:.1f}")
+        found = heard(command, limit, BENCH_PATIENCE=str(max(PATIENCE, limit / 3)))
     missing = left_out(part, found["rows"], device)
     if part.module is gpu_tests:
         found["rows"] = [gpu_tests.summary(found["rows"])] if found["rows"] else []

@@ -19,7 +19,10 @@ from typing import IO, Any, cast
 
 from . import processes, record
 
-COMMAND = (sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-p", "bench.gpu_tests", "-p", "no:cacheprovider")
+COMMAND = (
+    *(sys.executable, "-m", "pytest", "-m", "gpu", "-q", "--continue-on-collection-errors"),
+    *("-p", "bench.gpu_tests", "-p", "no:cacheprovider"),
+)
 PIPE, SHARE = "BENCH_TESTS_PIPE", "BENCH_TESTS_SHARE"  # the file descriptor; "k/n": only the k-th of n shares
 MOST = 8  # processes
 WORDS = 300  # characters of a reason that are kept
@@ -34,10 +37,13 @@ def run(device: str = "cuda", threads: int = 1, command: Sequence[str] = COMMAND
     told: queue.Queue[dict[str, Any] | None] = queue.Queue()
     count = min(MOST, record.cores())
     shares = [Share(command, f"{k}/{count}", told) for k in range(count)]
+    collected = 0
     for _ in range(count):
-        yield from iter(told.get, None)
+        for row in iter(told.get, None):
+            collected += "collected" in row
+            yield row
     for status, words in [share.end() for share in shares]:
-        if status not in (0, 1, 5):  # all passed, some failed, there are none
+        if status not in (0, 1, 5) or collected < count:  # all passed, some failed, there are none
             raise RuntimeError(f"pytest broke off with exit status {status}: {words}")
 
 

@@ -43,3 +43,8 @@ def build(
         return loss
 
     return step
+
+
+def facts(task: Task) -> dict[str, Any]:
+    """Who writes the kernels of another device than the CPU; of the CPU's the record of the machine tells."""
+    return {} if task.device == "cpu" else {"settings": {"kernels": mg.fuse_backend(task.device)}}
