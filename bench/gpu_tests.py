@@ -31,6 +31,8 @@ WORDS = 300  # characters of a reason that are kept
 def run(device: str = "cuda", threads: int = 1, command: Sequence[str] = COMMAND) -> Iterator[dict[str, Any]]:
     """What pytest tells, in so many processes as there are cores: how many tests there are, then a line for each.
 
+    `device` and `threads` are what every part is given; the tests choose for themselves.
+
     Raises:
         RuntimeError: pytest broke off by itself.
     """

@@ -26,10 +26,13 @@ import minigrad as mg
 from bench import crossover, device, device_results, gpu_tests, memory, overhead, pictures, processes, record, report
 from bench import tables as bench_tables
 from bench.__main__ import app
+from bench.chains import CHAINS, operations
 from bench.device import Part
 from bench.processes import Finding, Worker
 from bench.systems import SYSTEMS, minigrad_chunks, minigrad_device, task, usual
 from bench.systems.task import Task
+
+from . import strict
 
 Document = dict[str, Any]
 
@@ -108,7 +111,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Part]:
 def test_every_part_is_measured_and_whoever_fails_is_named(
     knows_strict: Path, small: dict[str, Part], tmp_path: Path
 ) -> None:
-    words = ("device", "--device", "strict", "--minutes", 3, "--folder", tmp_path, "--threads", 1)
+    words = ("device", "--device", "strict", "--minutes", 20, "--folder", tmp_path, "--threads", 1)
     result = invoke(*words, "--parts", ",".join(small))
     assert result.exit_code == 0, result.output
     document = record.read("device-strict", tmp_path)
@@ -265,9 +268,9 @@ time.sleep(600)
 
 def test_who_hangs_is_killed_with_all_that_it_started() -> None:
     start = time.monotonic()
-    found = device.heard([sys.executable, "-c", HANGS], 1.5)
+    found = device.heard([sys.executable, "-c", HANGS], 3.0)
     assert time.monotonic() - start < 30
-    assert (found["status"], found["reason"]) == ("cut short", "its 2 s were over")
+    assert (found["status"], found["reason"]) == ("cut short", "its 3 s were over")
     (row,) = found["rows"]  # and not the half
     for _ in range(100):
         state = Path(f"/proc/{row['child']}/stat")
@@ -656,6 +659,31 @@ def test_everything_of_pytorchs_lies_on_the_device(system: str, cell: str) -> No
     of = SYSTEMS.get(system) or f"bench.samplers.torch_{system}"
     step = importlib.import_module(of).build(what, task.weights(what), task.batches(what))
     assert [step(k).device.type for k in (0, 1, 5)] == ["meta"] * 3
+
+
+def test_pytorchs_chains_lie_on_the_device() -> None:
+    pytest.importorskip("torch")
+    from bench.chains import torch_chains
+
+    found = torch_chains.times({"1": 2}, device="meta")
+    assert set(found) == set(operations.OPERATIONS)
+    assert all(each["1"]["forward"] > 0 and each["1"]["bare_backward"] is None for each in found.values())
+
+
+@pytest.mark.parametrize("name", ["minigrad", "autograd"])
+def test_chains_on_the_strict_device(name: str) -> None:
+    """The host waits for the device around each chain, and not within."""
+    pytest.importorskip(name)
+    times = importlib.import_module(CHAINS[name]).times
+    if name == "autograd":
+        with pytest.raises(ValueError, match="it runs on the CPU alone, not on 'strict'"):
+            times({"1": 2}, device="strict")
+        return
+    before = strict.strict.synchronizations, strict.strict.reads
+    found = times({"1": 2, "64x512": 2}, device="strict")
+    chains = 2 * 3 * len(operations.OPERATIONS)
+    assert set(found) == set(operations.OPERATIONS)
+    assert (strict.strict.synchronizations, strict.strict.reads) == (before[0] + 6 * chains, before[1])
 
 
 def test_pytorchs_own_memory_and_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
