@@ -27,9 +27,8 @@ from .systems.task import Task
 
 ROOT = Path(__file__).resolve().parents[1]
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "PJRT_NPROC")
-PATIENCE = float(
-    os.environ.get("BENCH_PATIENCE", 300)
-)  # seconds without an answer after which a process is taken to hang
+# Seconds without an answer after which a process is taken to hang.
+PATIENCE = float(os.environ.get("BENCH_PATIENCE", 300))
 PAUSE = 0.2  # seconds between two blocks: the idle threads of a BLAS spin for up to 0.1 s before they sleep
 WARM_UP = 5  # steps whose losses are compared before anything is timed
 CLOSE = 1e-4  # relative; rounding makes about 1e-6 of it
