@@ -43,7 +43,7 @@ def spread(milliseconds):
 # Every command ------------------------------------------------------------------------------------
 
 TINY = {
-    "crossover": "--cells rnn,lstm --hidden 4,8 --batch 2 --length 3 --rounds 1 --seconds 0",
+    "crossover": "--device cpu --cells rnn,lstm --hidden 4,8 --batch 2 --length 3 --rounds 1 --seconds 0",
     "overhead": "--systems minigrad --rounds 1",
     "sample": "--cells gru --hidden 4 --streams 2 --systems minigrad --rounds 1 --seconds 0.001",
     "scaling": "--cells rnn --rounds 1",
