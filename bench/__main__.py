@@ -14,9 +14,13 @@ try:
     from rich.console import Console
     from typer import Option
 
+    from minigrad import DeviceError, cuda_is_available
+    from minigrad.backend import namespace
+
     from . import options as o
     from . import pictures, record
     from .chains import CHAINS
+    from .device import PARTS
     from .processes import SystemLost
     from .report import rewrite
     from .samplers import SAMPLERS
@@ -24,7 +28,7 @@ try:
 except ImportError as error:
     raise SystemExit(f"{error}. This program needs minigrad's extra: pip install -e '.[bench]'") from error
 
-EVERY = {"system": ",".join(SYSTEMS), "chain": ",".join(CHAINS), "sampler": ",".join(SAMPLERS)}
+EVERY = {"part": ",".join(PARTS), "chain": ",".join(CHAINS), "sampler": ",".join(SAMPLERS)}
 
 app = typer.Typer(help=__doc__, add_completion=False, no_args_is_help=True)
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
@@ -43,12 +47,14 @@ def crossover(
     length: Annotated[o.Sizes, o.sizes("Time steps T.")] = "64",
     rounds: o.Rounds = 5,
     seconds: o.Seconds = 0.5,
+    device: Annotated[str | None, Option(help="What is compared with the CPU; cuda if there is one.")] = None,
     show: o.Show = False,
     folder: o.Folder = None,
     threads: o.Threads = o.THREADS,
 ) -> None:
     """One training step on CPU and GPU, and the size at which the GPU overtakes the CPU."""
-    options = {"cells": cells, "hidden": hidden, "batch": batch, "length": length}
+    device = device or ("cuda" if cuda_is_available() else "cpu")
+    options = {"cells": cells, "hidden": hidden, "batch": batch, "length": length, "device": device}
     carry_out("crossover", show, folder, threads, **options, rounds=rounds, seconds=seconds)
 
 
@@ -59,12 +65,13 @@ def peers(
     hidden: Annotated[o.Sizes, o.sizes("Hidden sizes H.")] = "64,128,256,512",
     batch: Annotated[int, Option(help="N.", min=1)] = 50,
     length: Annotated[int, Option(help="Time steps T.", min=1)] = 50,
-    systems: Annotated[o.Names, o.names(SYSTEMS)] = EVERY["system"],
+    systems: Annotated[o.Names | None, o.names(SYSTEMS)] = None,
     rounds: o.Rounds = 5,
     seconds: o.Seconds = 0.4,
     cap: Annotated[float, Option(help="A system whose step takes longer than so many seconds is not timed.")] = 10.0,
     quick: Annotated[bool, Option("--quick", help="Twelve configurations of the grid.")] = False,
     resume: Annotated[bool, Option("--resume", help="Keep what an earlier run has measured, and go on.")] = False,
+    device: o.Device = "cpu",
     show: o.Show = False,
     folder: o.Folder = None,
     threads: o.Threads = o.THREADS,
@@ -72,6 +79,7 @@ def peers(
     """The same training step in minigrad, PyTorch, JAX and others, over a grid of sizes."""
     options = {"cells": cells, "layers": layers, "hidden": hidden, "batch": batch, "length": length}
     options |= {"systems": systems, "rounds": rounds, "seconds": seconds, "cap": cap, "quick": quick}
+    options |= {"device": device}
     carry_out("peers", show, folder, threads, resume, **options)
 
 
@@ -79,12 +87,13 @@ def peers(
 def overhead(
     systems: Annotated[o.Names, o.names(CHAINS)] = EVERY["chain"],
     rounds: o.Rounds = 9,
+    device: o.Device = "cpu",
     show: o.Show = False,
     folder: o.Folder = None,
     threads: o.Threads = o.THREADS,
 ) -> None:
     """Microseconds per recorded operation, forward and backward, over bare NumPy."""
-    carry_out("overhead", show, folder, threads, systems=systems, rounds=rounds)
+    carry_out("overhead", show, folder, threads, systems=systems, rounds=rounds, device=device)
 
 
 @app.command()
@@ -113,13 +122,14 @@ def memory(
     layers: Annotated[int, Option(help="Layers L.", min=1)] = 1,
     batch: Annotated[int, Option(help="N.", min=1)] = 50,
     systems: Annotated[o.Names, o.names(SYSTEMS)] = "minigrad,torch",
+    device: o.Device = "cpu",
     show: o.Show = False,
     folder: o.Folder = None,
     threads: o.Threads = o.THREADS,
 ) -> None:
     """Peak memory of one training step against T, beside what the equations need."""
     options = {"cells": cells, "lengths": lengths, "hidden": hidden, "layers": layers, "batch": batch}
-    carry_out("memory", show, folder, threads, **options, systems=systems)
+    carry_out("memory", show, folder, threads, **options, systems=systems, device=device)
 
 
 @app.command()
@@ -130,13 +140,14 @@ def sample(
     systems: Annotated[o.Names, o.names(SAMPLERS)] = EVERY["sampler"],
     rounds: o.Rounds = 7,
     seconds: o.Seconds = 0.3,
+    device: o.Device = "cpu",
     show: o.Show = False,
     folder: o.Folder = None,
     threads: o.Threads = o.THREADS,
 ) -> None:
     """Characters per second when sampling one stream and many, beside PyTorch."""
     options = {"cells": cells, "hidden": hidden, "streams": streams, "systems": systems}
-    carry_out("sample", show, folder, threads, **options, rounds=rounds, seconds=seconds)
+    carry_out("sample", show, folder, threads, **options, rounds=rounds, seconds=seconds, device=device)
 
 
 @app.command()
@@ -169,6 +180,19 @@ def writers(
 
 
 @app.command()
+def device(
+    minutes: Annotated[float, Option(help="For everything; what does not fit is left out, and named.", min=0)] = 8.0,
+    parts: Annotated[o.Names, o.names(PARTS, "part")] = EVERY["part"],
+    device: Annotated[str, Option(help="cuda or cuda:1; with cpu the command is tried out.")] = "cuda",
+    show: o.Show = False,
+    folder: o.Folder = None,
+    threads: o.Threads = o.THREADS,
+) -> None:
+    """Everything about one GPU within a few minutes: its tests, and all measurements that ask for a device."""
+    carry_out("device", show, folder, threads, minutes=minutes, parts=parts, device=device)
+
+
+@app.command()
 def report() -> None:
     """Write the tables and pictures of bench/README.md anew, from the JSON in bench/results/."""
     with clear_errors():
@@ -184,19 +208,22 @@ def carry_out(
     """
     with clear_errors():
         module = importlib.import_module(f"bench.{name}")
+        device = options.get("device", "cpu")
+        file = record.titled(name, device, "cuda" if name == "device" else "cpu")
         if not show:
+            namespace(device)  # raises if it cannot be used
             rows: list[dict[str, Any]] = []
             packages = getattr(module, "PACKAGES", ())  # whose versions its results depend on
-            done = {"done": record.read(name, folder)["rows"]} if resume else {}
+            done = {"done": record.read(file, folder)["rows"]} if resume else {}
             for row in module.run(threads=threads, **options, **done):
                 rows.append(row)
-                record.write(name, rows, threads=threads, packages=packages, folder=folder, **options)
-        document = record.read(name, folder)
+                record.write(file, rows, threads=threads, packages=packages, folder=folder, **options)
+        document = record.read(file, folder)
         for table in module.table(document):
             console.print(table)
         figure = module.picture(document)
         if figure is not None:
-            console.print(f"picture: {pictures.save(figure, name, folder)}", soft_wrap=True, markup=False)
+            console.print(f"picture: {pictures.save(figure, file, folder)}", soft_wrap=True, markup=False)
 
 
 @contextlib.contextmanager
@@ -204,7 +231,7 @@ def clear_errors() -> Iterator[None]:
     """What the user can put right is told in a line, without a traceback."""
     try:
         yield
-    except (ValueError, OSError, ImportError, SystemLost) as error:
+    except (ValueError, OSError, ImportError, SystemLost, DeviceError) as error:
         Console(stderr=True, highlight=False).print(f"error: {error}", soft_wrap=True, markup=False)
         raise typer.Exit(1) from error
 

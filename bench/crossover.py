@@ -9,7 +9,7 @@ T: time steps   N: batch   H: hidden size
 
 from __future__ import annotations
 
-import importlib
+import contextlib
 import itertools
 import math
 import time
@@ -17,13 +17,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.table import Table
 
-import minigrad as mg
-
 from . import pictures, processes, record, tables
-from .systems import minigrad_layers, resident
+from .systems import minigrad_device, minigrad_layers
+from .systems.host import Host
 from .systems.task import Task, batches, weights
 
 PACKAGES = ("cupy-cuda12x", "cupy-cuda13x", "torch")
@@ -32,68 +32,9 @@ WARM_UP = 2  # steps; on a GPU the first one also compiles its kernels
 MOST = 200  # steps
 
 
-class Cpu:
-    """How a step is measured on the host."""
-
-    kind = name = "cpu"  # in the rows, and as minigrad calls it
-
-    def synchronize(self) -> None:
-        """Nothing runs on when a call has returned."""
-
-    def mark(self) -> None:
-        """A moment in the device's own time; here it has none."""
-
-    def between(self, start: Any, end: Any) -> float | None:
-        """Seconds of the device's own time between two marks."""
-        return None
-
-    def peak(self, act: Callable[[], Any]) -> int | None:
-        """The most bytes in use while `act` runs, over what was before."""
-        try:
-            before, top = resident.peak(act)
-        except OSError:
-            return None
-        return top - before
-
-    def launches(self, task: Task) -> int | None:
-        """How many kernels a step launches."""
-        return None
-
-
-class Gpu(Cpu):  # pragma: gpu
-    """How a step is measured on a CUDA device, by CuPy's events and memory pool."""
-
-    kind = name = "cuda"
-
-    def __init__(self) -> None:
-        self.cupy = importlib.import_module("cupy")
-
-    def synchronize(self) -> None:
-        mg.synchronize(self.name)
-
-    def mark(self) -> Any:
-        return self.cupy.cuda.get_current_stream().record()  # an event
-
-    def between(self, start: Any, end: Any) -> float | None:
-        return float(self.cupy.cuda.get_elapsed_time(start, end)) / 1e3
-
-    def peak(self, act: Callable[[], Any]) -> int | None:
-        pool = self.cupy.get_default_memory_pool()
-        pool.free_all_blocks()  # from here on the pool only grows
-        before = pool.total_bytes()
-        act()
-        self.synchronize()
-        return int(pool.total_bytes() - before)
-
-    def launches(self, task: Task) -> int | None:
-        with processes.Worker("kernels", "bench.kernels", record.cores()) as worker:
-            worker.answer()  # imported
-            counted: int | None = worker.ask("call", function="launches", config=asdict(task))["launches"]
-        return counted
-
-
-def devices() -> list[Any]:
-    return [Cpu(), Gpu()] if mg.cuda_is_available() else [Cpu()]
+def devices(name: str) -> list[Host]:
+    """The CPU, and the device that is compared with it."""
+    return [minigrad_device.device(each) for each in dict.fromkeys(("cpu", name))]
 
 
 def run(
@@ -103,44 +44,64 @@ def run(
     length: Sequence[int] = (64,),
     rounds: int = 5,
     seconds: float = 0.5,
+    device: str = "cpu",
     threads: int = 1,
 ) -> Iterator[dict[str, Any]]:
-    """A row per configuration and device; the device that is not there has a row of None.
+    """A row per configuration and device; the device that is not there, or fails, has a row of None.
 
     Args:
         rounds: how many steps are timed at least.
         seconds: quick steps are timed more often, for about so long.
+        device: what is compared with the CPU; with "cpu" nothing is.
     """
-    at_hand = devices()
+    at_hand = {each.name: each for each in devices(device)}
     missing = {"wall": None, "host": None, "device_time": None, "peak_bytes": None, "launches": None}
-    with record.limited(threads):
-        for cell, N, T, H in itertools.product(cells, batch, length, hidden):
-            task = Task(cell, 1, H, batch=N, length=T)
-            what = {"cell": cell, "hidden": H, "batch": N, "length": T}
-            for device in at_hand:
-                yield {**what, "device": device.kind, **measured(task, device, rounds, seconds)}
+    with record.limited(threads), contextlib.ExitStack() as stack:
+        count = counter(stack)
+        for row in planned(cells, hidden, batch, length, device):
+            task = Task(row["cell"], 1, row["hidden"], batch=row["batch"], length=row["length"], device=row["device"])
+            try:
+                yield row | measured(task, at_hand[task.device], rounds, seconds) | {"launches": count(task)}
+            except Exception as error:  # of memory there may be too little; the other sizes go on
+                if task.device == "cpu":
+                    raise
+                yield row | missing | {"reason": f"{type(error).__name__}: {error}"}
             if len(at_hand) == 1:
-                yield {**what, "device": "cuda", **missing}
+                yield row | missing | {"device": "cuda"}
 
 
-def measured(task: Task, device: Any, rounds: int, seconds: float) -> dict[str, Any]:
-    """Wall, host and device time of a step, what it needs of memory, how many kernels it launches."""
-    with mg.use_device(device.name):
+def planned(
+    cells: Sequence[str], hidden: Sequence[int], batch: Sequence[int], length: Sequence[int], device: str = "cpu"
+) -> list[dict[str, Any]]:
+    """What is going to be measured, in this order."""
+    return [
+        {"cell": cell, "hidden": H, "batch": N, "length": T, "device": each}
+        for N, T, H, cell in itertools.product(batch, length, hidden, cells)
+        for each in dict.fromkeys(("cpu", device))
+    ]
+
+
+def measured(task: Task, device: Host, rounds: int, seconds: float) -> dict[str, Any]:
+    """Wall, host and device time of a step, and what it needs of memory."""
+    with device.active():
         step = minigrad_layers.build(task, weights(task), batches(task))
         warm = [timed(step, k, device) for k in range(WARM_UP)]
         count = max(rounds, min(MOST, int(seconds / warm[-1][0])))
         times = [timed(step, k, device) for k in range(count)]
         wall, host, own = zip(*times, strict=True)
+        peak_bytes = None
+        with contextlib.suppress(OSError):  # this system cannot tell
+            before, top = device.peak(lambda: step(0))
+            peak_bytes = top - before
         return {
             "wall": record.spread(wall),
             "host": record.spread(host),
             "device_time": None if None in own else record.spread(own),
-            "peak_bytes": device.peak(lambda: step(0)),
-            "launches": device.launches(task),
+            "peak_bytes": peak_bytes,
         }
 
 
-def timed(step: Callable[[int], Any], k: int, device: Any) -> tuple[float, float, float | None]:
+def timed(step: Callable[[int], Any], k: int, device: Host) -> tuple[float, float, float | None]:
     """Seconds of step k until all is done, until the call returns, and between the device's own marks."""
     device.synchronize()
     start = time.perf_counter()
@@ -152,18 +113,37 @@ def timed(step: Callable[[int], Any], k: int, device: Any) -> tuple[float, float
     return time.perf_counter() - start, returned - start, device.between(first, last)
 
 
+def counter(stack: contextlib.ExitStack) -> Callable[[Task], int | None]:
+    """What counts the kernels that a step launches, in one process for all, begun with the first count."""
+    worker: list[processes.Worker] = []
+
+    def count(task: Task) -> int | None:
+        if not task.device.startswith("cuda"):
+            return None
+        try:
+            if not worker:
+                worker.append(stack.enter_context(processes.Worker("kernels", "bench.kernels", record.cores())))
+                worker[0].answer()  # imported
+            counted: int | None = worker[0].ask("call", function="launches", config=asdict(task))["launches"]
+        except processes.SystemLost:
+            return None
+        return counted
+
+    return count
+
+
 # What is read off ---------------------------------------------------------------------------------
 
 
 def crossing(sizes: Sequence[int], cpu: Sequence[float], gpu: Sequence[float]) -> float | None:
     """The size from which on the GPU is the faster, between two sizes by a straight line of log(cpu/gpu) over log H.
 
-    0 if it is the faster from the smallest size on, infinity if it is not at the largest, None without its times.
+    0 if it is the faster from the smallest size on, infinity if it is not at the largest, None without times.
 
     >>> crossing([64, 256], [1.0, 8.0], [2.0, 4.0])
     128.0
     """
-    if None in gpu:
+    if not gpu:
         return None
     lead = [math.log(c / g) for c, g in zip(cpu, gpu, strict=True)]  # above 0 the GPU is ahead
     if lead[-1] <= 0:
@@ -176,19 +156,29 @@ def crossing(sizes: Sequence[int], cpu: Sequence[float], gpu: Sequence[float]) -
 
 
 def lines(document: dict[str, Any]) -> dict[tuple[str, int, int], dict[str, list[dict[str, Any]]]]:
-    """For each cell, batch and T the rows of "cpu" and "cuda" in order of size."""
-    found: dict[tuple[str, int, int], dict[str, list[dict[str, Any]]]] = {}
+    """For each cell, batch and T the rows of "cpu" and "cuda", whatever CUDA's name is, in order of size.
+
+    A size of which one row is not there, because the run was broken off, is left out.
+    """
+    found: dict[tuple[str, int, int], dict[str, dict[int, Any]]] = {}
     for row in sorted(document["rows"], key=lambda row: row["hidden"]):
-        devices = found.setdefault((row["cell"], row["batch"], row["length"]), {"cpu": [], "cuda": []})
-        devices[row["device"]].append(row)
-    return found
+        devices = found.setdefault((row["cell"], row["batch"], row["length"]), {"cpu": {}, "cuda": {}})
+        devices["cpu" if row["device"] == "cpu" else "cuda"][row["hidden"]] = row
+    both = {what: [H for H in each["cpu"] if H in each["cuda"]] for what, each in found.items()}
+    cells = list(dict.fromkeys(row["cell"] for row in document["rows"]))
+    return {
+        what: {name: [found[what][name][H] for H in both[what]] for name in ("cpu", "cuda")}
+        for what in sorted(found, key=lambda what: (cells.index(what[0]), what))
+        if both[what]
+    }
 
 
 def crossing_of(devices: dict[str, list[dict[str, Any]]]) -> tuple[list[int], float | None]:
-    """The sizes measured, and where the GPU overtakes the CPU."""
-    sizes = [row["hidden"] for row in devices["cpu"]]
-    walls = {name: [row["wall"] and row["wall"]["median"] for row in rows] for name, rows in devices.items()}
-    return sizes, crossing(sizes, walls["cpu"], walls["cuda"])
+    """The sizes at which both were measured, and where the GPU overtakes the CPU."""
+    timed = [pair for pair in zip(devices["cpu"], devices["cuda"], strict=True) if pair[1]["wall"]]
+    sizes = [cpu["hidden"] for cpu, _ in timed]
+    cpu, gpu = ([row["wall"]["median"] for row in rows] for rows in (zip(*timed, strict=True) if timed else ([], [])))
+    return sizes, crossing(sizes, cpu, gpu)
 
 
 def in_words(sizes: Sequence[int], size: float | None) -> str | None:
@@ -207,10 +197,16 @@ def table(document: dict[str, Any]) -> list[Table]:
     columns = ["cell", "N", "T", "H", "CPU, ms", "GPU, ms", "GPU: host, ms", "GPU: device, ms", "kernels",
                "CPU, MB", "GPU, MB"]  # fmt: skip
     without = "" if document["machine"]["gpu"] else f" ({NO_GPU})"
-    return [
+    made = [
         tables.make(f"The hidden size at which the GPU overtakes the CPU{without}", ["cell", "N", "T", "H"], overtaken),
         tables.make("One training step: median ± half of the quartiles' distance; peak memory", columns, steps),
     ]
+    lost = [
+        [*(row[k] for k in ("cell", "batch", "length", "hidden", "reason"))]
+        for row in document["rows"]
+        if "reason" in row
+    ]
+    return [*made, tables.make("Not measured", ["cell", "N", "T", "H", "why"], lost)] if lost else made
 
 
 def _ms(spread: dict[str, Any] | None) -> str | None:
@@ -229,19 +225,26 @@ def picture(document: dict[str, Any]) -> Figure:
     found = lines(document)
     columns = len({(N, T) for _, N, T in found})  # a row of panels per cell, or a single row
     figure, axes = pictures.panels(len(found), columns=columns if columns > 1 else 3, title="One training step")
-    for panel, ((cell, N, T), rows) in zip(axes, found.items(), strict=True):
-        sizes, size = crossing_of(rows)
-        panel.set_title(f"{cell}, N={N}, T={T}")
-        for name, label in (("cpu", "CPU"), ("cuda", "GPU")):
-            spreads = [row["wall"] for row in rows[name]]
-            if None not in spreads:
-                pictures.with_spread(panel, sizes, spreads, label, pictures.COLOURS[name])
-        if size is None:
-            panel.text(0.96, 0.06, NO_GPU, transform=panel.transAxes, ha="right", style="italic")
-        elif 0 < size < math.inf:
-            panel.axvline(size, color="black", linestyle=":", label=f"H = {size:.0f}")
-        panel.set_yscale("log")
-        panel.set_ylabel("milliseconds")
-        pictures.sizes_along_x(panel, sizes, "hidden size H")
-        panel.legend()
+    for panel, (what, rows) in zip(axes, found.items(), strict=True):
+        curves(panel, what, rows)
     return figure
+
+
+def curves(panel: Axes, what: tuple[str, int, int], rows: dict[str, list[dict[str, Any]]]) -> None:
+    """A step's time over H on both devices."""
+    cell, N, T = what
+    _, size = crossing_of(rows)
+    panel.set_title(f"{cell}, N={N}, T={T}")
+    for name, label in (("cpu", "CPU"), ("cuda", "GPU")):
+        timed = [row for row in rows[name] if row["wall"]]
+        if timed:
+            sizes, spreads = [row["hidden"] for row in timed], [row["wall"] for row in timed]
+            pictures.with_spread(panel, sizes, spreads, label, pictures.COLOURS[name])
+    if size is None:
+        panel.text(0.96, 0.06, NO_GPU, transform=panel.transAxes, ha="right", style="italic")
+    elif 0 < size < math.inf:
+        panel.axvline(size, color="black", linestyle=":", label=f"H = {size:.0f}")
+    panel.set_yscale("log")
+    panel.set_ylabel("milliseconds")
+    pictures.sizes_along_x(panel, [row["hidden"] for row in rows["cpu"]], "hidden size H")
+    panel.legend()

@@ -21,7 +21,7 @@ def launches(config: dict[str, Any]) -> dict[str, int | None]:
         torch = importlib.import_module("torch")
     except ImportError:
         return {"launches": None}
-    if not torch.cuda.is_available():
+    if not config.get("device", "").startswith("cuda") or not torch.cuda.is_available():
         return {"launches": None}
     gpu = torch.autograd.DeviceType.CUDA  # pragma: gpu
     return {"launches": kernels(_events_of_a_step(torch, Task(**config)), gpu) or None}  # pragma: gpu
@@ -33,7 +33,7 @@ def kernels(events: Iterable[Any], gpu: Any) -> int:
 
 
 def _events_of_a_step(torch: Any, task: Task) -> Any:  # pragma: gpu
-    with mg.use_device("cuda"):
+    with mg.use_device(task.device):
         step = minigrad_layers.build(task, weights(task), batches(task))
         step(0)
         step(1)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.table import Table
 
@@ -46,6 +48,7 @@ def run(
     layers: int = 1,
     batch: int = 50,
     systems: Sequence[str] = ("minigrad", "torch"),
+    device: str = "cpu",
     threads: int = 1,
     modules: Mapping[str, str] = SYSTEMS,
 ) -> Iterator[dict[str, Any]]:
@@ -55,6 +58,7 @@ def run(
         cells, lengths: every combination of these is measured; T is the length.
         hidden, layers, batch: H, L and N.
         systems: what is compared.
+        device: where the step runs.
         threads: how many each may use.
         modules: where each system is.
 
@@ -62,27 +66,75 @@ def run(
         ValueError: there is no system of that name.
     """
     processes.check_names(systems, modules)
-    for task in (Task(cell, layers, hidden, batch, length) for cell in cells for length in lengths):
-        sizes = {"layers": layers, "hidden": hidden, "batch": batch, "length": task.length}
-        found = {name: peak(task, name, modules[name], threads) for name in systems}
-        yield {"cell": task.cell, **sizes, "needed": FLOAT * task.length * batch * needed(task), "systems": found}
+    rows = planned(cells, lengths, hidden, layers, batch, device)
+    # A process keeps what it once had, for the system to see; what is in use on a device, its library counts.
+    for group in [[row] for row in rows] if device == "cpu" else [rows]:
+        with contextlib.ExitStack() as stack:
+            workers = {name: stack.enter_context(processes.Worker(name, modules[name], threads)) for name in systems}
+            lost = {name: status for name, worker in workers.items() if (status := refused(worker.answer))}
+            for row in group:
+                task = Task(**row)
+                found = {name: lost.get(name) or peak(task, worker) for name, worker in workers.items()}
+                yield row | {"needed": FLOAT * task.length * batch * needed(task), "systems": found}
 
 
-def peak(task: Task, name: str, module: str, threads: int) -> dict[str, Any]:
-    """The second step in a process of its own: the first one makes the optimizer's state and warms the allocators.
+def planned(
+    cells: Sequence[str], lengths: Sequence[int], hidden: int, layers: int, batch: int, device: str = "cpu"
+) -> list[dict[str, Any]]:
+    """What is going to be measured, in this order."""
+    sizes = {"layers": layers, "hidden": hidden, "batch": batch}
+    return [{"cell": cell, **sizes, "length": T, "device": device} for cell in cells for T in lengths]
+
+
+def peak(task: Task, worker: processes.Worker) -> dict[str, Any]:
+    """The second step: the first one makes the optimizer's state and warms the allocators.
 
     A short sequence goes before, so that what a library loads in its first step does not count.
     """
     short = dataclasses.replace(task, length=2)
-    with processes.Worker(name, module, threads) as worker:
-        try:
-            worker.answer()
-            worker.ask("build", config=dataclasses.asdict(short), warm_up=1, cap=processes.PATIENCE)
-            worker.ask("clear")
-            worker.ask("build", config=dataclasses.asdict(task), warm_up=1, cap=processes.PATIENCE)
-            return {"status": "measured", **worker.ask("peak")}
-        except processes.SystemLost as lost:
-            return {"status": lost.status, "reason": str(lost)}
+    found: dict[str, Any] = {"status": "measured"}
+
+    def ask() -> None:
+        worker.ask("build", config=dataclasses.asdict(short), warm_up=1, cap=processes.PATIENCE)
+        worker.ask("clear")
+        worker.ask("build", config=dataclasses.asdict(task), warm_up=1, cap=processes.PATIENCE)
+        found.update(worker.ask("peak"))
+
+    return refused(ask) or found
+
+
+def refused(ask: Callable[[], Any]) -> dict[str, Any]:
+    """Why a system does not do what it is asked; nothing if it does."""
+    try:
+        ask()
+    except processes.SystemLost as lost:
+        return {"status": lost.status, "reason": str(lost)}
+    return {}
+
+
+def flat(
+    cells: Sequence[str] = CELLS,
+    hidden: int = 256,
+    batch: int = 64,
+    length: int = 64,
+    chunks: int = 50,
+    device: str = "cpu",
+    threads: int = 1,
+    module: str = "bench.systems.minigrad_chunks",
+) -> Iterator[dict[str, Any]]:
+    """A row per cell: the bytes in use after each of so many chunks of one text, through which the state is carried.
+
+    Python's garbage collector does not run for it: what is no longer needed has to go by itself.
+    """
+    for cell in cells:
+        what = {"cell": cell, "layers": 1, "hidden": hidden, "batch": batch, "length": length, "device": device}
+        with processes.Worker("minigrad", module, threads) as worker:
+            try:
+                worker.answer()
+                worker.ask("build", config=what, warm_up=2, cap=processes.PATIENCE)
+                yield what | {"status": "measured", **worker.ask("held", steps=chunks)}
+            except processes.SystemLost as lost:
+                yield what | {"status": lost.status, "reason": str(lost)}
 
 
 # What is read off ---------------------------------------------------------------------------------
@@ -160,17 +212,22 @@ def picture(document: dict[str, Any]) -> Figure:
     cells = list(dict.fromkeys(cell for cell, _ in found))
     figure, axes = pictures.panels(len(cells), title="Peak memory of a training step")
     for panel, cell in zip(axes, cells, strict=True):
-        for (of, name), points in found.items():
-            if of == cell:
-                needs = name == "equations"
-                colour = "black" if needs else pictures.COLOURS.get(name)
-                lengths, sizes = lengths_and_sizes(points)
-                heights = [size / 2**20 for size in sizes]
-                panel.plot(lengths, heights, ":" if needs else "o-", label=name, color=colour)
+        lines(panel, found, cell)
         panel.set_title(cell)
-        panel.set_xlabel("time steps T")
-        panel.set_ylabel("MiB")
-        panel.set_ylim(bottom=0)
-        panel.grid(alpha=0.3)
     axes[0].legend()
     return figure
+
+
+def lines(panel: Axes, found: Curves, cell: str) -> None:
+    """The bytes of a cell over T, a line for each system."""
+    for (of, name), points in found.items():
+        if of == cell:
+            needs = name == "equations"
+            colour = "black" if needs else pictures.COLOURS.get(name)
+            lengths, sizes = lengths_and_sizes(points)
+            heights = [size / 2**20 for size in sizes]
+            panel.plot(lengths, heights, ":" if needs else "o-", label=name, color=colour)
+    panel.set_xlabel("time steps T")
+    panel.set_ylabel("MiB")
+    panel.set_ylim(bottom=0)
+    panel.grid(alpha=0.3)

@@ -36,6 +36,7 @@ Folder = Annotated[Optional[Path], Option(help="Where JSON and picture go; bench
 Threads = Annotated[int, Option(help="Threads of the matrix products, in every system.", min=1)]
 Rounds = Annotated[int, Option(help="How often everything is measured, in turns.", min=1)]
 Seconds = Annotated[float, Option(help="How long one block of steps shall take.", min=0)]
+Device = Annotated[str, Option(help="Where it runs: cpu, cuda or cuda:1. Results of a GPU go to a file of their own.")]
 THREADS = record.cores()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -21,13 +21,22 @@ LENGTHS = {"1": 1_000, "64x512": 100}  # of the chains, by the size of the array
 WAYS = ("forward", "backward")
 
 
-def run(systems: Sequence[str] = tuple(CHAINS), rounds: int = 9, threads: int = 1) -> Iterator[dict[str, Any]]:
-    """A row per system, operation and size; a row for each system that is missing. minigrad is always among them."""
+def run(
+    systems: Sequence[str] = tuple(CHAINS),
+    rounds: int = 9,
+    lengths: Mapping[str, int] | None = None,
+    device: str = "cpu",
+    threads: int = 1,
+) -> Iterator[dict[str, Any]]:
+    """A row per system, operation and size; a row for each system that is missing. minigrad is always among them.
+
+    `lengths` are those of the chains, by the size of the arrays; LENGTHS if None.
+    """
     with contextlib.ExitStack() as stack:
         workers = {}
         for name in dict.fromkeys((OURS, *systems)):
             # PyTorch spreads elementwise operations over threads too, so one thread may suit it better.
-            for count in sorted({1, threads}) if name == "torch" else [threads]:
+            for count in sorted({1, threads}) if name == "torch" and device == "cpu" else [threads]:
                 workers[name, count] = stack.enter_context(processes.Worker(name, CHAINS[name], count))
         blocks: dict[tuple[str, int], list[dict[str, Any]]] = {key: [] for key in workers}
         for turn in range(rounds + 1):  # the first one warms, and is not counted
@@ -37,17 +46,18 @@ def run(systems: Sequence[str] = tuple(CHAINS), rounds: int = 9, threads: int = 
                 try:
                     if turn == 0:
                         workers[key].answer()  # imported
-                    found = workers[key].ask("call", function="times", lengths=LENGTHS)
+                    found = workers[key].ask("call", function="times", lengths=lengths or LENGTHS, device=device)
                 except processes.SystemLost as lost:
                     del workers[key], blocks[key]
-                    yield {"system": label(*key), "status": lost.status, "reason": str(lost)}
+                    yield {"system": label(*key), "device": device, "status": lost.status, "reason": str(lost)}
                 else:
                     blocks[key] += [found] if turn else []
     for key, each in blocks.items():
         for operation, sizes in each[0].items():
             for size in sizes:
                 times = [block[operation][size] for block in each]
-                yield {"system": label(*key), "status": "timed", "operation": operation, "size": size, **summary(times)}
+                what = {"system": label(*key), "device": device, "operation": operation, "size": size}
+                yield {"status": "timed", **what, **summary(times)}
 
 
 def label(name: str, threads: int) -> str:
@@ -83,6 +93,10 @@ def mean(document: dict[str, Any], system: str, size: str, column: str) -> float
 
 def table(document: dict[str, Any]) -> list[Table]:
     found = found_in(document)
+    lost = [[row["system"], row["status"], row["reason"]] for row in document["rows"] if row["status"] != "timed"]
+    without = [tables.make("Not timed", ["system", "", "why"], lost)] if lost else []
+    if not found:
+        return without
     sizes, operations, systems = (list(dict.fromkeys(keys)) for keys in zip(*found, strict=True))
     heads = [f"{size}: {way}" for size in sizes for way in WAYS]
     kinds = {"over_": "over bare", "": "in all"}
@@ -100,8 +114,7 @@ def table(document: dict[str, Any]) -> list[Table]:
                 lines.append([operation, *(row and _both(row, kind) for row in rows)])
             title = f"Arrays of {size}: microseconds forward / backward, {words}"
             made.append(tables.make(title, ["operation", *systems], lines))
-    lost = [[row["system"], row["status"], row["reason"]] for row in document["rows"] if row["status"] != "timed"]
-    return [*made, tables.make("Not timed", ["system", "", "why"], lost)] if lost else made
+    return [*made, *without]
 
 
 def _us(microseconds: float | None) -> str | None:

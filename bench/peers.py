@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from . import pictures, processes, record, tables
-from .systems import SYSTEMS
+from .systems import SYSTEMS, usual
 from .systems.task import Task
 
 PACKAGES = ("torch", "jax", "autograd", "mygrad")
@@ -28,11 +28,12 @@ def run(
     hidden: Sequence[int] = HIDDEN,
     batch: int = 50,
     length: int = 50,
-    systems: Sequence[str] = tuple(SYSTEMS),
+    systems: Sequence[str] | None = None,
     rounds: int = 5,
     seconds: float = 0.4,
     cap: float = 10.0,
     quick: bool = False,
+    device: str = "cpu",
     threads: int = 1,
     done: Sequence[dict[str, Any]] = (),
     modules: Mapping[str, str] = SYSTEMS,
@@ -42,27 +43,42 @@ def run(
     Args:
         cells, layers, hidden: every combination of these is measured.
         batch, length: N and T.
-        systems: what is compared; minigrad is always among them.
+        systems: what is compared; minigrad is always among them, and if None, all that run on the device.
         rounds, seconds, cap, threads: as `processes.measure` has them.
         quick: measure QUICK for each cell, instead of all layers and hidden sizes.
+        device: where the step runs.
         done: rows of an earlier run, which are handed on and not measured again.
         modules: where each system is.
 
     Raises:
         ValueError: there is no system of that name.
     """
+    systems = usual(device) if systems is None else systems
     processes.check_names(systems, modules)
-    sizes = QUICK if quick else [(number, size) for number in layers for size in hidden]
     names = list(dict.fromkeys((OURS, *systems)))
     yield from done
     known = {configuration(row) for row in done}
-    for task in (Task(cell, *size, batch=batch, length=length) for size in sizes for cell in cells):
-        row = {"cell": task.cell, "layers": task.layers, "hidden": task.hidden, "batch": batch, "length": length}
+    for row in planned(cells, layers, hidden, batch, length, quick, device):
         if configuration(row) not in known:
             found = processes.measure(
-                task, names, threads=threads, rounds=rounds, seconds=seconds, cap=cap, modules=modules
+                Task(**row), names, threads=threads, rounds=rounds, seconds=seconds, cap=cap, modules=modules
             )
             yield row | {"systems": {name: summary(finding, found[OURS]) for name, finding in found.items()}}
+
+
+def planned(
+    cells: Sequence[str],
+    layers: Sequence[int],
+    hidden: Sequence[int],
+    batch: int,
+    length: int,
+    quick: bool = False,
+    device: str = "cpu",
+) -> list[dict[str, Any]]:
+    """What is going to be measured, in this order."""
+    sizes = QUICK if quick else [(number, size) for number in layers for size in hidden]
+    rest = {"batch": batch, "length": length, "device": device}
+    return [{"cell": cell, "layers": number, "hidden": size} | rest for number, size in sizes for cell in cells]
 
 
 def configuration(row: dict[str, Any]) -> tuple[Any, ...]:
@@ -77,7 +93,9 @@ def summary(finding: processes.Finding, ours: processes.Finding) -> dict[str, An
     if ours.status == "timed":
         medians = [[statistics.median(block) for block in each.blocks] for each in (finding, ours)]
         kept["ratio"] = record.spread([theirs / own for theirs, own in zip(*medians, strict=True)])
-    return kept | {"losses": finding.first["losses"]}
+    if finding.hosts:
+        kept["host"] = record.spread(finding.hosts)
+    return kept | {name: finding.first[name] for name in ("losses", "settings") if name in finding.first}
 
 
 # What is read off ---------------------------------------------------------------------------------

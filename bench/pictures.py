@@ -13,7 +13,8 @@ from . import record
 
 # One colour for a system or a cell in every picture, told apart by the colour-blind too (Okabe and Ito).
 COLOURS = {
-    "minigrad": "#0072B2", "torch": "#D55E00", "torch-cells": "#E69F00", "jax": "#009E73", "autograd": "#CC79A7",
+    "minigrad": "#0072B2", "torch": "#D55E00", "torch-cells": "#E69F00", "torch-float32": "#56B4E9",
+    "jax": "#009E73", "autograd": "#CC79A7",
     "rnn": "#0072B2", "gru": "#D55E00", "lstm": "#009E73",
     "cpu": "#0072B2", "cuda": "#D55E00",
     "torch, 1 thread": "#E69F00",

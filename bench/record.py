@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import math
@@ -66,9 +67,19 @@ def read(name: str, folder: Path | None = None) -> dict[str, Any]:
     """
     path = (RESULTS if folder is None else folder) / f"{name}.json"
     if not path.exists():
-        raise FileNotFoundError(f"there is no {path}: run `python -m bench {name}` first")
+        command = " --device ".join(name.split("-", 1))
+        raise FileNotFoundError(f"there is no {path}: run `python -m bench {command}` first")
     document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return document
+
+
+def titled(name: str, device: str, usual: str = "cpu") -> str:
+    """The name of a command's results, those of another device than the usual one apart.
+
+    >>> titled("peers", "cpu"), titled("peers", "cuda:1"), titled("device", "cuda", "cuda")
+    ('peers', 'peers-cuda1', 'device')
+    """
+    return name if device == usual else f"{name}-{device.replace(':', '')}"
 
 
 def spread(seconds: Sequence[float]) -> dict[str, Any]:
@@ -101,6 +112,7 @@ def machine(*, threads: int, packages: Sequence[str] = ()) -> dict[str, Any]:
         "cores": cores(),
         "memory_bytes": _memory(),
         "gpu": _gpu(),
+        "cuda": _cuda(),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "numpy": np.__version__,
@@ -149,6 +161,41 @@ def _gpu() -> str | None:
         return None
     cupy = importlib.import_module("cupy")  # pragma: gpu
     return str(cupy.cuda.runtime.getDeviceProperties(0)["name"].decode())  # pragma: gpu
+
+
+def _cuda() -> dict[str, Any] | None:
+    """What is known of the GPU and its software; the driver's own version is None where nvidia-smi does not tell it."""
+    if not mg.cuda_is_available():
+        return None
+    cupy = importlib.import_module("cupy")
+    runtime = cupy.cuda.runtime
+    about = runtime.getDeviceProperties(0)
+    return {
+        "cupy": cupy.__version__,
+        "capability": f"{about['major']}.{about['minor']}",
+        "multiprocessors": int(about["multiProcessorCount"]),
+        "memory_bytes": int(about["totalGlobalMem"]),
+        "driver": _driver(),
+        "driver_cuda": _dotted(runtime.driverGetVersion()),
+        "runtime": _dotted(runtime.runtimeGetVersion()),
+    }
+
+
+def _dotted(version: int) -> str:
+    """
+    >>> _dotted(13010)
+    '13.1'
+    """
+    return f"{version // 1000}.{version % 1000 // 10}"
+
+
+@functools.cache
+def _driver() -> str | None:
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    with suppress(OSError, subprocess.SubprocessError):
+        said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=20).stdout
+        return next(iter(said.splitlines()), None)
+    return None
 
 
 def _compiler() -> str | None:

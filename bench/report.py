@@ -14,6 +14,8 @@ from . import record, tables
 README = Path(__file__).parent / "README.md"
 MARKED = re.compile(r"(<!-- results of (\w+): python -m bench report -->\n).*?(<!-- end -->)", re.DOTALL)
 
+ABSENT = {"device": "Nothing has been measured on a device yet"}
+
 
 def rewrite() -> None:
     """Write the README anew."""
@@ -29,7 +31,7 @@ def section(name: str, folder: Path | None = None) -> str:
     """Where and when, the first table and the picture of a command; its further tables folded away."""
     folder = record.RESULTS if folder is None else folder
     if not (folder / f"{name}.json").exists():
-        return f"\nNot measured yet: `python -m bench {name}`.\n\n"
+        return f"\n{ABSENT.get(name, 'Not measured yet')}: `python -m bench {name}`.\n\n"
     document = record.read(name, folder)
     made = importlib.import_module(f"bench.{name}").table(document)
     first, *rest = [made] if isinstance(made, Table) else made
@@ -51,8 +53,14 @@ def machine_in_words(machine: dict[str, Any]) -> str:
     ours = [f"minigrad {machine['minigrad']}" + (f" ({machine['commit']})" if machine["commit"] else "")]
     if "writer" in machine:  # older records do not tell
         ours.append(f"kernels: {machine['writer']}" + (f" ({machine['compiler']})" if machine["compiler"] else ""))
+    gpu, cuda = machine["gpu"] or "no GPU", machine.get("cuda")
+    if cuda:
+        size = f"{cuda['multiprocessors']} multiprocessors, {cuda['memory_bytes'] / 2**30:.0f} GiB"
+        gpu += f" (compute capability {cuda['capability']}, {size})"
+        driver = f"driver {cuda['driver'] or 'unknown'} for CUDA {cuda['driver_cuda']}"
+        software.append(f"CuPy {cuda['cupy']}, CUDA {cuda['runtime']} ({driver})")
     date = machine["date"].partition("T")[0]
-    return f"{', '.join([*hardware, machine['gpu'] or 'no GPU'])}; {', '.join(software)}; {', '.join(ours)}, {date}."
+    return f"{', '.join([*hardware, gpu])}; {', '.join(software)}; {', '.join(ours)}, {date}."
 
 
 def _many(number: int, thing: str) -> str:

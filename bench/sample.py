@@ -24,19 +24,25 @@ def run(
     systems: Sequence[str] = tuple(SAMPLERS),
     rounds: int = 7,
     seconds: float = 0.3,
+    device: str = "cpu",
     threads: int = 1,
 ) -> Iterator[dict[str, Any]]:
     """A row per configuration: of each system the seconds per character of every stream, or why there are none."""
     names = list(dict.fromkeys((OURS, *systems)))
-    for cell, N, H in itertools.product(cells, streams, hidden):
-        task = Task(cell, 1, H, batch=N, length=processes.WARM_UP)
+    for row in planned(cells, hidden, streams, device):
+        task = Task(row["cell"], 1, row["hidden"], batch=row["streams"], length=processes.WARM_UP, device=device)
         found = processes.measure(task, names, threads=threads, rounds=rounds, seconds=seconds, modules=SAMPLERS)
-        yield {
-            "cell": cell,
-            "streams": N,
-            "hidden": H,
-            "systems": {name: summary(finding, found[OURS]) for name, finding in found.items()},
-        }
+        yield row | {"systems": {name: summary(finding, found[OURS]) for name, finding in found.items()}}
+
+
+def planned(
+    cells: Sequence[str], hidden: Sequence[int], streams: Sequence[int], device: str = "cpu"
+) -> list[dict[str, Any]]:
+    """What is going to be measured, in this order."""
+    return [
+        {"cell": cell, "streams": N, "hidden": H, "device": device}
+        for cell, N, H in itertools.product(cells, streams, hidden)
+    ]
 
 
 # What is read off ---------------------------------------------------------------------------------

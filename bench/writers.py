@@ -19,6 +19,7 @@ WITHOUT = "off"  # what all are compared with
 SETTINGS = (WITHOUT, "no compiler", "numpy", "c")
 MODULES = dict.fromkeys(SETTINGS, "bench.systems.minigrad_writers")
 FIRST_USE = "bench.systems.first_use"
+CACHES = ("MINIGRAD_CACHE", "CUPY_CACHE_DIR", "CUDA_CACHE_PATH")  # where compiled kernels are kept
 KINDS = ("compiled anew", "compiled before", "no kernels")  # of first uses
 
 
@@ -55,13 +56,28 @@ def run(
         )
         kept = {name: peers.summary(finding, found[WITHOUT]) for name, finding in found.items()}
         yield {"what": "step", "cell": task.cell, "layers": 1, "hidden": task.hidden, **sizes, "systems": kept}
-    for cell in cells:
-        what = {"cell": cell, "hidden": min(hidden), **sizes}
+    yield from uses(cells, min(hidden), batch, length, rounds, threads=threads, module=first_use)
+
+
+def uses(
+    cells: Sequence[str],
+    hidden: int = 64,
+    batch: int = 50,
+    length: int = 50,
+    rounds: int = 5,
+    device: str = "cpu",
+    threads: int = 1,
+    module: str = FIRST_USE,
+) -> Iterator[dict[str, Any]]:
+    """A row per cell: seconds of its first use on a device, in so many rounds."""
+    for what in (
+        {"cell": cell, "hidden": hidden, "batch": batch, "length": length, "device": device} for cell in cells
+    ):
         try:
-            found_first = first_uses(what, rounds, threads, first_use)
+            found = first_uses(what, rounds, threads, module)
         except processes.SystemLost as lost:
-            found_first = {"status": lost.status, "reason": str(lost)}
-        yield {"what": "first use", **what, **found_first}
+            found = {"status": lost.status, "reason": str(lost)}
+        yield {"what": "first use", **what, **found}
 
 
 def first_uses(what: dict[str, Any], rounds: int, threads: int, module: str) -> dict[str, Any]:
@@ -75,7 +91,7 @@ def first_uses(what: dict[str, Any], rounds: int, threads: int, module: str) -> 
         with tempfile.TemporaryDirectory() as folder:
             for kind, answers in found.items():
                 time.sleep(processes.PAUSE)
-                with processes.Worker(kind, module, threads, MINIGRAD_CACHE=folder) as worker:
+                with processes.Worker(kind, module, threads, **dict.fromkeys(CACHES, folder)) as worker:
                     worker.answer()
                     is_on = kind != "no kernels"
                     answers.append(worker.ask("call", function="first_use", is_on=is_on, **what))
@@ -99,7 +115,13 @@ def rows_of(document: dict[str, Any], what: str) -> list[dict[str, Any]]:
 def table(document: dict[str, Any]) -> list[Table]:
     by_setting, *others = peers.table({"rows": rows_of(document, "step")}, WITHOUT)
     uses = rows_of(document, "first use")
+    made = [by_setting, *first_use_tables({"rows": uses}), *others]
     timed = [row for row in uses if row["status"] == "timed"]
+    return [*made, tables.make("Targets", ["target", "wanted", "reached"], _targets(document, timed))]
+
+
+def first_use_tables(document: dict[str, Any]) -> list[Table]:
+    """The first uses that were timed, and why the others were not."""
     lines = [
         [
             row["cell"],
@@ -107,15 +129,13 @@ def table(document: dict[str, Any]) -> list[Table]:
             row["libraries"],
             tables.digits(row["bytes"] / 1024),
         ]
-        for row in timed
+        for row in document["rows"]
+        if row["status"] == "timed"
     ]
     columns = ["cell", *(f"{kind}, ms" for kind in KINDS), "the compiler alone, ms", "libraries", "KiB"]
-    title = "The first use of a layer, beyond what the second takes"
-    made = [by_setting, *([tables.make(title, columns, lines)] if lines else []), *others]
-    lost = [[row["cell"], row["status"], row["reason"]] for row in uses if row["status"] != "timed"]
-    if lost:
-        made.append(tables.make("First uses not timed", ["cell", "", "why"], lost))
-    return [*made, tables.make("Targets", ["target", "wanted", "reached"], _targets(document, timed))]
+    made = [tables.make("The first use of a layer, beyond what the second takes", columns, lines)] if lines else []
+    lost = [[row["cell"], row["status"], row["reason"]] for row in document["rows"] if row["status"] != "timed"]
+    return [*made, tables.make("First uses not timed", ["cell", "", "why"], lost)] if lost else made
 
 
 def _targets(document: dict[str, Any], uses: Sequence[dict[str, Any]]) -> list[list[str | None]]:

@@ -17,7 +17,9 @@ from bench import crossover, kernels, overhead, pictures, record, report, sample
 from bench.__main__ import app
 from bench.chains import operations
 from bench.samplers import minigrad_step
+from bench.systems import minigrad_device
 from bench.systems.task import Task, batches, weights
+from minigrad.backend import cpu
 from minigrad.fusion.compiler import find_compiler
 from minigrad.threads import kernel_threads
 
@@ -41,7 +43,7 @@ def spread(milliseconds):
 # Every command ------------------------------------------------------------------------------------
 
 TINY = {
-    "crossover": "--cells rnn,lstm --hidden 4,8 --batch 2 --length 3 --rounds 1 --seconds 0",
+    "crossover": "--device cpu --cells rnn,lstm --hidden 4,8 --batch 2 --length 3 --rounds 1 --seconds 0",
     "overhead": "--systems minigrad --rounds 1",
     "sample": "--cells gru --hidden 4 --streams 2 --systems minigrad --rounds 1 --seconds 0.001",
     "scaling": "--cells rnn --rounds 1",
@@ -153,7 +155,7 @@ def test_the_readme_is_made_from_the_results():
     assert report.rewritten(text) == text, "run `python -m bench report`"
     names = [found[2] for found in report.MARKED.finditer(text)]
     assert sorted(names) == sorted(
-        {"crossover", "peers", "overhead", "floor", "memory", "sample", "scaling", "writers"}
+        {"crossover", "peers", "overhead", "floor", "memory", "sample", "scaling", "writers", "device"}
     )
 
 
@@ -218,12 +220,11 @@ def test_where_the_gpu_overtakes(gpu, words, tmp_path):
     assert [found.get_text() for found in panel.texts] == ([crossover.NO_GPU] if words == "–" else [])
 
 
-class FakeGpu(crossover.Cpu):
-    """A device with a clock of its own, which minigrad takes for the strict backend."""
-
-    kind, name = "cuda", "strict"
+class FakeGpu(minigrad_device.Ours):
+    """The strict backend with a clock of its own."""
 
     def __init__(self):
+        super().__init__("strict")
         self.calls = []
 
     def synchronize(self):
@@ -238,29 +239,26 @@ class FakeGpu(crossover.Cpu):
 
     def peak(self, act):
         act()
-        return 4_000_000
-
-    def launches(self, task):
-        return 123
+        return 1_000_000, 5_000_000
 
 
 def test_both_sides_are_synchronised_and_every_number_has_its_place(monkeypatch, tmp_path):
     gpu = FakeGpu()
-    monkeypatch.setattr(crossover, "devices", lambda: [crossover.Cpu(), gpu])
-    rows = list(crossover.run(["lstm"], [4], [2], [3], rounds=2, seconds=0))
+    monkeypatch.setattr(crossover, "devices", lambda name: [minigrad_device.device("cpu"), gpu])
+    monkeypatch.setattr(crossover, "counter", lambda stack: lambda task: 123 if task.device == "strict" else None)
+    rows = list(crossover.run(["lstm"], [4], [2], [3], rounds=2, seconds=0, device="strict"))
     steps = crossover.WARM_UP + 2
     assert gpu.calls == ["synchronize", "mark", "mark", "synchronize"] * steps
     host, device = rows
     assert host["device"] == "cpu" and host["device_time"] is None and host["wall"]["count"] == 2
-    assert device["device"] == "cuda" and device["device_time"]["median"] == 0.25
+    assert device["device"] == "strict" and device["device_time"]["median"] == 0.25
     assert device["launches"] == 123 and device["peak_bytes"] == 4_000_000
     assert 0 < device["host"]["median"] <= device["wall"]["median"]
     record.write("crossover", rows, threads=1, folder=tmp_path)
     assert "250" in text_of(crossover.table(record.read("crossover", tmp_path)))
 
 
-def test_without_a_gpu_its_half_is_missing(monkeypatch):
-    monkeypatch.setattr(crossover, "devices", lambda: [crossover.Cpu()])
+def test_without_a_gpu_its_half_is_missing():
     measured, missing = crossover.run(["rnn"], [4], [2], [3], rounds=1, seconds=0)
     assert measured["wall"] and missing["device"] == "cuda"
     assert {key for key, value in missing.items() if value is None} == set(missing) - {
@@ -275,7 +273,7 @@ def test_kernels_are_counted_where_pytorch_can_see_them(monkeypatch):
     assert kernels.kernels(events, "gpu") == 2
     for cuda in (None, SimpleNamespace(is_available=lambda: False)):  # no PyTorch, and one for the CPU
         monkeypatch.setitem(sys.modules, "torch", cuda and SimpleNamespace(cuda=cuda))
-        assert kernels.launches({}) == {"launches": None}
+        assert kernels.launches({"device": "cuda"}) == {"launches": None}
 
 
 # Overhead -----------------------------------------------------------------------------------------
@@ -284,17 +282,15 @@ def test_kernels_are_counted_where_pytorch_can_see_them(monkeypatch):
 @pytest.mark.parametrize("size", operations.SIZES)
 @pytest.mark.parametrize("name", operations.OPERATIONS)
 def test_bare_derivatives_are_what_minigrad_computes(name, size):
-    from bench.chains.minigrad_chains import NUMPY
-
     operation, b = operations.OPERATIONS[name], operations.constant_of(name, size)
     x = np.random.default_rng(0).standard_normal(operations.SIZES[size]).astype(np.float32)
     g = np.random.default_rng(1).standard_normal(x.shape).astype(np.float32)
     leaf = mg.tensor(x, requires_grad=True)
     recorded = operation.value(mg, leaf, mg.tensor(b))
     recorded.backward(mg.tensor(g))
-    y = operation.value(NUMPY, x, b)
+    y = operation.value(cpu, x, b)
     np.testing.assert_allclose(recorded.detach().numpy(), y, rtol=1e-6)
-    np.testing.assert_allclose(leaf.grad.numpy(), operation.derivative(NUMPY, g, y, b), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(leaf.grad.numpy(), operation.derivative(cpu, g, y, b), rtol=1e-4, atol=1e-5)
 
 
 def test_overhead_is_the_difference_of_each_round_and_a_missing_system_is_named(tmp_path, monkeypatch):

@@ -25,7 +25,7 @@ from minigrad.fusion.compiler import find_compiler
 
 from .compiling import needs_compiler
 
-REQUIRED = {"minigrad": "minigrad", "torch-cells": "torch"}  # where the name is not the package's
+REQUIRED = {"torch-cells": "torch", "torch-float32": "torch"}  # where the name is not the package's
 
 
 def losses(system: str, what: Task, count: int = 4) -> list[float]:
@@ -241,7 +241,7 @@ def test_floor(fakes: Any, tmp_path: Path) -> None:
 FIRST_USE = """
 import os, pathlib
 
-def first_use(cell, hidden, batch, length, is_on):
+def first_use(cell, hidden, batch, length, is_on, device):
     kept = pathlib.Path(os.environ["MINIGRAD_CACHE"], "library")
     if cell == "gru":
         raise RuntimeError("is there a C compiler?")

@@ -1,42 +1,34 @@
-"""minigrad's chains, and NumPy's."""
+"""minigrad's chains, and those of the array library below."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from functools import partial
-from types import SimpleNamespace
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
 import minigrad as mg
+from minigrad.backend import namespace
 
 from . import operations
 from .operations import Array, System
 
 
-def sigmoid(x: Array) -> Array:
-    """In NumPy's calls, as minigrad makes them."""
-    y = x * 0.5
-    if x.size < 64:
-        return np.tanh(y) * 0.5 + 0.5
-    np.tanh(y, y)
-    y *= 0.5
-    y += 0.5
-    return y
-
-
-NUMPY = SimpleNamespace(tanh=np.tanh, sigmoid=sigmoid, zeros_like=np.zeros_like)
-
-
-def record(chain: Callable[[Any], Any], x: Array, g: Array) -> tuple[float, float]:
+def record(chain: Callable[[Any], Any], x: Array, g: Array, wait: Callable[[], None]) -> tuple[float, float]:
     leaf, incoming = mg.tensor(x, requires_grad=True), mg.tensor(g)
+    wait()
     start = time.perf_counter()
     y = chain(leaf)
-    middle = time.perf_counter()
+    forward = time.perf_counter() - start
+    wait()
+    start = time.perf_counter()
     y.backward(incoming)
-    return middle - start, time.perf_counter() - middle
+    backward = time.perf_counter() - start
+    wait()
+    return forward, backward
 
 
-times = partial(operations.times, System(xp=mg, bare=NUMPY, array=np.asarray, constant=mg.tensor, record=record))
+def times(lengths: Mapping[str, int], device: str = "cpu") -> dict[str, Any]:
+    xp = namespace(device)  # whose sigmoid is the calls that minigrad makes
+    with mg.use_device(device):
+        system = System(xp=mg, bare=xp, array=xp.from_host, constant=mg.tensor, record=record, wait=xp.synchronize)
+        return operations.times(system, lengths)

@@ -3,7 +3,8 @@
     x -> y = f(x, b) -> f(y, b) -> ...          b: a constant; only x needs a gradient
 
 Bare are the calls that the value and the derivative formula need, without anything being recorded: what a derivative
-written by hand would take. The loop over the operations is the same in both.
+written by hand would take. The loop over the operations is the same in both. Times are the host's, until the calls have
+returned; before and after them it waits for the device.
 """
 
 from __future__ import annotations
@@ -48,6 +49,10 @@ OPERATIONS = {
 }
 
 
+def nothing() -> None:
+    """What waiting for the CPU is."""
+
+
 @dataclass(frozen=True)
 class System:
     """What a chain needs to know of a system."""
@@ -56,8 +61,9 @@ class System:
     bare: Any  # the same functions of the array library below
     array: Callable[[Array], Any]  # an array of that library
     constant: Callable[[Array], Any]  # b, as a recorded operation takes it
-    record: Callable[[Callable[[Any], Any], Array, Array], tuple[float, float]]  # seconds forward and backward
+    record: Callable[..., tuple[float, float]]  # of chain, x, g and wait: seconds forward and backward
     quiet: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext  # while it computes bare
+    wait: Callable[[], Any] = nothing  # until the device has done what it was asked for
     derives_in_python: bool = True  # else its backward makes no calls that a loop in Python could make
 
 
@@ -99,22 +105,27 @@ def one(system: System, operation: Operation, name: str, size: str, length: int)
             y = operation.value(system.xp, y, constant)
         return y
 
-    forward, backward = system.record(chain, x, g)
+    forward, backward = system.record(chain, x, g, system.wait)
     with system.quiet():
         array = system.array
-        bare = bare_chain(system.bare, operation, array(x), array(b), array(g), length)
+        bare = bare_chain(system, operation, array(x), array(b), array(g), length)
     return {"forward": forward, "backward": backward, "bare_forward": bare[0], "bare_backward": bare[1]}
 
 
-def bare_chain(xp: Any, operation: Operation, x: Any, b: Any, g: Any, length: int) -> tuple[float, float]:
-    kept = []
+def bare_chain(system: System, operation: Operation, x: Any, b: Any, g: Any, length: int) -> tuple[float, float]:
+    xp, kept = system.bare, []
+    system.wait()
     start = time.perf_counter()
     y = x
     for _ in range(length):
         y = operation.value(xp, y, b)
         if operation.saves:
             kept.append(y)
-    middle = time.perf_counter()
+    forward = time.perf_counter() - start
+    system.wait()
+    start = time.perf_counter()
     for k in range(length):
         g = operation.derivative(xp, g, kept[-1 - k] if operation.saves else y, b)
-    return middle - start, time.perf_counter() - middle
+    backward = time.perf_counter() - start
+    system.wait()
+    return forward, backward

@@ -7,34 +7,44 @@ backward with.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+
+from bench.systems import torch_device
 
 from . import operations
 from .operations import Array, System
 
 
-def record(chain: Callable[[Any], Any], x: Array, g: Array) -> tuple[float, float]:
-    leaf, incoming = torch.from_numpy(x).requires_grad_(), torch.from_numpy(g)
-    start = time.perf_counter()
-    y = chain(leaf)
-    middle = time.perf_counter()
-    y.backward(incoming)
-    return middle - start, time.perf_counter() - middle
+def times(lengths: Mapping[str, int], device: str = "cpu") -> dict[str, Any]:
+    def tensor(array: Array) -> torch.Tensor:
+        return torch.from_numpy(array).to(device)
 
+    def record(chain: Callable[[Any], Any], x: Array, g: Array, wait: Callable[[], None]) -> tuple[float, float]:
+        leaf, incoming = tensor(x).requires_grad_(), tensor(g)
+        wait()
+        start = time.perf_counter()
+        y = chain(leaf)
+        forward = time.perf_counter() - start
+        wait()
+        start = time.perf_counter()
+        y.backward(incoming)
+        backward = time.perf_counter() - start
+        wait()
+        return forward, backward
 
-times = partial(
-    operations.times,
-    System(
-        xp=torch,
-        bare=torch,
-        array=torch.from_numpy,
-        constant=torch.from_numpy,
-        record=record,
-        quiet=torch.no_grad,
-        derives_in_python=False,
-    ),
-)
+    return operations.times(
+        System(
+            xp=torch,
+            bare=torch,
+            array=tensor,
+            constant=tensor,
+            record=record,
+            quiet=torch.no_grad,
+            wait=torch_device.device(device).synchronize,
+            derives_in_python=False,
+        ),
+        lengths,
+    )

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import minigrad as mg
+from bench.systems.minigrad_device import device as device
 from bench.systems.minigrad_layers import LAYERS
 from bench.systems.task import Array, Task
 from minigrad import nn

@@ -11,6 +11,8 @@ from torch.nn import functional as F
 
 from bench.systems.task import Array, Task
 from bench.systems.torch_cells import CELLS
+from bench.systems.torch_device import device as device
+from bench.systems.torch_layers import facts as facts
 
 
 def build(task: Task, weights: dict[str, Array], texts: list[tuple[Array, Array]]) -> Callable[[int], Any]:
@@ -37,7 +39,8 @@ def sampling_step(
     output = nn.Linear(task.hidden, task.vocabulary)
     model = nn.ModuleDict({"embedding": embedding, "rnn": rnn, "output": output}).eval()
     model.load_state_dict({name: torch.from_numpy(weight) for name, weight in weights.items()})
-    given, following = (torch.from_numpy(text.copy()) for text in texts[0])  # (T, N)
+    model.to(task.device)
+    given, following = (torch.tensor(text, device=task.device) for text in texts[0])  # (T, N)
     torch.manual_seed(task.seed)
     ids, state = given[0], None
 

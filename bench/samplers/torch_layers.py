@@ -8,7 +8,9 @@ from typing import Any
 import torch
 
 from bench.systems.task import Array, Task
+from bench.systems.torch_device import device as device
 from bench.systems.torch_layers import LAYERS
+from bench.systems.torch_layers import facts as facts
 
 from .torch_cells import sampling_step
 

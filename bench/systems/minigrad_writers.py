@@ -9,6 +9,7 @@ from typing import Any
 import minigrad as mg
 
 from . import minigrad_layers
+from .minigrad_device import device as device
 from .task import Array, Task
 
 FOUND = {"c": "c", "numpy": "numpy", "off": "none", "no compiler": "numpy"}  # setting -> fuse_backend

@@ -33,6 +33,7 @@ class Task:
     vocabulary: int = 65
     clip: float = 5.0
     seed: int = 0
+    device: str = "cpu"  # where the step runs
 
     @property
     def gates(self) -> int:

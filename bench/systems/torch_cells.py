@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 from .task import Array, Task
+from .torch_device import device as device
+from .torch_layers import facts as facts
 from .torch_layers import training_step
 
 CELLS = {"rnn": nn.RNNCell, "lstm": nn.LSTMCell, "gru": nn.GRUCell}

@@ -10,12 +10,18 @@ from torch import nn
 from torch.nn import functional as F
 
 from .task import BETAS, EPS, RATE, Array, Task
+from .torch_device import device as device
+from .torch_device import precision
 
 LAYERS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
 
 def build(task: Task, weights: dict[str, Array], batches: list[tuple[Array, Array]]) -> Callable[[int], Any]:
     return training_step(task, LAYERS[task.cell](task.hidden, task.hidden, task.layers), weights, batches)
+
+
+def facts(task: Task) -> dict[str, Any]:
+    return precision(task.device)
 
 
 def training_step(
@@ -26,8 +32,12 @@ def training_step(
     output = nn.Linear(task.hidden, task.vocabulary)
     model = nn.ModuleDict({"embedding": embedding, "rnn": rnn, "output": output})
     model.load_state_dict({name: torch.from_numpy(weight) for name, weight in weights.items()})
+    model.to(task.device)
     optimizer = torch.optim.Adam(model.parameters(), lr=RATE, betas=BETAS, eps=EPS)
-    data = [(torch.from_numpy(ids.copy()), torch.from_numpy(targets.reshape(-1))) for ids, targets in batches]
+    data = [
+        (torch.tensor(ids, device=task.device), torch.tensor(targets.reshape(-1), device=task.device))
+        for ids, targets in batches
+    ]
 
     def step(k: int) -> torch.Tensor:
         ids, targets = data[k % len(data)]
