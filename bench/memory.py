@@ -148,7 +148,8 @@ def line(lengths: Sequence[int], sizes: Sequence[float]) -> tuple[float, float, 
     """
     b, a = np.polyfit(lengths, sizes, 1)
     rest = np.asarray(sizes) - (a + b * np.asarray(lengths))
-    return round(float(a), 6), round(float(b), 6), 1.0 - float(rest.var() / np.var(sizes))
+    spread = np.var(sizes)
+    return round(float(a), 6), round(float(b), 6), 1.0 - float(rest.var() / spread) if spread else 1.0
 
 
 def curves(document: dict[str, Any]) -> Curves:
