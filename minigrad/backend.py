@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy
 
-from . import tensor_cores
+from . import quotients, tensor_cores
 
 Array = Any  # numpy.ndarray, cupy.ndarray, or whatever array type a registered backend brings
 DType = Any  # NumPy's dtypes serve every backend
@@ -234,6 +234,16 @@ class CudaNamespace(ArrayNamespace):  # pragma: gpu
     def _lowers(self, *xs: Array) -> bool:
         """Whether a product is to be less precise than float32, and this GPU can (mg.matmul_precision)."""
         return tensor_cores.are_asked_for(*xs) and int(self.module.cuda.Device(self.number).compute_capability) >= 80
+
+    def remainder(self, x: Any, y: Any, **options: Any) -> Array:
+        if quotients.are_floating(x, y):
+            return quotients.remainder(self, x, y, **options)
+        return self.module.remainder(x, y, **options)
+
+    def floor_divide(self, x: Any, y: Any, **options: Any) -> Array:
+        if quotients.are_floating(x, y):
+            return quotients.floor_divide(self, x, y, **options)
+        return self.module.floor_divide(x, y, **options)
 
     @property
     def generator(self) -> Any:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy
 
-from minigrad import tensor_cores
+from minigrad import quotients, tensor_cores
 from minigrad.backend import ArrayNamespace, register
 from minigrad.precision import setting
 
@@ -420,6 +420,16 @@ class StrictNamespace(Counters, ArrayNamespace):
         if len(xs) == 2 and tensor_cores.are_asked_for(*xs):
             return tensor_cores.einsum(self, subscripts, *xs)
         return _function("einsum", numpy.einsum)(subscripts, *xs, **keywords)
+
+    def remainder(self, x: Any, y: Any, **options: Any) -> Any:
+        if quotients.are_floating(x, y):
+            return quotients.remainder(self, x, y, **options)
+        return _ufunc(numpy.remainder)(x, y, **options)
+
+    def floor_divide(self, x: Any, y: Any, **options: Any) -> Any:
+        if quotients.are_floating(x, y):
+            return quotients.floor_divide(self, x, y, **options)
+        return _ufunc(numpy.floor_divide)(x, y, **options)
 
     def nonzero(self, a: StrictArray) -> Any:
         """How many there are, the host must wait for."""

@@ -13,6 +13,7 @@ PACKAGE = Path(minigrad.__file__).parent
 PLAN = [
     "precision",
     "tensor_cores",
+    "quotients",
     "backend",
     "threads",
     "memory",

@@ -174,6 +174,26 @@ def test_a_read_is_a_copy(x: StrictArray) -> None:
     assert strict.to_host(x)[0, 0] == 1.0
 
 
+# Quotients are exact ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_remains_is_exact_and_of_the_sign_of_the_divisor(dtype: Any) -> None:
+    numbers = np.array([1, 0.1, 0.7, 1e4, 5, 7, 0, np.inf, np.nan, 3e-5], dtype=dtype)
+    x, y = np.meshgrid(np.concatenate([numbers, -numbers]), np.concatenate([numbers, -numbers]))
+    for name in ("remainder", "floor_divide"):
+        with np.errstate(all="ignore"):
+            expected = getattr(np, name)(x, y)
+        found = strict.to_host(getattr(strict, name)(on_strict(x), on_strict(y)))
+        assert found.dtype == dtype
+        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(np.signbit(found[found == 0]), np.signbit(expected[expected == 0]))
+    for a, b in [(on_strict([1.0, -1.0]), 0.1), (1.0, on_strict([0.1, -0.1])), (on_strict([1, -1]), 0.1)]:
+        hosts = [strict.to_host(z) if isinstance(z, StrictArray) else z for z in (a, b)]
+        np.testing.assert_array_equal(strict.to_host(strict.remainder(a, b)), np.remainder(*hosts))
+        np.testing.assert_array_equal(strict.to_host(strict.floor_divide(a, b)), np.floor_divide(*hosts))
+
+
 # Nothing is mixed with NumPy's arrays ----------------------------------------------------------------
 
 
