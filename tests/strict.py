@@ -18,7 +18,7 @@ import numpy
 
 from minigrad.backend import ArrayNamespace, register
 
-from .emulated import MULTIPROCESSORS, SHARED_MEMORY, RawModule, allow
+from . import emulated
 
 # Functions of NumPy 2 that CuPy 14 does not have.
 MISSING = {"block", "einsum_path", "geomspace", "insert", "matvec", "spacing", "unstack", "vecdot", "vecmat"}
@@ -274,7 +274,7 @@ class StrictGenerator:
 class _Module:
     """What minigrad takes from the library itself."""
 
-    RawModule = RawModule
+    RawModule = emulated.RawModule
 
     @staticmethod
     def where(condition: StrictArray, x: Any, y: Any) -> StrictArray:
@@ -282,13 +282,17 @@ class _Module:
         return chosen
 
 
+def _of_the_gpu(name: str) -> Any:
+    return property(lambda self: getattr(emulated, name), lambda self, value: setattr(emulated, name, value))
+
+
 class StrictNamespace(ArrayNamespace):
     """NumPy's functions as CuPy has them. `reads` and `synchronizations` count what makes the host wait."""
 
     checks_indices = False
     on_host = False
-    multiprocessors = MULTIPROCESSORS
-    shared_memory = SHARED_MEMORY
+    multiprocessors = _of_the_gpu("multiprocessors")
+    shared_memory = _of_the_gpu("shared_memory")
 
     def __init__(self) -> None:
         super().__init__(_Module, StrictArray, "strict")
@@ -320,7 +324,7 @@ class StrictNamespace(ArrayNamespace):
 
     def address(self, array: StrictArray) -> int:
         if self.writer == "cuda":
-            allow(array._host)
+            emulated.allow(array._host)
         return int(array._host.__array_interface__["data"][0])
 
     def synchronize(self) -> None:
