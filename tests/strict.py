@@ -287,7 +287,10 @@ def _of_the_gpu(name: str) -> Any:
 
 
 class StrictNamespace(ArrayNamespace):
-    """NumPy's functions as CuPy has them. `reads` and `synchronizations` count what makes the host wait."""
+    """NumPy's functions as CuPy has them. `reads` and `synchronizations` count what makes the host wait.
+
+    With the writer "cuda", kernels are CUDA's (emulated.py).
+    """
 
     checks_indices = False
     on_host = False
