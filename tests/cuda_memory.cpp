@@ -87,7 +87,8 @@ static bool knows(const Known &known, const Access &access)
 static void tell_block(Block *b)
 {
     b->barriers++;
-    for (auto &mine : b->threads) {
+    for (unsigned t = 0; t < blockDim.x * blockDim.y * blockDim.z; t++) {
+        Thread *mine = b->threads[t].get();
         if (mine->known.nothing()) continue;
         learn(b->known, mine->known);
         mine->known = {};

@@ -25,6 +25,7 @@
 #include <unordered_map>
 #include <vector>
 
+/* As in cuda_on_cpu.h. */
 struct dim3 { unsigned x, y, z; };
 struct Entry {
     void (*call)(void **given);
@@ -44,7 +45,7 @@ using Address = uintptr_t;
 static const unsigned LANES = 32;
 static const size_t STACK = 128 << 10, PAGE = 4096;
 static const unsigned PATIENCE = 2000;  /* rounds in which nobody changes memory, comes past a barrier or ends */
-static const unsigned FOREVER = 10000; /* rounds in which nobody comes past a barrier or ends */
+static const unsigned FOREVER = 10000;  /* rounds in which nobody comes past a barrier or ends */
 static const unsigned WHILE = 20;       /* looks at memory that others change, after which these have their turn */
 
 enum State { READY, AT_BARRIER, AT_WARP, ENDED };
@@ -62,7 +63,7 @@ struct Thread {
     unsigned mask, looks, number; /* in the launch, from 1 */
     dim3 index;
     unsigned fenced_barriers, fenced; /* the barriers and the event at its last fence */
-    Known heard, known; /* heard, but only known after a fence */
+    Known heard, known;               /* what is heard is known after a fence */
 };
 struct Warp {
     alignas(16) char slots[LANES][16];
@@ -84,13 +85,13 @@ static struct {
     alignas(16) char bytes[4096 + 512 * 16];
 } parameters;
 static Address library_base;
-static void *came_from; /* in the kernel: where it has just reported what it touches */
+static void *came_from;  /* in the kernel: where it has just reported what it touches */
 static Block *block;     /* whose turn it is, and its memory in place */
 static Thread *thread;   /* that runs */
 static unsigned number;  /* of it in its block */
 static bool went_on;     /* somebody came past a barrier or ended */
 static bool has_changed; /* somebody changed what others see */
-static char *shared;     /* what the block shares with the compiler's knowledge */
+static char *shared;     /* __shared__ variables */
 static size_t shared_size, dynamic_size;
 static char *told;
 static size_t told_size;
@@ -173,7 +174,8 @@ static void go_on()
     if (!next->stack) next->stack = new_stack();
     ucontext_t context;
     getcontext(&context);
-    context.uc_stack.ss_sp = next->stack, context.uc_stack.ss_size = STACK, context.uc_link = nullptr;
+    context.uc_stack.ss_sp = next->stack, context.uc_link = nullptr;
+    context.uc_stack.ss_size = STACK - number % 64 * 64; /* not all at the same place of a cache */
     makecontext(&context, body, 0);
     setcontext(&context);
 }

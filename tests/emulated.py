@@ -25,24 +25,18 @@ import pytest
 HERE = Path(__file__).parent
 SHIM = HERE / "cuda_on_cpu.h"
 COMPILER = shutil.which("g++") if sys.platform == "linux" else None
-MULTIPROCESSORS = 6  # few, so that blocks get unequal shares
-SHARED_MEMORY = 64 << 10  # bytes that a block may have when it asks for them
 
-OF_THE_SCHEDULER = ("-std=c++17", "-O2", "-U_FORTIFY_SOURCE", "-fPIC", "-shared")
+# The GPU: strict.multiprocessors and strict.shared_memory are these.
+multiprocessors = 6  # few, so that blocks get unequal shares
+shared_memory = 64 << 10  # bytes that a block may have when it asks for them; 227 KiB at most
+
+FLAGS = "-std=c++17 -U_FORTIFY_SOURCE -fPIC -shared"
+OF_THE_SCHEDULER = f"{FLAGS} -O2"
 OF_KERNELS = (
-    *(
-        "-std=c++17",
-        "-O1",
-        "-U_FORTIFY_SOURCE",
-        "-Wall",
-        "-Werror",
-        "-Wno-unused",
-        "-Wno-sign-compare",
-        "-Wno-unknown-pragmas",
-    ),
-    *("-fPIC", "-shared", "-fvisibility=hidden", "-fno-gnu-unique", "-nodefaultlibs", "-lm", "-lc"),
-    "-fsanitize=thread,alignment,null,bounds-strict,signed-integer-overflow,shift,integer-divide-by-zero",
-    *("--param=tsan-distinguish-volatile=1", "--param=tsan-instrument-func-entry-exit=0", "-g1"),
+    f"{FLAGS} -O1 -g1 -Wall -Werror -Wno-unused -Wno-sign-compare -Wno-unknown-pragmas "
+    "-fvisibility=hidden -fno-gnu-unique -nodefaultlibs -lm -lc "
+    "-fsanitize=thread,alignment,null,bounds-strict,signed-integer-overflow,shift,integer-divide-by-zero "
+    "--param=tsan-distinguish-volatile=1 --param=tsan-instrument-func-entry-exit=0"
 )
 DYNAMIC_SHARED = re.compile(r"extern\s+__shared__\s+((?:__align__\(\d+\)\s*)?)([\w\s]+?)\s*\b(\w+)\s*\[\s*\]\s*;")
 KERNELS = re.compile(r"__global__\s+(?:void\s+)?(?:__launch_bounds__\s*\(([^)]*)\)\s*)?(?:void\s+)?(\w+)\s*\(")
@@ -61,17 +55,17 @@ class LaunchError(RuntimeError):
     """What a GPU refuses, or would not survive."""
 
 
-def _built(text: str, flags: tuple[str, ...]) -> Path:
+def _built(text: str, flags: str) -> Path:
     """The library of a C++ text, kept beside the kernels of the CPU for other processes and for the next run."""
     if COMPILER is None:
         pytest.skip("needs g++")
-    digest = hashlib.sha256("\n".join([text, *flags, _version()]).encode()).hexdigest()
+    digest = hashlib.sha256("\n".join([text, flags, _version()]).encode()).hexdigest()
     kept = os.environ.get("MINIGRAD_CACHE") or HERE.parent / ".pytest_cache" / "minigrad"
     path = Path(kept) / "emulated" / f"{digest}.so"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         mine = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
-        command = [COMPILER, "-x", "c++", "-", "-o", str(mine), *flags]
+        command = [COMPILER, "-x", "c++", "-", "-o", str(mine), *flags.split()]
         done = subprocess.run(command, input=text, capture_output=True, text=True)
         if done.returncode:
             raise SyntaxError(f"a C++ compiler does not take the CUDA text:\n{done.stderr}")
@@ -101,7 +95,8 @@ def allow(array: numpy.ndarray[Any, Any]) -> None:
         array = array.base
     first = array.__array_interface__["data"][0]
     if array.nbytes:
-        _scheduler().allow(first, first + array.nbytes)
+        with _lock:
+            _scheduler().allow(first, first + array.nbytes)
 
 
 def cpp(code: str) -> str:
@@ -180,8 +175,11 @@ class RawKernel:
 
     @max_dynamic_shared_size_bytes.setter
     def max_dynamic_shared_size_bytes(self, size: int) -> None:
-        if size + self.static_shared > 227 << 10:
-            raise LaunchError(f"{self.name}: {size} bytes of dynamic shared memory, more than a block can have")
+        if size + self.static_shared > shared_memory:
+            raise LaunchError(
+                f"{self.name}: {size} bytes of dynamic shared memory and {self.static_shared} of __shared__ variables, "
+                f"more than the {shared_memory} that a block can have"
+            )
         self._most_dynamic = size
 
     def __call__(
@@ -223,16 +221,16 @@ class RawKernel:
                 f"{self.name}: {shared_mem} bytes of dynamic shared memory, more than "
                 f"max_dynamic_shared_size_bytes = {self._most_dynamic}"
             )
-        if self.is_cooperative and grid[0] * grid[1] * grid[2] > MULTIPROCESSORS:
+        if self.is_cooperative and grid[0] * grid[1] * grid[2] > multiprocessors:
             raise LaunchError(
-                f"{self.name}: a cooperative grid of {grid} blocks, more than the {MULTIPROCESSORS} there are at once"
+                f"{self.name}: a cooperative grid of {grid} blocks, more than the {multiprocessors} there are at once"
             )
 
 
 def _bytes_of(value: Any) -> numpy.ndarray[Any, Any]:
     """An argument as CuPy passes it: a NumPy value as its bytes, an array of the device as its address."""
-    if isinstance(value, (numpy.ndarray, numpy.generic)):
-        return numpy.asarray(value).reshape(-1)[:1]
+    if isinstance(value, (numpy.ndarray, numpy.generic)) and value.size == 1:
+        return numpy.ascontiguousarray(value).reshape(1)
     if type(value) in (int, float):
         return numpy.array([value])
     if hasattr(value, "_host"):  # a StrictArray

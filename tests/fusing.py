@@ -8,7 +8,8 @@ other, nothing can be said.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,12 +25,32 @@ from minigrad.testing import strategies as mst
 from minigrad.testing.application import LAYOUTS
 from minigrad.testing.strategies.shapes import broadcasting_to
 
+from .emulated import COMPILER
 from .helpers import host, on
+from .strict import strict
 
 Arrays = list[np.ndarray[Any, Any] | None]
 
 # Whose kernels are tried: the device, and the writer that is asked for there.
-WRITERS = [("cpu", "c")] * (find_compiler() is not None) + [("cpu", "numpy"), ("strict", None)]
+WRITERS = [
+    *[("cpu", "c")] * (find_compiler() is not None),
+    *[("cpu", "numpy"), ("strict", "numpy")],
+    *[("strict", "cuda")] * (COMPILER is not None),
+]
+
+
+@contextlib.contextmanager
+def written_by(device: str, writer: str) -> Iterator[None]:
+    """Kernels of a device are written by somebody."""
+    before = strict.writer
+    if device == "strict":
+        strict.writer = writer
+    try:
+        with mg.fusing(writer=writer if device == "cpu" else None):
+            yield
+    finally:
+        strict.writer = before
+
 
 SPECIAL = (np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-40, -1e-40, 1e30, -1e30, 1.0, -1.0, 0.5)
 ROUNDINGS = 32.0  # that noise is large

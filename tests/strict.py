@@ -20,8 +20,8 @@ from minigrad import quotients, tensor_cores
 from minigrad.backend import ArrayNamespace, register
 from minigrad.precision import setting
 
+from . import emulated
 from .counters import Counters
-from .emulated import MULTIPROCESSORS, SHARED_MEMORY, RawModule, allow
 
 # Functions of NumPy 2 that CuPy 14 does not have.
 MISSING = {"block", "einsum_path", "geomspace", "insert", "matvec", "spacing", "unstack", "vecdot", "vecmat"}
@@ -321,7 +321,7 @@ class StrictGenerator:
 class _Module:
     """What minigrad takes from the library itself."""
 
-    RawModule = RawModule
+    RawModule = emulated.RawModule
 
     @staticmethod
     def where(condition: StrictArray, x: Any, y: Any) -> StrictArray:
@@ -341,13 +341,17 @@ def rounded(x: numpy.ndarray[Any, Any], bits: int) -> numpy.ndarray[Any, Any]:
     return numpy.where(numpy.isfinite(x), found, x)
 
 
+def _of_the_gpu(name: str) -> Any:
+    return property(lambda self: getattr(emulated, name), lambda self, value: setattr(emulated, name, value))
+
+
 class StrictNamespace(Counters, ArrayNamespace):
-    """NumPy's functions as CuPy has them."""
+    """NumPy's functions as CuPy has them. With the writer "cuda", kernels are CUDA's (emulated.py)."""
 
     checks_indices = False
     on_host = False
-    multiprocessors = MULTIPROCESSORS
-    shared_memory = SHARED_MEMORY
+    multiprocessors = _of_the_gpu("multiprocessors")
+    shared_memory = _of_the_gpu("shared_memory")
 
     def __init__(self) -> None:
         super().__init__(_Module, StrictArray, "strict")
@@ -380,7 +384,7 @@ class StrictNamespace(Counters, ArrayNamespace):
 
     def address(self, array: StrictArray) -> int:
         if self.writer == "cuda":
-            allow(array._host)
+            emulated.allow(array._host)
         return int(array._host.__array_interface__["data"][0])
 
     def synchronize(self) -> None:

@@ -179,9 +179,9 @@ def test_atomic_functions(order: None) -> None:
 def test_numbers_and_vectors() -> None:
     computes = kernel(
         """
-        float4 v = reinterpret_cast<float4 *>(x)[t];
+        float4 v = __ldcg(reinterpret_cast<float4 *>(x) + t);
         v.w = max(v.x, 2.5f) + min(3, 4) + rsqrtf(4.0f) + __int_as_float(__float_as_int(v.y)) + fmaf(2.0f, v.z, 1.0f);
-        reinterpret_cast<float4 *>(y)[t] = v;
+        __stcg(reinterpret_cast<float4 *>(y) + t, v);
         const float2 two = make_float2(1, 2);
         #pragma unroll
         for (int k = 0; k < 2; k++) n[2 * t + k] = k ? two.y : two.x;"""
@@ -219,30 +219,43 @@ def test_what_nobody_has_written_shows() -> None:
 
 # What it finds ------------------------------------------------------------------------------------
 
-WRONG = {
+# Text, message, and blocks and threads if they are not one of N.
+WRONG: dict[str, tuple[Any, ...]] = {
     "a barrier is missing": (
         "__shared__ float kept[64];\nkept[t] = x[t];\ny[t] = kept[63 - t];",
         r"line [56], block \(0, 0, 0\), thread .*: a race: it (reads|writes) shared memory that thread .* (wrote|read)",
     ),
     "a barrier is missing before the next round": (
-        "__shared__ float kept;\nfor (int k = 0; k < 3; k++) {\nif (t == k) kept = k;\n__syncthreads();\ny[t] = kept;\n}",
+        "__shared__ float kept;\nfor (int k = 0; k < 3; k++) {\n"
+        "if (t == k) kept = k;\n__syncthreads();\ny[t] = kept;\n}",
         r"a race: it (reads|writes) shared memory",
     ),
     "two threads write one entry": (
         "y[t / 2] = x[t];",
         r"line 4, .* a race: it writes global memory that thread .* wrote",
     ),
-    "two blocks write one entry": ("if (t == 0) y[0] = b;", r"writes global .* of block \(\d, 0, 0\) wrote"),
+    "two blocks write one entry": ("if (t == 0) y[0] = b;", r"writes global .* of block \(\d, 0, 0\) wrote", 2, N),
     "a block reads what another writes": (
         "y[t + 32 * b] = t;\nx[t + 32 * b] = y[31 - t];",
         r"a race: it (reads|writes) global",
+        *(2, 32),
     ),
     "a plain read of what is counted": (
         "atomicAdd(n, 1);\nif (n[0] > 5) y[t] = 0;",
         r"a race: it (reads|writes) global",
     ),
-    "a warp does not wait": ("__shared__ int kept[32];\nkept[t] = t;\ny[t] = kept[t ^ 1];", "a race: .* shared memory"),
-    "no fence before the count": (LAST_ADDS.replace("FENCE", "").replace("N", "63"), "a race: it reads global memory"),
+    "a warp does not wait": (
+        "__shared__ int kept[32];\nkept[t] = t;\ny[t] = kept[t ^ 1];",
+        "a race: .* shared memory",
+        1,
+        32,
+    ),
+    "no fence before the count": (
+        LAST_ADDS.replace("FENCE", "").replace("N", "63"),
+        "a race: it reads global memory",
+        40,
+        N,
+    ),
     "some leave out a barrier": ("if (t < 40) __syncthreads();", "wait at a barrier .* that 24 others have left out"),
     "some wait once more": (
         "for (int k = 0; k < (t < 40 ? 3 : 2); k++) __syncthreads();",
@@ -293,10 +306,8 @@ WRONG = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_what_is_wrong_is_found(name: str, order: None) -> None:
-    body, message = WRONG[name]
-    blocks, threads = (
-        (2, 32) if "block" in name else (40, N) if "fence" in name else (1, 32 if "warp does" in name else N)
-    )
+    body, message, *launch = WRONG[name]
+    blocks, threads = launch or (1, N)
     with pytest.raises(LaunchError, match=f"^run: .*{message}"):
         kernel(body)((blocks,), (threads,), tuple(given()), shared_mem=256)
 
@@ -347,9 +358,9 @@ REFUSED: dict[str, Any] = {
         "49153 bytes of dynamic shared memory, more than max_dynamic_shared_size_bytes = 49152",
     ),
     "more than there is": (
-        lambda run, args: setattr(run, "max_dynamic_shared_size_bytes", (227 << 10) + 1),
+        lambda run, args: setattr(run, "max_dynamic_shared_size_bytes", 65537),
         LaunchError,
-        "more than a block can have",
+        "65537 bytes of dynamic shared memory and 0 of __shared__ variables, more than the 65536 that a block can have",
     ),
     "too few arguments": (
         lambda run, args: run((1,), (1,), args[:2]),
@@ -360,6 +371,11 @@ REFUSED: dict[str, Any] = {
         lambda run, args: run((1,), (1,), (*args[:2], np.int32(3))),
         LaunchError,
         r"arguments of \[8, 8, 4\] bytes for parameters of \[8, 8, 8\]",
+    ),
+    "an array of NumPy's": (
+        lambda run, args: run((1,), (1,), (*args[:2], np.zeros(3, np.int32))),
+        TypeError,
+        "Unsupported type <class 'numpy.ndarray'>",
     ),
     "a list": (lambda run, args: run([1], (1,), args), TypeError, "grid, block and arguments are tuples"),
     "a text": (lambda run, args: run((1,), (1,), (*args[:2], "n")), TypeError, "Unsupported type <class 'str'>"),
@@ -375,10 +391,22 @@ def test_what_a_gpu_refuses(name: str) -> None:
 
 def test_more_shared_memory_has_to_be_asked_for() -> None:
     last = kernel("extern __shared__ float kept[];\nkept[16383] = 3;\ny[0] = kept[16383];")
-    last.max_dynamic_shared_size_bytes = 65536
+    last.max_dynamic_shared_size_bytes = strict.shared_memory
     x, y, n = given()
     last((1,), (1,), (x, y, n), shared_mem=65536)
     assert values(y)[0] == 3
+
+
+def test_a_larger_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strict, "shared_memory", 227 << 10)
+    monkeypatch.setattr(strict, "multiprocessors", 16)
+    last = kernel(
+        "extern __shared__ float kept[];\nkept[58111] = 3;\nif (t == 0) y[b] = kept[58111];", cooperative=True
+    )
+    last.max_dynamic_shared_size_bytes = 227 << 10
+    x, y, n = given()
+    last((16,), (1,), (x, y, n), shared_mem=227 << 10)
+    assert values(y)[:16] == [3] * 16
 
 
 def test_bounds_of_a_launch() -> None:

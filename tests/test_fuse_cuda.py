@@ -1,6 +1,6 @@
-"""The CUDA writer. Without a GPU, a C++ compiler reads the kernels, and their threads run one after another.
+"""The CUDA writer. Without a GPU, a C++ compiler reads the kernels (emulated.py), whose arrays are the strict device's.
 
-That proves what the text means: indices, strides, sums, and that neither order nor barriers matter. NVRTC, where it is
+That proves what the text means: indices, strides, sums, and that no order of threads matters. NVRTC, where it is
 installed, proves that CUDA's own compiler takes it. What is marked `gpu` runs it.
 """
 

@@ -77,7 +77,7 @@ def test_shared_out_in_every_way(
         found.append([host(y).tobytes() for y in both_ways(lambda: of_lstm(*sizes), 1e-12)])
     assert found[0] == found[1] == found[2]
     (grid,) = {grid for name, grid, _ in launched if name == "kernel0" and grid[0] % parts == 0}
-    assert grid == (min(sizes[0], emulator.MULTIPROCESSORS // parts) * parts,)
+    assert grid == (min(sizes[0], emulator.multiprocessors // parts) * parts,)
 
 
 @pytest.mark.parametrize("parts", [1, 4])
