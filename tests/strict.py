@@ -345,6 +345,12 @@ class StrictNamespace(ArrayNamespace):
     def empty_like(self, *args: Any, **keywords: Any) -> StrictArray:
         return _spoilt(_function("empty_like", numpy.empty_like)(*args, **keywords))
 
+    def ravel(self, a: StrictArray, order: str = "C") -> StrictArray:
+        if order == "K":
+            raise NotImplementedError("ravel with order='K' not yet implemented.")  # CuPy's words
+        flat: StrictArray = _wrapped(numpy.ravel(_host(a), order), [a])  # type: ignore[call-overload]
+        return flat
+
     def nonzero(self, a: StrictArray) -> Any:
         """How many there are, the host must wait for."""
         self.synchronizations += 1
