@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,13 @@ every_option = pytest.mark.parametrize(
     ("make", "options"), OPTIONS, ids=[f"{make.__name__} {o}" for make, o in OPTIONS]
 )
 needs_compiler = pytest.mark.skipif(find_compiler() is None, reason="needs a C compiler")
+
+
+@pytest.fixture(autouse=True)
+def fusing() -> Iterator[None]:
+    """These tests choose the writers by themselves."""
+    with mg.fusing():
+        yield
 
 
 @pytest.fixture
