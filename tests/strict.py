@@ -435,6 +435,12 @@ class StrictNamespace(Counters, ArrayNamespace):
             return quotients.floor_divide(self, x, y, **options)
         return _ufunc(numpy.floor_divide)(x, y, **options)
 
+    def ravel(self, a: StrictArray, order: str = "C") -> StrictArray:
+        if order == "K":
+            raise NotImplementedError("ravel with order='K' not yet implemented.")  # CuPy's words
+        flat: StrictArray = _wrapped(numpy.ravel(_host(a), order), [a])  # type: ignore[call-overload]
+        return flat
+
     def nonzero(self, a: StrictArray) -> Any:
         """How many there are, the host must wait for."""
         self.synchronizations += 1

@@ -345,6 +345,8 @@ def test_missing_functions_and_keywords(x: StrictArray) -> None:
     ):
         with pytest.raises(TypeError, match=r"keyword|takes device arrays"):
             refused()
+    with pytest.raises(NotImplementedError):
+        x.ravel("K")
 
 
 def test_atomic_addition_of_long_integers_is_missing() -> None:

@@ -20,7 +20,8 @@ setting = _Setting()
 class fusing:  # noqa: N801 - used like a function
     """Switch fusing on or off in this thread: `mg.fusing(False)` from now on, or for a block after `with`.
 
-    Switched off, fused functions, `scan` and the recurrent layers run as they are written, operation by operation.
+    Switched off, fused functions, `scan`, the recurrent layers and the steps of optimizers run as they are written,
+    operation by operation.
 
     Args:
         is_on: whether functions are fused.

@@ -46,8 +46,7 @@ class Update:
             numbers: Python's, which may differ from call to call.
             options: what else the formula is called with, and its kernel is made for.
         """
-        first = self._first(arrays)
-        if xp.on_host and first.size < SMALL:
+        if xp.on_host and self._first(arrays).size < SMALL:
             self._as_it_stands(xp, arrays, numbers, options)
             return
         name = writer_name(xp) if setting.is_on else "numpy"

@@ -194,13 +194,12 @@ class Optimizer:
         for p, gradient, _ in steps:
             check_fit(type(self).__name__, p, gradient, self.state.get(p, {}), self.always + self.sometimes)
         for p, gradient, group in steps:
-            xp = namespace_of(p.data)
+            x, g = p.data, gradient.data
+            xp = namespace_of(x)
             xp.make_current()
-            state = self.state.setdefault(p, {})
-            g = gradient.data
             if not self.turns_by_itself:
-                g = xp.asarray(turned(p.data, g, group.get("weight_decay"), *turning(group)))
-            self._update(xp, p.data, g, state, group)
+                g = xp.asarray(turned(x, g, group.get("weight_decay"), *turning(group)))
+            self._update(xp, x, g, self.state.setdefault(p, {}), group)
             mark_written(p)
         self._has_stepped = True
         return loss
