@@ -8,6 +8,8 @@
     program.py     all of it together                fused.py     `fuse`
     steps.py       what a time step consists of      cell.py      a cell, and cell_gradient.py its gradient
     c_loop.py      the loop over time                scanned.py   `scan`
+
+runtime.py and cuda_library.py are what the kernels of the CPU and of a GPU do besides: products, rows, sums by index.
 """
 
 from . import cuda_library as cuda_library  # which makes itself known to CUDA devices
