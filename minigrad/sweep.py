@@ -35,8 +35,11 @@ class Arrivals:
         self.leaves: dict[int, Inbox] = {}  # by id
         self.deferred: dict[int, Any] = {}  # by id: the edges to which sums have gone that may not be computed yet
 
-    def send(self, edge: Any, cotangent: Any, xp: ArrayNamespace) -> Any:
-        """Add a cotangent to what an edge leads to; gives what it is from now on."""
+    def send(self, edge: Any, cotangent: Any, xp: ArrayNamespace, is_ours: bool = False) -> Any:
+        """Add a cotangent, which may be an array that nobody else holds, to what an edge leads to.
+
+        Gives what it is from now on.
+        """
         if type(edge) is tuple:
             node, slot = edge
             birth = node.birth
@@ -52,6 +55,7 @@ class Arrivals:
                 self.leaves[id(edge)] = inbox = empty_inbox(edge, 1)
         if inbox.values[slot] is None:
             inbox.values[slot] = cotangent
+            inbox.owned |= is_ours << slot
         else:
             if tape.watcher is not None:
                 tape.watcher.added(edge, inbox.values[slot], cotangent, inbox.values[slot] + cotangent)
@@ -160,13 +164,17 @@ def _go_through(node: Node, edges: Sequence[Edge], inbox: Inbox, arrivals: Arriv
             continue
         edge: Any = edges[place]
         target = edge[0].specs[edge[1]] if type(edge) is tuple else edge._data
+        is_ours = False
         if type(cotangent) is not usual or cotangent.shape != target.shape or cotangent.dtype != target.dtype:
+            is_summed = getattr(cotangent, "shape", None) != target.shape
             cotangent = fitted(xp, cotangent, target, node)
             if type(cotangent) is Deferred:
                 arrivals.deferred[id(edge)] = edge
+            elif is_summed and not create_graph and type(cotangent) is usual:
+                is_ours = bool(cotangent.flags.c_contiguous)  # as what the user gets should be
         if tape.watcher is not None:
             tape.watcher.backward(node, place, inbox.values, cotangent)
-        arrivals.send(edge, cotangent, device)
+        arrivals.send(edge, cotangent, device, is_ours)
 
 
 def _pass_on(node: Node, edges: Sequence[Edge], inbox: Inbox, arrivals: Arrivals) -> Sequence[Edge]:

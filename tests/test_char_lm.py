@@ -108,6 +108,7 @@ def test_streams_are_contiguous(streams, steps, extra):
     read = data.Streams(ids, streams, steps)
     chunks = list(read.epoch())
     assert len(chunks) == read.chunks == (len(ids) - 1) // streams // steps
+    assert all(part.data.flags.c_contiguous for chunk in chunks for part in chunk)
     inputs, targets = (mg.concatenate(parts).numpy() for parts in zip(*chunks, strict=True))
     assert (targets == inputs + 1).all()  # a target is the character that follows
     assert (np.diff(inputs, axis=0) == 1).all()  # row n of a chunk goes on in row n of the next

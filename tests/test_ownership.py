@@ -52,6 +52,27 @@ def test_the_gradient_of_an_intermediate_result_shares_no_memory(device):
     assert for_x.tolist() == [1.0, 1.0]
 
 
+@pytest.mark.parametrize("twice", [False, True])
+def test_a_gradient_that_was_summed_shares_no_memory(device, twice):
+    """Broadcasting is undone by a sum, a new array: it may be handed out as it is, to one who asks."""
+    b, x = leaf(1.0, 2.0), mg.ones((3, 2), dtype=mg.float64)
+    h = b + 0.0
+    h.retain_grad()
+    seen = []
+    h.register_hook(seen.append)
+    y = x * h + (x * h if twice else 0.0) + b
+    for_h, for_b = mg.grad(y.sum(), [h, b], retain_graph=True)
+    y.sum().backward()
+    gradients = [for_h, for_b, h.grad, b.grad, *seen]
+    before = [g.tolist() for g in gradients]
+    h_gets = [6.0, 6.0] if twice else [3.0, 3.0]
+    b_gets = [g + 3.0 for g in h_gets]
+    assert before == [h_gets, b_gets, h_gets, b_gets, h_gets, h_gets]
+    for k, g in enumerate(gradients):
+        g.data[...] = -1.0
+        assert [other.tolist() for other in gradients[k + 1 :]] == before[k + 1 :]
+
+
 def test_recorded_gradients_share_no_memory(device):
     x, y = leaf(3.0, 4.0), leaf(1.0, 2.0)
     (x + y).sum().backward(create_graph=True)

@@ -120,8 +120,8 @@ class Streams:
         self.steps = steps
         self.chunks = length // steps
         parts = ids[: streams * length], ids[1 : streams * length + 1]
-        text = np.stack([part.reshape(streams, length).T for part in parts])
-        self.inputs, self.targets = mg.tensor(text, device=device)  # (length, N)
+        text = np.ascontiguousarray(np.stack([part.reshape(streams, length).T for part in parts]))  # (2, length, N)
+        self.inputs, self.targets = mg.tensor(text, device=device)
 
     def epoch(self) -> Iterator[tuple[mg.Tensor, mg.Tensor]]:
         """Each chunk in order: inputs (T, N) and the characters that follow them (T, N)."""
