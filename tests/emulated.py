@@ -193,6 +193,9 @@ class RawKernel:
         if [value.nbytes for value in given] != self.sizes:
             sizes = [value.nbytes for value in given]
             raise LaunchError(f"{self.name}: arguments of {sizes} bytes for parameters of {self.sizes}")
+        from .strict import strict  # which imports this file
+
+        strict.launches += 1
         if launches is not None:
             launches.append((self.name, grid, block))
         dims = ctypes.c_uint * 3

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import itertools
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -289,3 +290,34 @@ def test_launches_of_the_parts_of_a_step(name: str) -> None:
             g, before = mg.ones(y.shape), strict.counts()
             mg.grad(y, x, g)
             assert strict.counts() - before == Counts(launches=backward)
+
+
+# Of a whole step where there are kernels, whatever T is: forward, backward, clipping, the optimizer's (7 parameters).
+STEPS = {"rnn": (21, 26, 16, 7), "lstm": (23, 27, 16, 7), "gru": (20, 26, 16, 7)}
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_launches_of_a_step_with_kernels(cell: str, emulated: list[Any]) -> None:
+    """No more than that; if there are fewer by now, say so here."""
+    with mg.use_device("strict"):
+        model, state, found = small(cell, layers=1), None, []
+        optimizer = optim.Adam(model.parameters())
+        for steps in (24, 24, 40):  # at first kernels and the optimizer's state are made
+            ids = mg.tensor(np.resize(TEXT, (steps + 1, 3)))
+            counts = [strict.counts()]
+            state = mg.detach(state)
+            logits, state = model(ids[:-1], state)
+            loss = F.cross_entropy(logits.reshape(3 * steps, -1), ids[1:].reshape(3 * steps))
+            counts.append(strict.counts())
+            optimizer.zero_grad()
+            loss.backward()
+            counts.append(strict.counts())
+            nn.utils.clip_grad_norm_(model.parameters(), 0.1)
+            counts.append(strict.counts())
+            optimizer.step()
+            counts.append(strict.counts())
+            found.append([b - a for a, b in itertools.pairwise(counts)])
+    for step in found[1:]:
+        assert all(counted._replace(launches=0) == Counts() for counted in step)
+        assert all(counted.launches <= most for counted, most in zip(step, STEPS[cell], strict=True))
+    assert [c.launches for c in found[1]] == [c.launches for c in found[2]]
