@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ...backend import Array, DType, int64, is_floating, namespace_of
+from ...backend import Array, int64, is_floating, namespace_of
 from ...graph import Tensor
 from ...indexing import take
 from ...messages import describe
@@ -62,15 +62,8 @@ class _Labelled(NamedTuple):
             losses = where(counted, losses, 0.0)
             weights = counted if weights is None else where(counted, weights, 0.0)
         if reduction == "mean" and weights is not None:
-            total = weights.sum() if weights is not counted else _count(weights, losses.dtype)
-            return losses.sum() / total
+            return losses.sum() / weights.sum().astype(losses.dtype)
         return _reduced(losses.reshape(self.shape) if reduction == "none" else losses, reduction)
-
-
-def _count(counted: Tensor, dtype: DType) -> Tensor:
-    """How many there are, as a float of this dtype: a quotient with an integer would be of float64."""
-    xp = namespace_of(counted.data)
-    return Tensor(xp.asarray(xp.sum(counted.data, dtype=dtype)))  # of 0-d arrays NumPy makes scalars
 
 
 def _classes_last(scores: Tensor) -> Tensor:
