@@ -273,7 +273,7 @@ PARTS = {
     "embedding": (lambda x, ids: F.embedding(ids, x), (2, None)),  # backward adds up by index, in its own way
     "dropout": (lambda x, ids: F.dropout(x, 0.5), (4, 2)),
     "linear": (lambda x, ids: F.linear(x, x, x[:, 0].detach()), (2, 3)),
-    "negative log-likelihood": (lambda x, ids: F.nll_loss(x, ids), (11, 5)),
+    "negative log-likelihood": (lambda x, ids: F.nll_loss(x, ids), (12, 5)),
     "detach": (lambda x, ids: mg.detach((x, x))[0], (0, None)),
 }
 
@@ -293,12 +293,11 @@ def test_launches_of_the_parts_of_a_step(name: str) -> None:
 
 
 # Of a whole step where there are kernels, whatever T is: forward, backward, clipping, the optimizer's (7 parameters).
-STEPS = {"rnn": (21, 26, 16, 7), "lstm": (23, 27, 16, 7), "gru": (20, 26, 16, 7)}
+STEPS = {"rnn": [22, 26, 16, 7], "lstm": [24, 27, 16, 7], "gru": [21, 26, 16, 7]}
 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_launches_of_a_step_with_kernels(cell: str, emulated: list[Any]) -> None:
-    """No more than that; if there are fewer by now, say so here."""
     with mg.use_device("strict"):
         model, state, found = small(cell, layers=1), None, []
         optimizer = optim.Adam(model.parameters())
@@ -319,5 +318,4 @@ def test_launches_of_a_step_with_kernels(cell: str, emulated: list[Any]) -> None
             found.append([b - a for a, b in itertools.pairwise(counts)])
     for step in found[1:]:
         assert all(counted._replace(launches=0) == Counts() for counted in step)
-        assert all(counted.launches <= most for counted, most in zip(step, STEPS[cell], strict=True))
-    assert [c.launches for c in found[1]] == [c.launches for c in found[2]]
+        assert [counted.launches for counted in step] == STEPS[cell]
