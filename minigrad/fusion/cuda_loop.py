@@ -145,7 +145,7 @@ class Loop:
         for part, meet in zip(self.parts, self.meets, strict=True):
             if meet:
                 lines.append("meet(share);")
-            elif not isinstance(part, Product):  # which waits itself before it reads anything
+            else:
                 lines.append("__syncthreads();")
             if isinstance(part, Product):
                 k = weight - 1 - len(self.slots)

@@ -66,10 +66,10 @@ __device__ inline void fetch(real *to, int count, const Rows &row, const real *f
 {
     const int fours = (length + 3) / 4, space = spaced(length), all = count * fours;
     const bool aligned = (step | first | length) % 4 == 0 && (unsigned long long)from % 16 == 0;
-    for (int e = threadIdx.x; e < all; e += 4 * THREADS) {
-        four v[4];
+    for (int e = threadIdx.x; e < all; e += 8 * THREADS) {
+        four v[8];
 #pragma unroll
-        for (int b = 0; b < 4; b++) {
+        for (int b = 0; b < 8; b++) {
             const int i = (e + b * THREADS) / fours, k = (e + b * THREADS) % fours * 4;
             if (e + b * THREADS >= all) break;
             const real *const here = from + row(i) * step + first + k;
@@ -79,7 +79,7 @@ __device__ inline void fetch(real *to, int count, const Rows &row, const real *f
                 for (int j = 0; j < 4; j++) v[b].of[j] = k + j < length ? __ldcg(here + j) : (real)0;
         }
 #pragma unroll
-        for (int b = 0; b < 4; b++) {
+        for (int b = 0; b < 8; b++) {
             const int i = (e + b * THREADS) / fours, k = (e + b * THREADS) % fours * 4;
             if (e + b * THREADS >= all) break;
             *(four *)(to + i * space + k) = v[b];
@@ -118,7 +118,15 @@ __device__ inline void product(
             while (2 * slices * tiles <= THREADS) slices *= 2;
             while (!kept && longest > 4 && longest * here > room) longest /= 2;
             const int tile = threadIdx.x % tiles, slice = threadIdx.x / tiles, i = tile / across, j = tile % across;
-            real sum[4][4] = {};
+            real sum[4][4] = {}, before[4][4] = {}; /* which is on its way meanwhile */
+            if (start && slice == 0)
+#pragma unroll
+                for (int r = 0; r < 4; r++)
+#pragma unroll
+                    for (int c = 0; c < 4; c++)
+                        if (i + r * down < rows && j + c * across < here)
+                            before[r][c] =
+                                start[(share.first + top + i + r * down) * start_row + columns[left + j + c * across]];
             for (int first = 0; first < depth; first += longest) {
                 const int length = min(depth - first, longest), fours = (length + 3) / 4;
                 __syncthreads(); /* what was here has been read */
@@ -147,15 +155,15 @@ __device__ inline void product(
             __syncthreads();
             if (slice < slices)
                 for (int r = 0; r < 4; r++)
-                    for (int c = 0; c < 4; c++) work[(slice * 16 + 4 * r + c) * tiles + tile] = sum[r][c];
+                    for (int c = 0; c < 4; c++) work[(slice * 16 + 4 * r + c) * tiles + tile] = sum[r][c] + before[r][c];
             __syncthreads();
             for (int e = threadIdx.x; e < rows * here; e += THREADS) {
                 const int r = e / here, c = e % here;
                 const int which = 4 * (r / down) + c / across, from = r % down * across + c % across;
                 const long long row = share.first + top + r;
                 const int column = columns[left + c];
-                real total = start ? start[row * start_row + column] : (real)0;
-                for (int s = 0; s < slices; s++) total += work[(s * 16 + which) * tiles + from];
+                real total = work[which * tiles + from];
+                for (int s = 1; s < slices; s++) total += work[(s * 16 + which) * tiles + from];
                 out[row * out_row + column] = total;
             }
         }
