@@ -143,10 +143,7 @@ class Loop:
             at += 1
         weight = 1 + len(self.slots)
         for part, meet in zip(self.parts, self.meets, strict=True):
-            if meet:
-                lines.append("meet(share);")
-            else:
-                lines.append("__syncthreads();")
+            lines.append("meet(share);" if meet else "__syncthreads();")
             if isinstance(part, Product):
                 k = weight - 1 - len(self.slots)
                 where = f"const real *const w{k} = (const real *)p[{weight}];"
