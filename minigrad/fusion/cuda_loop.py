@@ -208,8 +208,10 @@ class Loop:
         """The grid that needs the fewest cycles, estimated.
 
         Raises:
-            Unfit: a block has too little shared memory.
+            Unfit: a block has too little shared memory, or nothing to do.
         """
+        if rows == 0:
+            raise Unfit("a batch of nothing")
         blocks = self.xp.multiprocessors
         rooms = [self._room(parts) for parts in range(1, blocks + 1)]
         grids = [
