@@ -294,7 +294,7 @@ def _in_range(part: Any, shape: tuple[int, ...], axis: int | None) -> Any:
         return part
     size = int(numpy.prod(shape)) if axis is None else shape[axis] if -len(shape) <= axis < len(shape) else 0
     host = part._host
-    return host % size if host.dtype.kind in "iu" and size else host
+    return host.astype(numpy.int64) % size if host.dtype.kind in "iu" and size else host
 
 
 class StrictGenerator:

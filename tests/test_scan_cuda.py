@@ -134,6 +134,22 @@ def test_once_in_a_step_of_the_usual_cells(launched: list[Any]) -> None:
 
 
 @pytest.mark.parametrize("order", ORDERS)
+def test_what_is_read_last_is_not_written_before(
+    order: Any, launched: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One block adds up columns of a gradient of the state; others, a step ahead, would write the next one there."""
+    share_out(monkeypatch, 3)
+    monkeypatch.setattr(emulator, "order", order)
+    x, h, c = given(T, N, 9), given(N, 9), given(N, 1)
+
+    def compute() -> list[Any]:
+        _, last = mg.scan(lambda x, state: (x * state[1], mg.tanh(state[1])), x, (h, c))
+        return [*last, *mg.grad(loss(last), [x, h, c], allow_unused=True)]
+
+    assert is_one_call(both_ways(compute)[0])
+
+
+@pytest.mark.parametrize("order", ORDERS)
 def test_blocks_that_do_not_meet_are_found(order: Any, launched: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     share_out(monkeypatch, 3)
     monkeypatch.setattr(cuda_loop, "meetings", lambda statements: [False] * len(statements))

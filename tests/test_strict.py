@@ -308,6 +308,7 @@ def test_index_arrays_wrap_silently() -> None:
     assert strict.to_host(x[rows]).tolist() == [[3.0, 4.0], [5.0, 6.0]]
     assert strict.to_host(x[rows, on_strict([2, 0])]).tolist() == [3.0, 5.0]
     assert strict.to_host(x[None, ..., on_strict([3])]).tolist() == [[[2.0], [4.0], [6.0]]]
+    assert strict.to_host(strict.arange(300)[on_strict(np.array([255], np.uint8))]).tolist() == [255]
     assert strict.to_host(x.take(rows, 0)).tolist() == [[3.0, 4.0], [5.0, 6.0]]
     assert strict.to_host(x.take(rows)).tolist() == [5.0, 3.0]
     assert strict.to_host(strict.take(x, 4, axis=0)).tolist() == [3.0, 4.0]

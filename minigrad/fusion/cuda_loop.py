@@ -259,29 +259,35 @@ class Loop:
 
 
 def meetings(statements: Sequence[Sequence[Access]]) -> list[bool]:
-    """Before which of the statements of a step all blocks have to meet, so that none reads what is not there yet.
+    """Before which of the statements of a step all blocks have to meet, so that none touches what is not its own yet.
 
     A step is followed by the next: what it leaves in a slot, that one finds in another, which is the same memory then.
     """
     meets = [False] * len(statements)
     while True:
-        since: list[Access] = []  # they met last
+        since: list[tuple[Any, Access]] = []  # they met last
         before = list(meets)
-        for k, accesses in [*enumerate(statements)] * 2:
+        for step, (k, accesses) in itertools.product((0, 1), enumerate(statements)):
+            touched = [(_memory(access.slot, step), access) for access in accesses]
             if not meets[k]:
-                meets[k] = any(_meets(old, new) for old in since for new in accesses)
-            since = [*([] if meets[k] else since), *accesses]
+                meets[k] = any(_meets(old, new) for old in since for new in touched)
+            since = [*([] if meets[k] else since), *touched]
         if meets == before:
             return meets
 
 
-def _meets(old: Access, new: Access) -> bool:
+def _memory(slot: Slot, step: int) -> tuple[int, int]:
+    """What a slot is at a time step: equal where it is the same memory. Of a gradient of the state there are two."""
+    left, turn = (slot, step) if slot.left_in is None else (slot.left_in, step - 1)
+    return left.number, turn if slot.role == "step" else turn % 2 if slot.role in ("arrives", "leaves") else 0
+
+
+def _meets(old: tuple[Any, Access], new: tuple[Any, Access]) -> bool:
     """Whether a block may touch what another one has touched, and one of them writes."""
-    if (old.slot.left_in or old.slot) is not (new.slot.left_in or new.slot) or not (old.writes or new.writes):
-        return False
-    if not old.writes and (old.slot.role == "step" or old.slot.left_in):  # what comes now lies elsewhere
-        return False
-    return old.columns is None or old.columns != new.columns
+    (was, before), (now, after) = old, new
+    return (
+        was == now and (before.writes or after.writes) and (before.columns is None or before.columns != after.columns)
+    )
 
 
 def sums_columns(layout: Layout) -> bool:
