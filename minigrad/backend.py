@@ -235,6 +235,24 @@ class CudaNamespace(ArrayNamespace):  # pragma: gpu
         """Whether a product is to be less precise than float32, and this GPU can (mg.matmul_precision)."""
         return tensor_cores.are_asked_for(*xs) and int(self.module.cuda.Device(self.number).compute_capability) >= 80
 
+    def remainder(self, x: Any, y: Any) -> Array:
+        """x - y ⌊x/y⌋, as NumPy has it. CuPy computes what stands there: it is NaN if y is infinite, and of an x that
+        is much larger than y nothing is right, because y times the rounding of ⌊x/y⌋ is more than y."""
+        if self.module.result_type(x, y).kind != "f":
+            return self.module.remainder(x, y)
+        rest = self.module.fmod(x, y)
+        return self.where(rest == 0, self.module.copysign(rest, y), self.where(_is_turned(rest, y), rest + y, rest))
+
+    def floor_divide(self, x: Any, y: Any) -> Array:
+        """⌊x/y⌋, as NumPy has it: a whole number that agrees with the remainder. CuPy rounds x/y before it takes ⌊⌋."""
+        if self.module.result_type(x, y).kind != "f":
+            return self.module.floor_divide(x, y)
+        rest, ratio = self.module.fmod(x, y), x / y
+        quotient = (x - rest) / y - _is_turned(rest, y)  # whole, but for a rounding
+        whole = self.module.floor(quotient)
+        whole = self.where(quotient - whole > 0.5, whole + 1, whole)
+        return self.where(y == 0, ratio, self.where(quotient == 0, self.module.copysign(quotient, ratio), whole))
+
     @property
     def generator(self) -> Any:
         self.make_current()  # it draws on the current device, and must have been made there
@@ -259,6 +277,11 @@ class CudaNamespace(ArrayNamespace):  # pragma: gpu
         seed = int(cpu.generator.integers(2**63))
         self.seed(seed)
         return lambda: self._generator_from(seed)
+
+
+def _is_turned(rest: Array, y: Any) -> Array:  # pragma: gpu
+    """Whether what C's division leaves has another sign than y, so that Python's goes one further."""
+    return (rest != 0) & ((rest < 0) != (y < 0))
 
 
 class Library(NamedTuple):
