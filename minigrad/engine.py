@@ -39,7 +39,7 @@ def _seeds(outputs: Sequence[Tensor], given: Sequence[Any], create_graph: bool, 
             if not is_array(g) and not isinstance(python_scalar(g), (int, float)):
                 raise TypeError(f"{caller}: expected a Tensor as the gradient to start from, got {type_name(g)}")
             g = Tensor(g if is_array(g) else xp.full(data.shape, g, dtype=data.dtype))
-        if g._data.shape != data.shape or type(g._data) is not type(data):
+        if g._data.shape != data.shape or namespace_of(g._data) is not xp:
             raise ValueError(f"{caller}: expected a gradient like its tensor, {describe(y)}, got {describe(g)}")
         if g._data.dtype != data.dtype:
             g = Tensor(g._data.astype(data.dtype))

@@ -16,7 +16,7 @@ def check_fit(caller: str, p: Tensor, gradient: Tensor, state: Mapping[str, Any]
     x, g = p.data, gradient.data
     if namespace_of(x) is cpu and not x.flags.writeable:  # CuPy's arrays all are
         raise RuntimeError(f"{caller}: the data of a parameter, {describe(p)}, are read-only; assign p.data a copy")
-    if (type(g), g.dtype, g.shape) != (type(x), x.dtype, x.shape):
+    if (namespace_of(g), g.dtype, g.shape) != (namespace_of(x), x.dtype, x.shape):
         raise RuntimeError(
             f"{caller}: a parameter is {describe(p)}, but its gradient is {describe(gradient)}; it was changed after "
             "backward. Write optimizer.zero_grad(), and compute the loss and its gradient anew"
@@ -24,7 +24,7 @@ def check_fit(caller: str, p: Tensor, gradient: Tensor, state: Mapping[str, Any]
     for name, value in state.items():
         if not is_array(value):
             continue
-        if type(value) is not type(x) or value.dtype != x.dtype:
+        if namespace_of(value) is not namespace_of(x) or value.dtype != x.dtype:
             cure = "it was moved or converted after a step. To bring its state along, write "
             cure += "optimizer.load_state_dict(optimizer.state_dict())"
         elif value.shape != x.shape and name in known:
