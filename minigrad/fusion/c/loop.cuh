@@ -42,6 +42,10 @@ struct Columns {
     __device__ int operator[](int k) const { return k / each * period + first + k % each; }
 };
 
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 700
+#define __nanosleep(TIME) /* there is none before compute capability 7.0 */
+#endif
+
 /* Wait until all blocks that share these rows have come here: what they wrote before can be read then. */
 __device__ inline void meet(Share &share)
 {
