@@ -73,6 +73,7 @@ class Deferred:
 
     def array(self) -> Array:
         """The sum as an array; nobody else holds it if `owned` says so."""
+        self.xp.make_current()  # another device may have been going backward since
         self._compute_sums()
         for looked in self.looked:
             self._add(looked.array())
@@ -274,6 +275,7 @@ def owned_array(xp: ArrayNamespace, value: Array, is_owned: bool, shape: Shape) 
     """`value` as an array that nobody else holds: itself if the sweep made it, else a copy."""
     if is_owned:
         return value
+    xp.make_current()
     copy = xp.empty(shape, dtype=value.dtype)  # contiguous, whatever the strides of `value`
     copy[...] = value
     return copy

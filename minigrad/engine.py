@@ -34,12 +34,14 @@ def _seeds(outputs: Sequence[Tensor], given: Sequence[Any], create_graph: bool, 
                     f"{caller}: expected a scalar, got shape {tuple(data.shape)}. Make it one with .sum() or "
                     ".mean(), or pass the gradient of what you want with respect to it, of the same shape"
                 )
+            xp.make_current()
             g = Tensor(xp.ones(data.shape, dtype=data.dtype))
         elif type(g) is not Tensor:
             if not is_array(g) and not isinstance(python_scalar(g), (int, float)):
                 raise TypeError(f"{caller}: expected a Tensor as the gradient to start from, got {type_name(g)}")
+            xp.make_current()
             g = Tensor(g if is_array(g) else xp.full(data.shape, g, dtype=data.dtype))
-        if g._data.shape != data.shape or type(g._data) is not type(data):
+        if g._data.shape != data.shape or namespace_of(g._data) is not xp:
             raise ValueError(f"{caller}: expected a gradient like its tensor, {describe(y)}, got {describe(g)}")
         if g._data.dtype != data.dtype:
             g = Tensor(g._data.astype(data.dtype))

@@ -43,7 +43,7 @@ def _as_part(x: Tensor, part: Any, caller: str) -> Any:
     if isinstance(part, (list, tuple)):
         return _as_host_indices(part)
     if is_array(part):
-        if type(part) is not type(x._data):
+        if namespace_of(part) is not namespace_of(x._data):
             raise RuntimeError(
                 f"{caller}: expected an index on the device of x, {describe(x)}, got {describe(Tensor(part))}; "
                 "move one with .to(device)"

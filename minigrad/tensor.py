@@ -281,7 +281,7 @@ class Methods(Conversions):
                     "x[...] = value with a value that needs a gradient: writing is not recorded, the gradient would be "
                     "lost. Build x with minigrad.where, stack or concatenate, or write value.detach()"
                 )
-            if type(value._data) is not type(self._data):
+            if namespace_of(value._data) is not namespace_of(self._data):
                 raise RuntimeError(
                     f"x[...] = value: expected one device, got x {describe(self)}, value {describe(value)}"
                 )

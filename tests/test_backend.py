@@ -162,6 +162,42 @@ def test_a_namespace_says_whose_it_is(device):
     assert repr(backend.namespace(device)) == f"<array namespace of {device}>"
 
 
+# Where CuPy computes something else than NumPy -----------------------------------------------------------
+
+
+def of_cupy(name):
+    """A function of CuPy's that is for whole numbers alone: of floats it has other results than NumPy."""
+
+    def function(x, y):
+        assert np.result_type(x, y).kind in "iu"
+        return getattr(np, name)(x, y)
+
+    return function
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+@pytest.mark.parametrize("name", ["remainder", "floor_divide"])
+def test_division_that_leaves_a_rest_is_numpys(name, dtype):
+    own = {name: of_cupy(name) for name in ("remainder", "floor_divide")}
+    same = {
+        name: getattr(np, name)
+        for name in ("fmod", "copysign", "rint", "divide", "logical_and", "not_equal", "where", "asarray")
+    }
+    xp = backend.CudaNamespace(types.SimpleNamespace(ndarray=np.ndarray, **own, **same), 0)
+    numbers = [0.0, 1.0, 0.3, 2.5, 7.0, 1e4] + [1e30, np.inf, np.nan] * (dtype != "int64")
+    with np.errstate(all="ignore"):
+        ends = np.array([*numbers, *(-n for n in numbers)]).astype(dtype)
+        x, y = np.meshgrid(ends, ends)
+        pairs = [(x, y), *((ends, n) for n in (2, -0.3, 0)), *((n, ends) for n in (5, -7.0))]
+        for a, b in pairs:
+            found, expected = getattr(xp, name)(a, b), getattr(np, name)(a, b)
+            assert found.dtype == expected.dtype
+            np.testing.assert_array_equal(found, expected)
+            if found.dtype.kind == "f":
+                zeros = expected == 0
+                np.testing.assert_array_equal(np.signbit(found[zeros]), np.signbit(expected[zeros]))
+
+
 # Several GPUs: CuPy copies to the current device, and computes on it -----------------------------------
 
 

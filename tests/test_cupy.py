@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
 import minigrad as mg
@@ -70,7 +71,8 @@ def test_what_the_cuda_namespace_calls() -> None:
         for name in path.split("."):
             found = getattr(found, name)
         assert callable(found), path
-    assert isinstance(cupy.add, cupy.ufunc)
+    assert all(isinstance(f, cupy.ufunc) for f in (cupy.add, cupy.fmod, cupy.copysign, cupy.floor))
+    assert cupy.result_type(np.int64, 0.5) == np.float64
     assert callable(cupy.add.at)
     assert {"stream", "order", "out"} <= set(keywords_of(cupy.asnumpy))
     assert "seed" in keywords_of(cupy.random.default_rng)

@@ -88,6 +88,8 @@ class Fused:
         if kind is None or any(a is not None and type(a) is not kind for a in arrays):
             return self.function(*args)  # numbers alone; or of several devices, which the first operation will refuse
         xp = namespace_of(next(a for a in arrays if a is not None))
+        if not xp.on_host and any(a is not None and namespace_of(a) is not xp for a in arrays):
+            return self.function(*args)  # of two GPUs, which the first operation will refuse too
         plan = self._plan_for(key, arrays, args, xp)
         if plan is None:
             return self.function(*args)

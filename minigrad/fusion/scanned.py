@@ -62,6 +62,8 @@ def loop_of(
     writer = writer_name(xp)
     if tape.watcher is not None or not setting.is_on or writer not in WRITERS:
         return None
+    if any(namespace_of(part._data) is not xp for part in parts):
+        return None
     flat: list[Any] = []
     _flatten(constants, flat)
     tensors = [c for c in flat if type(c) is Tensor]

@@ -38,7 +38,8 @@ def clip_grad_norm_(
     Raises:
         TypeError: the parameters are no Tensors, or max_norm or norm_type is no number.
         ValueError: max_norm or norm_type is not positive.
-        RuntimeError: the norm is not finite, with error_if_nonfinite. No gradient is changed then.
+        RuntimeError: the gradients are on several devices; or the norm is not finite, with error_if_nonfinite. No
+            gradient is changed then.
 
     >>> import minigrad as mg
     >>> from minigrad import nn
@@ -53,6 +54,12 @@ def clip_grad_norm_(
     if not grads:
         return zeros(())
     xp = namespace_of(grads[0].data)
+    devices = dict.fromkeys(g.device for g in grads)
+    if len(devices) > 1:
+        raise RuntimeError(
+            f"clip_grad_norm_: expected gradients on one device, got some on {' and some on '.join(devices)}; move "
+            "the model to one with .to(device), or clip the parameters of each device by themselves"
+        )
     xp.make_current()
     total, root = _total(xp, [g.data for g in grads], norm_type)
     norm, factor = (xp.empty((), dtype=_precision(grads)) for _ in range(2))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..backend import cpu, is_array, python_scalar
+from ..backend import cpu, is_array, namespace_of, python_scalar
 from ..creation import tensor
 from ..graph import Tensor
 from ..messages import describe
@@ -14,17 +14,19 @@ from ..messages import describe
 def check_fit(caller: str, p: Tensor, gradient: Tensor, state: Mapping[str, Any], known: Sequence[str]) -> None:
     """Raise if p cannot be changed, or its data were replaced by some that fit neither gradient nor state."""
     x, g = p.data, gradient.data
-    kind, shape, dtype = type(x), x.shape, x.dtype
-    if kind is cpu.array_type and not x.flags.writeable:  # CuPy's arrays all are
+    xp, shape, dtype = namespace_of(x), x.shape, x.dtype
+    if xp is cpu and not x.flags.writeable:  # CuPy's arrays all are
         raise RuntimeError(f"{caller}: the data of a parameter, {describe(p)}, are read-only; assign p.data a copy")
-    if type(g) is not kind or g.dtype != dtype or g.shape != shape:
+    if namespace_of(g) is not xp or g.dtype != dtype or g.shape != shape:
         raise RuntimeError(
             f"{caller}: a parameter is {describe(p)}, but its gradient is {describe(gradient)}; it was changed after "
             "backward. Write optimizer.zero_grad(), and compute the loss and its gradient anew"
         )
     for name, value in state.items():
-        is_like_p = type(value) is kind and value.dtype == dtype
-        if (is_like_p and value.shape == shape) or not is_array(value):
+        if not is_array(value):
+            continue
+        is_like_p = namespace_of(value) is xp and value.dtype == dtype
+        if is_like_p and value.shape == shape:
             continue
         if not is_like_p:
             cure = "it was moved or converted after a step. To bring its state along, write "

@@ -42,6 +42,10 @@ struct Columns {
     __device__ int operator[](int k) const { return k / each * period + first + k % each; }
 };
 
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 700
+#define __nanosleep(TIME) /* there is none before compute capability 7.0 */
+#endif
+
 /* Wait until all blocks that share these rows have come here: what they wrote before can be read then. */
 __device__ inline void meet(Share &share)
 {
@@ -60,30 +64,34 @@ __device__ inline void meet(Share &share)
 /* From one row to the next in shared memory: an odd number of fours, so that neighbouring rows lie in other banks. */
 __device__ inline int spaced(int length) { return 4 * ((length + 3) / 4 | 1); }
 
-/* to[i][k] = from[row i][first + k], k < length; zeros behind, up to the next four. Several loads are on their way at once. */
+/* to[i][k] = from[row i][first + k], k < length; zeros behind, up to the next four. Several loads are on their way at
+   once. A thread divides once, and then goes on by a step: a division costs more than a load. */
 template <typename Rows>
 __device__ inline void fetch(real *to, int count, const Rows &row, const real *from, long long step, int first, int length)
 {
-    const int fours = (length + 3) / 4, space = spaced(length), all = count * fours;
+    if (length == 0) return;
+    const int fours = (length + 3) / 4, space = spaced(length);
     const bool aligned = (step | first | length) % 4 == 0 && (unsigned long long)from % 16 == 0;
-    for (int e = threadIdx.x; e < all; e += 8 * THREADS) {
+    const int down = THREADS / fours, right = THREADS % fours * 4;
+    int i = threadIdx.x / fours, k = threadIdx.x % fours * 4;
+    while (i < count) {
         four v[8];
+        int at[8];
 #pragma unroll
         for (int b = 0; b < 8; b++) {
-            const int i = (e + b * THREADS) / fours, k = (e + b * THREADS) % fours * 4;
-            if (e + b * THREADS >= all) break;
+            at[b] = i < count ? i * space + k : -1;
+            if (at[b] < 0) continue;
             const real *const here = from + row(i) * step + first + k;
             if (aligned)
                 v[b] = four_at(here);
             else
                 for (int j = 0; j < 4; j++) v[b].of[j] = k + j < length ? __ldcg(here + j) : (real)0;
+            i += down, k += right;
+            if (k >= 4 * fours) k -= 4 * fours, i++;
         }
 #pragma unroll
-        for (int b = 0; b < 8; b++) {
-            const int i = (e + b * THREADS) / fours, k = (e + b * THREADS) % fours * 4;
-            if (e + b * THREADS >= all) break;
-            *(four *)(to + i * space + k) = v[b];
-        }
+        for (int b = 0; b < 8; b++)
+            if (at[b] >= 0) *(four *)(to + at[b]) = v[b];
     }
 }
 

@@ -24,7 +24,7 @@ def check_floating(caller: str, name: str, x: Tensor) -> None:
 
 def check_one_device(caller: str, name: str, y: Tensor, first: str, x: Tensor) -> None:
     """Raise unless y, called `name`, is on the device of x, called `first`."""
-    if type(y._data) is not type(x._data):
+    if namespace_of(y._data) is not namespace_of(x._data):
         raise RuntimeError(
             f"{caller}: expected one device, got {first} {describe(x)} and {name} {describe(y)}; "
             "move one with .to(device)"
