@@ -290,7 +290,7 @@ def record(
 def _one_device(primitive: Primitive[Any], inputs: Sequence[Any]) -> ArrayNamespace:
     """The namespace of all tensors among the inputs, which may be of cuda:0 or of cuda:1, but not of both."""
     found = {namespace_of(x._data) for x in inputs if type(x) is Tensor}
-    if len(found) > 1:  # pragma: gpu -- of one array type, on two GPUs
+    if len(found) > 1:  # of one array type, on two GPUs
         raise mixed_devices(primitive, inputs)
     (xp,) = found
     xp.make_current()

@@ -14,12 +14,14 @@ from hypothesis.database import DirectoryBasedExampleDatabase
 
 import minigrad as mg
 from minigrad import readings, shortcuts
+from minigrad.backend import namespace
 from minigrad.cotangent import Inbox
 from minigrad.fusion import compiler
 from minigrad.fusion.setting import setting
 from minigrad.ops.contraction import linear, matmul
 
 from . import emulated as emulator
+from . import pretended
 from . import strict as strict  # registers the device "strict"
 from .emulated import COMPILER
 
@@ -41,6 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="off: mg.fusing(False) for the whole run; numpy: NumPy runs the kernels; no-compiler: there is none; "
         "cuda: the device strict runs CUDA kernels, which a C++ compiler reads",
     )
+    parser.addoption("--pretend", action="store_true", help="the tests marked gpu, on a GPU that is not there")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -54,6 +57,8 @@ def pytest_configure(config: pytest.Config) -> None:
     type(setting).writer = "numpy" if chosen == "numpy" else None
     if chosen == "cuda":
         strict.strict.writer = "cuda"
+    if config.getoption("--pretend"):
+        pretended.install()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -62,14 +67,28 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if chosen != "on":
         kept = ("strict",) if chosen == "cuda" else (None, "cpu")
         items[:] = [i for i in items if (i.callspec.params.get("device") if hasattr(i, "callspec") else None) in kept]
+    if config.getoption("--pretend"):
+        items[:] = [i for i in items if i.get_closest_marker("gpu")]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") and not mg.cuda_is_available():
+        pytest.skip("needs a CUDA device and CuPy")
+
+
+@pytest.fixture
+def cupy() -> Any:
+    """The library itself, for tests that need more of it than minigrad does."""
+    found = namespace("cuda").module
+    if isinstance(found, pretended.CuPy):
+        pytest.skip("needs CuPy itself, and a GPU")
+    return found
 
 
 @pytest.fixture(params=["cpu", "strict", pytest.param("cuda", marks=pytest.mark.gpu)])
 def device(request: pytest.FixtureRequest) -> Iterator[str]:
     """Each device in turn, as the default device, with a fresh seed."""
     name: str = request.param
-    if name == "cuda" and not mg.cuda_is_available():
-        pytest.skip("needs a CUDA device and CuPy")
     with mg.use_device(name):
         mg.manual_seed(0)
         yield mg.default_device()

@@ -112,18 +112,33 @@ def _launched(result: Any) -> Any:
     return result
 
 
+def compute(function: Callable[..., Any], *hosts: Any, **keywords: Any) -> Any:
+    """As NumPy does; pretended.py puts in its place what is as exact as a GPU."""
+    return function(*hosts, **keywords)
+
+
 def _call(function: Callable[..., Any], *args: Any, **keywords: Any) -> Any:
     """A function of NumPy's on StrictArrays. A GPU warns of no overflow and no division by zero."""
     hosts, out = _host(args), keywords.get("out")
     if isinstance(function, numpy.ufunc) and function is not numpy.matmul:
         keywords = {"order": "C", **keywords}  # CuPy lays new results out so, whatever the order of its operands
     with numpy.errstate(all="ignore"):
-        result = function(*hosts, **{name: _host(value) for name, value in keywords.items()})
+        result = compute(function, *hosts, **{name: _host(value) for name, value in keywords.items()})
     if out is not None:
         strict.launches += bool(out.size)
         return out
     array = _wrapped(result, args)
     return array if function in (numpy.empty, numpy.empty_like) else _launched(array)
+
+
+class Memory(NamedTuple):
+    """Where an array lies, and on which device, in CuPy's words."""
+
+    ptr: int
+
+
+class Device(NamedTuple):
+    id: int
 
 
 class Flags(NamedTuple):
@@ -159,6 +174,8 @@ class StrictArray:
     nbytes = property(lambda self: self._host.nbytes)
     flags = property(lambda self: Flags(self._host.flags.c_contiguous, self._host.flags.f_contiguous))
     strides = property(lambda self: self._host.strides)
+    data = property(lambda self: Memory(strict.address(self)))
+    device = property(lambda self: Device(0))
     T = property(lambda self: self.transpose())
 
     def __repr__(self) -> str:

@@ -205,11 +205,7 @@ def test_training_leaves_the_memory_flat(cell: str, collecting_nothing: None, mo
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("cell", CELLS)
-def test_the_pool_of_cupy_stays_as_it_is(cell: str) -> None:
-    if not mg.cuda_is_available():
-        pytest.skip("needs a CUDA device and CuPy")
-    import cupy
-
+def test_the_pool_of_cupy_stays_as_it_is(cell: str, cupy: Any) -> None:
     pool, found = cupy.get_default_memory_pool(), []
     with mg.use_device("cuda"):
         model = small(cell)
@@ -225,9 +221,7 @@ def test_the_pool_of_cupy_stays_as_it_is(cell: str) -> None:
 @pytest.mark.gpu
 @pytest.mark.filterwarnings("ignore:cupyx.allow_synchronize")
 @pytest.mark.parametrize("cell", CELLS)
-def test_cupy_itself_sees_no_wait(cell: str) -> None:
-    if not mg.cuda_is_available():
-        pytest.skip("needs a CUDA device and CuPy")
+def test_cupy_itself_sees_no_wait(cell: str, cupy: Any) -> None:
     import cupyx
 
     with mg.use_device("cuda"):

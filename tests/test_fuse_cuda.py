@@ -290,8 +290,6 @@ def test_division_and_roots_are_rounded_correctly(ptx: Callable[[str], str]) -> 
 @pytest.mark.gpu
 @cases
 def test_on_a_gpu(name: str) -> None:
-    if not mg.cuda_is_available():
-        pytest.skip("needs a CUDA device and CuPy")
     f, args = CASES[name]
     expected = run(f, args())
     with mg.use_device("cuda"):
@@ -304,18 +302,12 @@ def test_on_a_gpu(name: str) -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_extremes_on_a_gpu(dtype: str) -> None:
-    if not mg.cuda_is_available():
-        pytest.skip("needs a CUDA device and CuPy")
     with mg.use_device("cuda"), np.errstate(all="ignore"):
         agree(run(fuse(every_function), extremes(dtype)), run(every_function, extremes(dtype)), scale=1)
 
 
 @pytest.mark.gpu
-def test_kernels_are_queued_on_the_current_stream() -> None:
-    if not mg.cuda_is_available():
-        pytest.skip("needs a CUDA device and CuPy")
-    import cupy
-
+def test_kernels_are_queued_on_the_current_stream(cupy: Any) -> None:
     f = fuse(added)
     with mg.use_device("cuda"), cupy.cuda.Stream(non_blocking=True):
         x, b = draw(3000, 300) * 0, mg.zeros(300, requires_grad=True)

@@ -128,9 +128,7 @@ def test_what_has_no_dlpack() -> None:
 
 
 @pytest.mark.gpu
-def test_dlpack_on_a_gpu() -> None:
-    if not mg.cuda_is_available():
-        pytest.skip("needs a CUDA device and CuPy")
+def test_dlpack_on_a_gpu(cupy: Any) -> None:
     x = mg.ones(3, device="cuda")
     y = mg.from_dlpack(x)
     y[0] = 2.0

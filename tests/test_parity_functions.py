@@ -51,7 +51,7 @@ def test_every_function_has_a_case() -> None:
 
 def test_the_default_device_may_be_another(device: str) -> None:
     """A function works where its arguments are."""
-    with mg.use_device("cpu" if device == "strict" else "strict"):
+    with mg.use_device("strict" if device == "cpu" else "cpu"):
         for name in ("softmax", "cross-entropy-ignored-mean", "cross-entropy-smooth-weighted-none", "bce-both",
                      "elu-0.7-2", "layer-norm-affine", "embedding-padding", "huber_loss-delta-2.5-2d"):  # fmt: skip
             check_function(FUNCTIONS[name], GOLDEN[name], device)

@@ -259,8 +259,6 @@ def test_layers_compute_what_they_do_on_the_cpu(
 ) -> None:
     if where == "strict":
         request.getfixturevalue("launched")
-    elif not mg.cuda_is_available():
-        pytest.skip("needs a CUDA device and CuPy")
 
     def compute(device: str) -> list[np.ndarray]:
         mg.manual_seed(0)

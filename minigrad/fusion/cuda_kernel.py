@@ -23,7 +23,7 @@ def source(nests: Sequence[Nest]) -> str:
     return "\n".join(kernel(f"kernel{i}", launch) for i, launch in enumerate(launches(nests)))
 
 
-def load(text: str, count: int, xp: ArrayNamespace, meets: bool = False) -> list[Function]:  # pragma: gpu
+def load(text: str, count: int, xp: ArrayNamespace, meets: bool = False) -> list[Function]:
     """The functions kernel0, kernel1, ... of a text, which CuPy compiles for the device, and keeps on disk too.
 
     meets: whether blocks wait for each other, so that all of them have to be on the device at once.
