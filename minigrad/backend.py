@@ -255,7 +255,8 @@ class CudaNamespace(ArrayNamespace):
             self.module.cuda.Device(self.number).use()
 
     def at(self, array: Array) -> ArrayNamespace:
-        return self if array.device.id == self.number else namespace(f"cuda:{array.device.id}")
+        number = array.data.device_id  # array.device is an object, made each time
+        return self if number == self.number else namespace(f"cuda:{number}")
 
     def seed(self, seed: int) -> None:
         self._generator = self._generator_from(seed)

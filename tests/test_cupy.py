@@ -76,6 +76,7 @@ def test_what_the_cuda_namespace_calls() -> None:
     assert callable(cupy.add.at)
     assert {"stream", "order", "out"} <= set(keywords_of(cupy.asnumpy))
     assert "seed" in keywords_of(cupy.random.default_rng)
+    assert hasattr(cupy.cuda.MemoryPointer, "device_id")
     assert (cupy.ndarray.__module__.partition(".")[0], cupy.ndarray.__name__) == ("cupy", "ndarray")
 
 
