@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import importlib.util
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -237,9 +238,10 @@ def nvrtc() -> ctypes.CDLL | None:
     return None
 
 
-def ptx_of(text: str, library: ctypes.CDLL) -> str:
-    """What NVRTC makes of a text, with the options that CuPy calls it with. It may not have anything to say."""
-    options = [*cuda_kernel.OPTIONS, "-ftz=true", "-arch=compute_75", "--device-as-default-execution-space"]
+@contextlib.contextmanager
+def compiled(text: str, library: ctypes.CDLL, *options: str) -> Iterator[Callable[[str], str]]:
+    """What NVRTC tells of a text, with the options that CuPy calls it with: "PTX", or its "ProgramLog"."""
+    options = (*cuda_kernel.OPTIONS, "-ftz=true", "--device-as-default-execution-space", *options)
     program, size = ctypes.c_void_p(), ctypes.c_size_t()
 
     def told(what: str) -> str:
@@ -251,12 +253,32 @@ def ptx_of(text: str, library: ctypes.CDLL) -> str:
     library.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"kernel.cu", 0, None, None)
     try:
         encoded = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
-        failed = library.nvrtcCompileProgram(program, len(options), encoded)
-        assert not told("ProgramLog").strip("\n"), told("ProgramLog")
-        assert not failed
-        return told("PTX")
+        assert not library.nvrtcCompileProgram(program, len(options), encoded), told("ProgramLog")
+        yield told
     finally:
         library.nvrtcDestroyProgram(ctypes.byref(program))
+
+
+def ptx_of(text: str, library: ctypes.CDLL) -> str:
+    """What NVRTC makes of a text. It may not have anything to say."""
+    with compiled(text, library, "-arch=compute_75") as told:
+        assert not told("ProgramLog").strip("\n"), told("ProgramLog")
+        return told("PTX")
+
+
+def memory_of_threads(text: str, library: ctypes.CDLL, architecture: int) -> set[str]:
+    """How many bytes of memory a thread of a text's functions has for what does not fit into its registers."""
+    with compiled(text, library, f"-arch=sm_{architecture}", "--ptxas-options=-v") as told:
+        return set(re.findall(r"(\d+) bytes (?:stack frame|spill)", told("ProgramLog")))
+
+
+def architectures(library: ctypes.CDLL) -> list[int]:
+    """Those that this NVRTC knows."""
+    count = ctypes.c_int()
+    library.nvrtcGetNumSupportedArchs(ctypes.byref(count))
+    found = (ctypes.c_int * count.value)()
+    library.nvrtcGetSupportedArchs(found)
+    return list(found)
 
 
 @pytest.fixture(scope="module")

@@ -17,12 +17,14 @@ import pytest
 import minigrad as mg
 from minigrad import nn
 from minigrad.fusion import cuda_loop, scanned
+from minigrad.fusion.c import header
 from minigrad.fusion.scanned import scan_source
 from minigrad.ops.contraction import linear
 
 from . import emulated as emulator
 from .helpers import host
 from .strict import strict
+from .test_fuse_cuda import architectures, memory_of_threads, nvrtc
 from .test_fuse_cuda import ptx as ptx
 from .test_scan import CELLS, H, N, T, array, both_ways, given, is_one_call, loss, lstm, outcome, rnn
 
@@ -239,6 +241,20 @@ def test_nvrtc_takes_it(name: str, backward: bool, dtype: str, ptx: Callable[[st
     found = ptx(scan_source(CELLS[name], *tensors, writer="cuda", backward=backward))
     assert found.count(".entry") == 1
     assert ".local" not in found
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_gpu_has_enough_registers(dtype: str) -> None:
+    """The machine code of each kind of GPU: a block of 256 threads has all there are."""
+    library = nvrtc()
+    if library is None:
+        pytest.skip("needs NVRTC (pip install nvidia-cuda-nvrtc)")
+    x, w = given(T, N, 4 * H, dtype=dtype), given(4 * H, H, dtype=dtype)
+    state = given(N, H, dtype=dtype), given(N, H, seed=1, dtype=dtype)
+    text = header("functions.cuh") + scan_source(lstm, x, state, w, writer="cuda", backward=True)
+    found = {architecture: memory_of_threads(text, library, architecture) for architecture in architectures(library)}
+    assert len(found) > 5
+    assert {architecture: sizes for architecture, sizes in found.items() if sizes != {"0"}} == {}
 
 
 LAYERS: dict[str, Callable[..., Any]] = {
