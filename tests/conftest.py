@@ -74,7 +74,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("gpu") and not mg.cuda_is_available():
         pytest.skip("needs a CUDA device and CuPy")
-    pretended.current.number = 1
 
 
 @pytest.fixture
@@ -92,6 +91,7 @@ def device(request: pytest.FixtureRequest) -> Iterator[str]:
     name: str = request.param
     with mg.use_device(name):
         mg.manual_seed(0)
+        pretended.current.number = 1  # as if somebody else had worked on another GPU meanwhile
         yield mg.default_device()
 
 

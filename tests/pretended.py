@@ -35,7 +35,7 @@ OTHERWISE: dict[Any, Callable[..., Any]] = {
 
 def compute(function: Callable[..., Any], *hosts: Any, **keywords: Any) -> Any:
     """As NumPy does, but for the last bits."""
-    check_current(function.__name__)
+    check_current(f"{function.__name__}()")
     result = function(*hosts, **keywords)
     if getattr(result, "dtype", numpy.dtype(int)).kind != "f":
         return result

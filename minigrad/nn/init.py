@@ -23,7 +23,9 @@ def _check(caller: str, x: object) -> None:
 
 def _fill(x: Tensor, values: object) -> Tensor:
     host = cpu.broadcast_to(cpu.asarray(values, dtype=x.dtype), x.shape)
-    x.data[...] = namespace_of(x.data).from_host(host)
+    xp = namespace_of(x.data)
+    xp.make_current()
+    x.data[...] = xp.from_host(host)
     mark_written(x)
     return x
 

@@ -149,7 +149,9 @@ class Optimizer:
             if set_to_none or p.grad is None:
                 p.grad = None
             else:
-                p.grad = Tensor(namespace_of(p.grad.data).zeros_like(p.grad.data))
+                xp = namespace_of(p.grad.data)
+                xp.make_current()
+                p.grad = Tensor(xp.zeros_like(p.grad.data))
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Change every parameter that has a gradient by one step.

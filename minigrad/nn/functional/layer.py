@@ -98,6 +98,7 @@ def one_hot(ids: Any, num_classes: int, *, dtype: Any = None) -> Tensor:
     ids = as_tensor(ids, "one_hot")
     check_ids("one_hot", ids, num_classes)
     xp = namespace_of(ids.data)
+    xp.make_current()
     return Tensor((ids.data[..., None] == xp.arange(num_classes)).astype(dtype or float32))
 
 

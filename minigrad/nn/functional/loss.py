@@ -95,6 +95,7 @@ def _labelled(
             'them with .astype("int64")'
         )
     xp, count = namespace_of(scores.data), targets.size
+    xp.make_current()
     labels = targets.data.reshape(count)
     is_counted = labels != ignore_index
     counted = None if xp.on_host and count and is_counted.all() else Tensor(is_counted)
