@@ -102,6 +102,7 @@ ACTS: dict[str, Callable[..., Any]] = {
     "first values": lambda x, mask, ids, layer: nn.init.zeros_(layer.weight),
     "random numbers": lambda x, mask, ids, layer: F.dropout(x, 0.5),
     "clipping": lambda x, mask, ids, layer: nn.utils.clip_grad_norm_([x], 0.1),
+    "a layout": lambda x, mask, ids, layer: mg.testing.laid_out(x.data, "strided"),
     "a fused function": lambda x, mask, ids, layer: mg.fuse(lambda x: mg.exp(x) * 2)(x),
 }
 
