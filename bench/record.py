@@ -159,8 +159,8 @@ def _memory() -> int | None:
 def _gpu() -> str | None:
     if not mg.cuda_is_available():
         return None
-    cupy = importlib.import_module("cupy")  # pragma: gpu
-    return str(cupy.cuda.runtime.getDeviceProperties(0)["name"].decode())  # pragma: gpu
+    cupy = importlib.import_module("cupy")
+    return str(cupy.cuda.runtime.getDeviceProperties(0)["name"].decode())
 
 
 def _cuda() -> dict[str, Any] | None:

@@ -28,6 +28,7 @@ def _seeds(outputs: Sequence[Tensor], given: Sequence[Any], create_graph: bool, 
             )
         data = y._data
         xp = namespace_of(data)
+        xp.make_current()
         if g is None:
             if data.size != 1:
                 raise RuntimeError(

@@ -76,7 +76,9 @@ def _without_masks(x: Tensor, parts: Sequence[Any]) -> list[Any]:
                     f"getitem: expected a mask with the shape of the axes it picks from, {below} of x {describe(x)}, "
                     f"got one of shape {tuple(part.shape)}"
                 )
-            found += namespace_of(part).nonzero(part)
+            xp = namespace_of(part)
+            xp.make_current()
+            found += xp.nonzero(part)
         else:
             found.append(part)
         axis += x.ndim - sum(axes) if part is Ellipsis else count

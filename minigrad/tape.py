@@ -101,6 +101,7 @@ def apply(primitive: Primitive[Result], inputs: Sequence[Any], parameters: dict[
 
     if kind is None:  # numbers alone
         xp = namespace(default_device())
+        xp.make_current()
         arrays = [xp.from_host(as_host_array(x)) for x in arrays]
     else:
         xp = cpu if kind is HOST_ARRAY else _one_device(primitive, inputs)

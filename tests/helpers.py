@@ -36,6 +36,11 @@ def listed(ys: Any) -> list[mg.Tensor]:
     return ys if isinstance(ys, list) else [ys]
 
 
+def far() -> str:
+    """A device whose memory is not the host's: the default one, unless that is the CPU."""
+    return "strict" if mg.default_device() == "cpu" else mg.default_device()
+
+
 def leaf(*values: float) -> mg.Tensor:
     """A float64 vector that needs a gradient, on the default device."""
     return mg.tensor(list(values), dtype=mg.float64, requires_grad=True)

@@ -35,8 +35,7 @@ OTHERWISE: dict[Any, Callable[..., Any]] = {
 
 def compute(function: Callable[..., Any], *hosts: Any, **keywords: Any) -> Any:
     """As NumPy does, but for the last bits."""
-    if current.number != 0:
-        raise RuntimeError(f"{function.__name__} on cuda:0 while cuda:{current.number} is the current device")
+    check_current(f"{function.__name__}()")
     result = function(*hosts, **keywords)
     if getattr(result, "dtype", numpy.dtype(int)).kind != "f":
         return result
@@ -74,6 +73,17 @@ class Current(threading.local):
 
 
 current = Current()
+
+
+def check_current(what: str) -> None:
+    if current.number != 0:
+        raise RuntimeError(f"{what} on cuda:0 while cuda:{current.number} is the current device")
+
+
+def allocated(size: int) -> None:
+    """New memory is taken on the current device."""
+    check_current(f"{size} bytes")
+    strict.StrictNamespace.allocated(strict.strict, size)
 
 
 class Device:
@@ -139,7 +149,7 @@ class CuPy(strict._Module):
 
 def install() -> None:
     """For the rest of the process."""
-    strict.compute = compute
+    strict.compute, strict.strict.allocated = compute, allocated
     strict.strict.writer = "cuda"
     del backend._namespaces["strict"]
     backend._load_cupy = CuPy

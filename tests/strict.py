@@ -214,7 +214,7 @@ class StrictArray:
     def __setitem__(self, key: Any, value: Any) -> None:
         if isinstance(value, (list, tuple)):
             raise _refuse("a list cannot be assigned to a device array")
-        self._host[_index(self._host.shape, key)] = _host(value)
+        compute(operator.setitem, self._host, _index(self._host.shape, key), _host(value))
         strict.launches += bool(self.size)
 
     # Methods ----------------------------------------------------------------------------------------

@@ -43,6 +43,7 @@ class Hand:
 
     def __init__(self, device: str, data: st.DataObject) -> None:
         self.xp, self.data = namespace(device), data
+        self.xp.make_current()
         self.defer = readings_of(self.xp).defer
         self.given: list[tuple[Any, np.ndarray[Any, Any]]] = []
         self.random = np.random.default_rng(data.draw(st.integers(0, 999), label="seed"))
@@ -169,6 +170,7 @@ def test_sums_that_share_and_go_on_growing(device, data):
 
 def test_many_rows_are_multiplied_before_the_end(device):
     xp, most = namespace(device), cotangent.MOST_ROWS
+    xp.make_current()
     defer, total = readings_of(xp).defer, Deferred(xp, (2, 3), np.dtype(float))
     for rows, waiting in [(most, most), (1, 0), (5, 5)]:
         total.absorb(defer.outer_sum(xp.ones((rows, 2)), xp.ones((rows, 3))))
@@ -182,6 +184,7 @@ def test_many_rows_are_multiplied_before_the_end(device):
 )
 def test_whether_a_sum_may_be_written_to(device, kinds, owned):
     xp = namespace(device)
+    xp.make_current()
     defer, array, inbox = readings_of(xp).defer, xp.ones((2, 2)), empty_inbox(None, 1)
     make = {
         "dense": lambda: array,
@@ -258,6 +261,7 @@ def test_joined_rows_are_those_of_all_arrays_in_order(device, data):
 @pytest.mark.parametrize("name", SLICES)
 def test_only_slices_in_order_are_taken_for_their_array(device, name, count):
     xp = namespace(device)
+    xp.make_current()
     arrays = SLICES[name](lambda *shape: xp.ones(shape), count, (count, count))
     found, backwards = cotangent._slices_of_one(xp, arrays)
     in_order = list(SLICES)[:3]

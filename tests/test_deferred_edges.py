@@ -95,6 +95,7 @@ def test_rows_that_are_used_otherwise_too(use, first, device):
 def test_rows_of_two_look_ups_in_one_sum(device):
     """Those looked up elsewhere, and a sum that is turned round: each is computed row by row."""
     xp = namespace(device)
+    xp.make_current()
     here, elsewhere = xp.from_host(IDS[:6]), xp.from_host(IDS[6:])
     total = Deferred(xp, (6, 2), np.dtype("float64"))
     by_row, by_place, other = (xp.from_host(k * numbers(n, 2)) for k, n in ((1.0, 5), (2.0, 6), (3.0, 6)))

@@ -198,9 +198,9 @@ def parts_of(state: Any) -> list[mg.Tensor]:
     return list(state) if isinstance(state, tuple) else [state]
 
 
-def assert_close(x: mg.Tensor, expected: np.ndarray) -> None:
+def assert_close(x: mg.Tensor, expected: np.ndarray, tolerance: float = 1e-12) -> None:
     assert x.shape == expected.shape
-    np.testing.assert_allclose(host(x), expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(host(x), expected, rtol=tolerance, atol=tolerance)
 
 
 X = np.random.default_rng(2).normal(size=(T, N, D))

@@ -243,6 +243,7 @@ def whole(xp: Any, x: Any) -> Any:
 def test_what_is_added_is_counted_as_often_as_the_loops_come_by(device: str) -> None:
     """Numbers, and values of fewer entries than the nest has."""
     xp = namespace(device)
+    xp.make_current()
     graph = Graph()
     row = graph.load(0, dummy((4,), xp.dtype("float64")), whole)
     values = [0.5, graph.scalar(1) * 2.0, row, math.nan, graph.scalar(1).astype(xp.float32)]
@@ -262,6 +263,7 @@ def test_what_is_added_is_counted_as_often_as_the_loops_come_by(device: str) -> 
 
 def test_numbers_are_stored(device: str) -> None:
     xp = namespace(device)
+    xp.make_current()
     graph = Graph()
     place = dummy((2, 3), xp.dtype("float32"))
     values = [-math.inf, graph.scalar(0), graph.scalar(0) > 1.0, graph.load(1, dummy((3,), xp.dtype("bool")), whole)]

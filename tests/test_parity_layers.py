@@ -51,7 +51,7 @@ def test_layer(name: str, device: str) -> None:
 
 def test_the_default_device_may_be_another(device: str) -> None:
     """A layer works where its arguments are."""
-    with mg.use_device("cpu" if device == "strict" else "strict"):
+    with mg.use_device("strict" if device == "cpu" else "cpu"):
         for name in ("rnn-relu-one-layer", "lstm-one-layer", "gru-one-layer", "gru-cell-plain", "linear", "embedding"):
             check_layer(LAYERS[name], GOLDEN[name], device)
 

@@ -73,7 +73,7 @@ def test_clipping(name: str, device: str) -> None:
 
 def test_the_default_device_may_be_another(device: str) -> None:
     """An optimizer works where its parameters are."""
-    with mg.use_device("cpu" if device == "strict" else "strict"):
+    with mg.use_device("strict" if device == "cpu" else "cpu"):
         for name in ("sgd-nesterov", "adagrad-all", "rmsprop-all", "adam-amsgrad", "adamw"):
             check_optimizer(OPTIMIZERS[name], OPTIMIZED[name], device)
         for name in CLIPPINGS:

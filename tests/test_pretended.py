@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad import backend
+from minigrad import backend, nn, optim
 from minigrad.backend import CudaNamespace
+from minigrad.fusion.setting import setting
+from minigrad.nn import functional as F
 
 from . import emulated, pretended
 from . import strict as strict_module
@@ -43,6 +45,7 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[CudaNamespace]]:
     monkeypatch.setattr(pretended.CuPy.cuda.runtime, "getDeviceCount", lambda: 2)
     monkeypatch.setattr(StrictArray, "device", property(lambda x: Device(int(x.shape == (2,)))))
     monkeypatch.setattr(pretended.current, "number", 7)
+    monkeypatch.setattr(strict, "writer", "cuda")
     return [backend.namespace(f"cuda:{i}") for i in range(2)]
 
 
@@ -76,6 +79,46 @@ def test_two_gpus_do_not_mix(gpus: list[CudaNamespace]) -> None:
         RuntimeError, match=r"add: expected tensors of one device, got .*cuda:0.*cuda:1.*\.to\(device\)"
     ):
         mg.ones(1, device="cuda:0") + mg.ones(2, device="cuda:1")
+
+
+def filled(mask: mg.Tensor, x: mg.Tensor) -> None:
+    x[mask] = 0.0
+
+
+# What is done with x (3, 4), a mask of that shape and three class numbers, and the layer that x went through.
+ACTS: dict[str, Callable[..., Any]] = {
+    "a mask": lambda x, mask, ids, layer: x[mask],
+    "writing by a mask": lambda x, mask, ids, layer: filled(mask, x.detach()),
+    "numbers alone": lambda x, mask, ids, layer: mg.exp(2.0),
+    "one-hot": lambda x, mask, ids, layer: F.one_hot(ids, 4),
+    "a loss": lambda x, mask, ids, layer: F.cross_entropy(x, ids),
+    "a gradient": lambda x, mask, ids, layer: layer.loss.backward(),
+    "gradients of 0": lambda x, mask, ids, layer: optim.SGD([x], lr=1.0).zero_grad(set_to_none=False),
+    "a state": lambda x, mask, ids, layer: layer.load_state_dict(layer.state_dict()),
+    "first values": lambda x, mask, ids, layer: nn.init.zeros_(layer.weight),
+    "random numbers": lambda x, mask, ids, layer: F.dropout(x, 0.5),
+    "clipping": lambda x, mask, ids, layer: nn.utils.clip_grad_norm_([x], 0.1),
+    "a layout": lambda x, mask, ids, layer: mg.testing.laid_out(x.data, "strided"),
+    "a fused function": lambda x, mask, ids, layer: mg.fuse(lambda x: mg.exp(x) * 2)(x),
+}
+
+
+@pytest.mark.parametrize("name", ACTS)
+def test_everything_is_computed_where_it_lies(
+    name: str, gpus: list[CudaNamespace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever device was the current one, for somebody else's work or minigrad's."""
+    monkeypatch.setattr(strict_module, "compute", pretended.compute)
+    monkeypatch.setattr(strict, "allocated", pretended.allocated)
+    monkeypatch.setattr(backend, "_default", "cuda:0")
+    if emulated.COMPILER is None:
+        monkeypatch.setattr(type(setting), "writer", "numpy")
+    x = mg.tensor(np.linspace(-1.0, 1.0, 12).reshape(3, 4), requires_grad=True)
+    mask, ids, layer = x.detach() > 0, mg.tensor([0, 3, 1]), nn.Linear(4, 3, dtype=mg.float64)
+    layer.loss = layer(x).sum()
+    x.grad = mg.ones((3, 4), dtype=mg.float64)
+    pretended.current.number = 7
+    ACTS[name](x, mask, ids, layer)
 
 
 def test_what_the_gpu_has(gpus: list[CudaNamespace]) -> None:
@@ -182,7 +225,7 @@ def test_long_sums_are_added_up_in_another_order(there: None) -> None:
 
 def test_it_refuses_to_compute_where_another_device_is_the_current_one() -> None:
     def elsewhere() -> None:
-        with pytest.raises(RuntimeError, match="exp on cuda:0 while cuda:1 is the current device"):
+        with pytest.raises(RuntimeError, match=r"exp\(\) on cuda:0 while cuda:1 is the current device"):
             pretended.compute(np.exp, DRAWN)
 
     thread = threading.Thread(target=elsewhere)

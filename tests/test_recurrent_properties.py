@@ -27,6 +27,7 @@ from .test_equations import assert_close, equations_of, parts_of, textbook
 pytestmark = pytest.mark.fusing
 
 CELLS = [nn.RNNCell, nn.LSTMCell, nn.GRUCell]
+CLOSE = 1e-10  # the smallest layers, normalised, lose some digits
 every_layer = pytest.mark.parametrize("kind", LAYERS)
 HALF, FEW = (settings(max_examples=max(5, settings.default.max_examples // n)) for n in (2, 5))
 
@@ -63,9 +64,9 @@ def test_a_layer_is_the_textbooks_loop(device: str, layer: Any, sequences: Seque
     lasts = [host(part).reshape(start.shape) for part, start in zip(parts_of(last), first, strict=True)]
     for n, (x, y) in enumerate(zip(inputs, outputs, strict=True)):
         expected, end = textbook(step, weights, host(x), [part[:, n] for part in first], layer.bidirectional)
-        assert_close(y, expected)
+        assert_close(y, expected, CLOSE)
         for part, array in zip(lasts, end, strict=True):
-            np.testing.assert_allclose(part[:, n], array, rtol=1e-12, atol=1e-12)
+            np.testing.assert_allclose(part[:, n], array, rtol=CLOSE, atol=CLOSE)
 
 
 @given(mst.modules(bidirectional=False), mst.sequences(["padded", "single"]))
@@ -80,9 +81,9 @@ def test_steps_are_the_textbooks_loop(device: str, layer: Any, sequences: Sequen
     lasts = [host(part).reshape(start.shape) for part, start in zip(parts_of(state), first, strict=True)]
     for n, x in enumerate(each_of(input, layer, sequences)):
         expected, end = textbook(step, weights, host(x), [part[:, n] for part in first])
-        assert_close(outputs[n], expected)
+        assert_close(outputs[n], expected, CLOSE)
         for part, array in zip(lasts, end, strict=True):
-            np.testing.assert_allclose(part[:, n], array, rtol=1e-12, atol=1e-12)
+            np.testing.assert_allclose(part[:, n], array, rtol=CLOSE, atol=CLOSE)
 
 
 def cell_arguments(cell: Any, batch: int, given: bool, seed: int) -> tuple[mg.Tensor, Any]:

@@ -16,7 +16,7 @@ import pytest
 
 import minigrad as mg
 from minigrad import nn
-from minigrad.fusion import cuda_loop, scanned
+from minigrad.fusion import cuda_kernel, cuda_loop, scanned
 from minigrad.fusion.c import header
 from minigrad.fusion.scanned import scan_source
 from minigrad.ops.contraction import linear
@@ -215,6 +215,16 @@ def test_one_launch_each_way_and_nothing_read(launched: list[Any]) -> None:
     states[0].backward(mg.ones((T, N, H), dtype=mg.float64))
     assert (forward, len(launched)) == (1, 2)
     assert (strict.reads, strict.synchronizations) == before
+
+
+def test_a_function_that_is_made_anew_is_compiled_once(launched: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_kernel, "_modules", {})
+    x, h, w = given(T, N, H), given(N, H), given(H, H)
+    for _ in range(3):
+        _, last = mg.scan(lambda x, h: rnn(x, h, w), x, h)
+        last.sum().backward()
+    assert len(launched) == 6
+    assert len(cuda_kernel._modules) == 2  # forward and backward
 
 
 def test_others_may_draw_while_a_cell_is_traced() -> None:

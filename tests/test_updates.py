@@ -406,6 +406,7 @@ def test_a_formula_that_adds_up(device: str, kernels: None) -> None:
         return (x * n,)
 
     xp = namespace(device)
+    xp.make_current()
     for x in (draw(3, 4), draw(4, 3).T, draw(), draw(70)):
         total = xp.full((), 1.0, dtype="float64")
         for is_fused in (True, False):

@@ -6,6 +6,7 @@ and the Python numbers that came with the call.
 
 from __future__ import annotations
 
+import functools
 import importlib.resources
 import math
 from collections.abc import Sequence
@@ -38,6 +39,7 @@ OF_BOOLEANS: Final = {"add": "||", "multiply": "&&", "maximum": "||", "minimum":
 TESTS: Final = {"isnan": "{0} != {0}", "isinf": "fabs({0}) == INFINITY", "isfinite": "fabs({0}) < INFINITY"}
 
 
+@functools.cache
 def header(name: str) -> str:
     """One of the texts in the folder c/."""
     return importlib.resources.files(__package__).joinpath("c", name).read_text(encoding="utf-8")

@@ -24,12 +24,17 @@ def source(nests: Sequence[Nest]) -> str:
 
 
 def load(text: str, count: int, xp: ArrayNamespace, meets: bool = False) -> list[Function]:
-    """The functions kernel0, kernel1, ... of a text, which CuPy compiles for the device, and keeps on disk too.
+    """The functions kernel0, kernel1, ... of a text, which CuPy compiles once for a device, and keeps on disk too.
 
+    text: without the functions it may call.
     meets: whether blocks wait for each other, so that all of them have to be on the device at once.
     """
-    module = xp.module.RawModule(code=text, options=OPTIONS, enable_cooperative_groups=meets)
-    return [module.get_function(f"kernel{i}") for i in range(count)]
+    functions = _modules.get((text, xp))
+    if functions is None:
+        whole = "\n".join([header("functions.cuh"), text])
+        module = xp.module.RawModule(code=whole, options=OPTIONS, enable_cooperative_groups=meets)
+        functions = _modules[text, xp] = [module.get_function(f"kernel{i}") for i in range(count)]
+    return functions
 
 
 def by_value(given: bytes) -> Array:
@@ -53,10 +58,7 @@ class Kernel:
     def __call__(self, arrays: Sequence[Array], scalars: Sequence[float]) -> None:
         xp = namespace_of(next(a for a in arrays if a is not None))
         xp.make_current()
-        functions = _modules.get((self._text, xp))
-        if functions is None:
-            functions = load("\n".join([header("functions.cuh"), self._text]), len(self._launches), xp)
-            _modules[self._text, xp] = functions
+        functions = load(self._text, len(self._launches), xp)
         addresses = [0 if a is None else xp.address(a) for a in arrays]
         addresses.append(0)  # of the sums of parts
         for launch, (pack, numbers), function in zip(self._launches, self._given, functions, strict=True):

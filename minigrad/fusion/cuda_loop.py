@@ -180,8 +180,7 @@ class Loop:
         """
         xp = self.xp
         if self._function is None:
-            whole = "\n".join([header("functions.cuh"), self.source])
-            (self._function,) = load(whole, 1, xp, meets=True)
+            (self._function,) = load(self.source, 1, xp, meets=True)
         grid = self.grid
         arrived = xp.zeros(grid.across, dtype="uint32")
         addresses = [xp.address(arrived), *(places[slot.number].address for slot in self.slots)]

@@ -59,9 +59,13 @@ def load(owner: str, own: Mapping[str, Tensor], state_dict: Mapping[str, Any], s
                     "values for them. Load it into a model that does not tie them, or take one of the two out of it"
                 )
     # Copies, all of them before the first is written: a value may be the memory of another tensor of this module.
-    arrays = {name: value.to(own[name].device).data.astype(own[name].dtype) for name, value in values.items()}
+    arrays = {}
+    for name, value in values.items():
+        with namespace_of(own[name].data).activate():
+            arrays[name] = value.to(own[name].device).data.astype(own[name].dtype)
     for name, array in arrays.items():
-        own[name].data[...] = array
+        with namespace_of(array).activate():
+            own[name].data[...] = array
         mark_written(own[name])
     return LoadResult(missing, unexpected)
 

@@ -45,6 +45,7 @@ def laid_out(array: Array, layout: str, *, read_only: bool = False) -> Array:
     xp = namespace_of(array)
     if read_only and xp is not cpu:
         raise ValueError(f"laid_out: expected an array of the CPU to make read-only, got one of {xp.device}")
+    xp.make_current()
     view = _view(xp, array, layout) if array.ndim else array.copy()
     if read_only:
         view.flags.writeable = False
