@@ -85,6 +85,12 @@ def test_clipping_half_precision(norm_type: float, device: str) -> None:
         assert q.grad.dtype == mg.float16
 
 
+def test_float16_gradients_are_scaled_by_less_than_a_float16_can_be(device: str) -> None:
+    p = with_gradient(*[40000.0, 20000.0] * 50, dtype=mg.float16)
+    nn.utils.clip_grad_norm_([p], 1e-3)
+    np.testing.assert_allclose(p.grad.tolist(), np.array([2.0, 1.0] * 50) * 1e-3 / np.sqrt(250), rtol=2e-3)
+
+
 @pytest.mark.parametrize("norm_type", [2, 3, math.inf])
 def test_gradients_of_no_shape_and_of_no_size(norm_type: float, device: str) -> None:
     p, empty = mg.tensor(0.0, requires_grad=True), with_gradient()

@@ -151,6 +151,21 @@ def test_what_is_read_last_is_not_written_before(
     assert is_one_call(both_ways(compute)[0])
 
 
+def test_blocks_meet_more_often_than_a_counter_can_count(launched: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to 2³²; here it begins near that."""
+    first = 2**32 - 10
+    monkeypatch.setattr(cuda_loop, "TEXT", cuda_loop.TEXT.replace("awaited = 0;", f"awaited = {first}u;"))
+    monkeypatch.setattr(strict, "zeros", lambda shape, dtype: strict.full(shape, first, dtype=dtype))
+    monkeypatch.setattr(emulator, "order", "backward")
+    share_out(monkeypatch, 3)
+    states, _ = mg.scan(rnn, given(9, N, H), given(N, H), given(H, H))
+    (_, grid, _), *others = launched
+    assert grid[0] > 3 and not others
+    with mg.fusing(False):
+        expected, _ = mg.scan(rnn, given(9, N, H), given(N, H), given(H, H))
+    np.testing.assert_allclose(host(states), host(expected), rtol=1e-12)
+
+
 @pytest.mark.parametrize("order", ORDERS)
 def test_blocks_that_do_not_meet_are_found(order: Any, launched: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     share_out(monkeypatch, 3)

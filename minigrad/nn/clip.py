@@ -171,5 +171,5 @@ def limit(
 
 @update("g")
 def scale(xp: Any, g: Any, factor: Any) -> Any:
-    """g ← g factor"""
-    return (g * factor.astype(g.dtype),)
+    """g ← g factor, which may be too small for a float16"""
+    return (g.astype(factor.dtype) * factor if g.dtype == float16 else g * factor.astype(g.dtype),)

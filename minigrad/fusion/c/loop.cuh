@@ -55,7 +55,7 @@ __device__ inline void meet(Share &share)
     if (threadIdx.x == 0) {
         __threadfence();
         atomicAdd(share.arrived, 1u);
-        while (*(volatile unsigned *)share.arrived < share.awaited) __nanosleep(20);
+        while ((int)(*(volatile unsigned *)share.arrived - share.awaited) < 0) __nanosleep(20); /* both may have wrapped */
         __threadfence();
     }
     __syncthreads();
