@@ -9,6 +9,7 @@
 tensor([[ 0.5 , -0.25]], dtype=float32, device='cpu')
 """
 
+from . import cuda_device as cuda_device
 from . import io, nn, ops, optim, testing
 from .anomaly import AnomalyError, detect_anomaly
 from .backend import (

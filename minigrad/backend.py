@@ -12,15 +12,12 @@ from __future__ import annotations
 import contextlib
 import copy
 import ctypes
-import functools
 import importlib
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy
-
-from . import quotients, tensor_cores
 
 Array = Any  # numpy.ndarray, cupy.ndarray, or whatever array type a registered backend brings
 DType = Any  # NumPy's dtypes serve every backend
@@ -184,94 +181,6 @@ class ArrayNamespace:
             return found
 
 
-class CudaNamespace(ArrayNamespace):
-    """CuPy on one CUDA device."""
-
-    checks_indices = False
-    on_host = False
-    writer = "cuda"
-
-    def __init__(self, cupy: Any, number: int) -> None:
-        super().__init__(cupy, cupy.ndarray, f"cuda:{number}")
-        self.number = number
-
-    @functools.cached_property
-    def multiprocessors(self) -> int:  # type: ignore[override]
-        return int(self.module.cuda.Device(self.number).attributes["MultiProcessorCount"])
-
-    @functools.cached_property
-    def shared_memory(self) -> int:  # type: ignore[override]
-        return int(self.module.cuda.Device(self.number).attributes["MaxSharedMemoryPerBlockOptin"])
-
-    def from_host(self, array: numpy.ndarray[Any, Any]) -> Array:
-        with self.activate():
-            return self.module.asarray(array)
-
-    def to_host(self, array: Array) -> numpy.ndarray[Any, Any]:
-        host: numpy.ndarray[Any, Any] = self.module.asnumpy(array)
-        return host
-
-    def synchronize(self) -> None:
-        self.module.cuda.Device(self.number).synchronize()
-
-    def activate(self) -> contextlib.AbstractContextManager[Any]:
-        context: contextlib.AbstractContextManager[Any] = self.module.cuda.Device(self.number)
-        return context
-
-    def address(self, array: Array) -> int:
-        found: int = array.data.ptr
-        return found
-
-    def matmul(self, x: Array, y: Array) -> Array:
-        found = tensor_cores.matmul(self, x, y) if self._lowers(x, y) else None
-        return self.module.matmul(x, y) if found is None else found
-
-    def einsum(self, subscripts: str, *xs: Array, **options: Any) -> Array:
-        if len(xs) == 2 and self._lowers(*xs):
-            return tensor_cores.einsum(self, subscripts, *xs)
-        return self.module.einsum(subscripts, *xs, **options)
-
-    def _lowers(self, *xs: Array) -> bool:
-        """Whether a product is to be less precise than float32, and this GPU can (mg.matmul_precision)."""
-        return tensor_cores.are_asked_for(*xs) and int(self.module.cuda.Device(self.number).compute_capability) >= 80
-
-    def remainder(self, x: Any, y: Any, **options: Any) -> Array:
-        if quotients.are_floating(x, y):
-            return quotients.remainder(self, x, y, **options)
-        return self.module.remainder(x, y, **options)
-
-    def floor_divide(self, x: Any, y: Any, **options: Any) -> Array:
-        if quotients.are_floating(x, y):
-            return quotients.floor_divide(self, x, y, **options)
-        return self.module.floor_divide(x, y, **options)
-
-    @property
-    def generator(self) -> Any:
-        self.make_current()  # it draws on the current device, and must have been made there
-        return super().generator
-
-    def make_current(self) -> None:
-        if self.module.cuda.runtime.getDevice() != self.number:
-            self.module.cuda.Device(self.number).use()
-
-    def at(self, array: Array) -> ArrayNamespace:
-        number = array.data.device_id  # array.device is an object, made each time
-        return self if number == self.number else namespace(f"cuda:{number}")
-
-    def seed(self, seed: int) -> None:
-        self._generator = self._generator_from(seed)
-
-    def _generator_from(self, seed: int) -> Any:
-        with self.activate():
-            return self.module.random.default_rng(seed)
-
-    def generator_replay(self) -> Callable[[], Any]:
-        # CuPy's generators cannot be copied: this one is replaced by one that can be made again.
-        seed = int(cpu.generator.integers(2**63))
-        self.seed(seed)
-        return lambda: self._generator_from(seed)
-
-
 class Library(NamedTuple):
     """The kernels of a language: what each does is said where an `ArrayNamespace` calls it."""
 
@@ -288,6 +197,7 @@ libraries: dict[str, Library] = {}  # by the name of the writer; what is not the
 cpu = ArrayNamespace(numpy, numpy.ndarray, "cpu")
 _namespaces: dict[str, ArrayNamespace] = {"cpu": cpu}
 _by_array_type: dict[type, ArrayNamespace] = {numpy.ndarray: cpu}
+openers: dict[str, Callable[[int], ArrayNamespace]] = {}  # of devices with numbers, which are opened when asked for
 _lock = threading.Lock()
 _seed = 0
 
@@ -337,26 +247,18 @@ def namespace(device: str) -> ArrayNamespace:
     if not isinstance(device, str):
         raise TypeError(f'a device is a name such as "cpu" or "cuda:1", got {device!r}')
     name, _, digits = device.partition(":")
-    if name != "cuda" or not (digits.isdecimal() or device == "cuda"):
+    if name not in openers or not (digits.isdecimal() or device == name):
         known = ", ".join(repr(name) for name in [*_namespaces, "cuda", "cuda:N"])
         raise DeviceError(f"unknown device {device!r}; expected one of {known}")
+    canonical = f"{name}:{int(digits or 0)}"
     with _lock:
-        return _open_cuda(int(digits or 0))
+        if canonical not in _namespaces:
+            register(openers[name](int(digits or 0)))
+        return _namespaces[canonical]
 
 
-def _open_cuda(number: int) -> ArrayNamespace:
-    canonical = f"cuda:{number}"
-    if canonical not in _namespaces:
-        cupy = _load_cupy()
-        count = _count_devices(cupy)
-        if number >= count:
-            there = "cuda:0 is the only one" if count == 1 else f"there are cuda:0 to cuda:{count - 1}"
-            raise DeviceError(f'device "{canonical}" does not exist: {there} on this machine. Choose one of these')
-        register(CudaNamespace(cupy, number))
-    return _namespaces[canonical]
-
-
-def _load_cupy() -> Any:
+def load_cupy() -> Any:
+    """The module, if it is installed."""
     try:
         return importlib.import_module("cupy")
     except ImportError as error:
@@ -369,21 +271,6 @@ def _load_cupy() -> Any:
             "for example pip install cupy-cuda12x or cupy-cuda13x (minigrad's extras cuda12 and cuda13), "
             'or use device "cpu"'
         ) from error
-
-
-def _count_devices(cupy: Any) -> int:
-    try:
-        count = int(cupy.cuda.runtime.getDeviceCount())
-    except Exception as error:  # CuPy raises its own CUDARuntimeError, whose import needs a working CuPy
-        raise DeviceError(
-            f'device "cuda": CuPy {cupy.__version__} is installed but finds no usable NVIDIA driver or GPU '
-            f"(CUDA says: {error}). Install or update the NVIDIA driver (nvidia-smi must list the GPU), "
-            "check that CuPy's build matches the driver's CUDA version, "
-            'or use device "cpu"'
-        ) from error
-    if count == 0:
-        raise DeviceError('device "cuda": CuPy is installed but this machine has no CUDA device; use device "cpu"')
-    return count
 
 
 def cuda_is_available() -> bool:

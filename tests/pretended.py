@@ -152,5 +152,5 @@ def install() -> None:
     strict.compute, strict.strict.allocated = compute, allocated
     strict.strict.writer = "cuda"
     del backend._namespaces["strict"]
-    backend._load_cupy = CuPy
+    backend.load_cupy = CuPy
     backend.namespace("cuda")

@@ -135,10 +135,7 @@ class Memory(NamedTuple):
     """Where an array lies, and on which device, in CuPy's words."""
 
     ptr: int
-
-
-class Device(NamedTuple):
-    id: int
+    device_id: int
 
 
 class Flags(NamedTuple):
@@ -174,8 +171,8 @@ class StrictArray:
     nbytes = property(lambda self: self._host.nbytes)
     flags = property(lambda self: Flags(self._host.flags.c_contiguous, self._host.flags.f_contiguous))
     strides = property(lambda self: self._host.strides)
-    data = property(lambda self: Memory(strict.address(self)))
-    device = property(lambda self: Device(0))
+    data = property(lambda self: Memory(strict.address(self), self._device))
+    _device = 0
     T = property(lambda self: self.transpose())
 
     def __repr__(self) -> str:

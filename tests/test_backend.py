@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad import backend, nn
+from minigrad import backend, cuda_device, nn
 
 from .strict import StrictArray, StrictNamespace, strict
 
@@ -181,7 +181,7 @@ def test_division_that_leaves_a_rest_is_numpys(name, dtype):
         name: getattr(np, name)
         for name in ("fmod", "copysign", "rint", "divide", "logical_and", "not_equal", "where", "asarray")
     }
-    xp = backend.CudaNamespace(types.SimpleNamespace(ndarray=np.ndarray, **own, **same), 0)
+    xp = cuda_device.CudaNamespace(types.SimpleNamespace(ndarray=np.ndarray, **own, **same), 0)
     numbers = [0.0, 1.0, 0.3, 2.5, 7.0, 1e4] + [1e30, np.inf, np.nan] * (dtype != "int64")
     with np.errstate(all="ignore"):
         ends = np.array([*numbers, *(-n for n in numbers)]).astype(dtype)

@@ -12,9 +12,10 @@ import minigrad
 PACKAGE = Path(minigrad.__file__).parent
 PLAN = [
     "precision",
+    "backend",
     "tensor_cores",
     "quotients",
-    "backend",
+    "cuda_device",
     "threads",
     "memory",
     "ops.primitive",

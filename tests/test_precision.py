@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import minigrad as mg
 from minigrad import nn, optim, tensor_cores
-from minigrad.backend import CudaNamespace
+from minigrad.cuda_device import CudaNamespace
 from minigrad.nn import functional as F
 from minigrad.precision import PRECISIONS
 

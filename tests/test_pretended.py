@@ -15,13 +15,13 @@ import pytest
 
 import minigrad as mg
 from minigrad import backend, nn, optim
-from minigrad.backend import CudaNamespace
+from minigrad.cuda_device import CudaNamespace
 from minigrad.fusion.setting import setting
 from minigrad.nn import functional as F
 
 from . import emulated, pretended
 from . import strict as strict_module
-from .strict import Device, StrictArray, strict
+from .strict import StrictArray, strict
 
 SAMPLE = ["test_clip.py", "test_ownership.py", "test_updates.py"]
 
@@ -41,9 +41,9 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[CudaNamespace]]:
     """Two, in place of the strict device: arrays of two entries lie on cuda:1, and all others on cuda:0."""
     monkeypatch.setattr(backend, "_namespaces", {"cpu": backend.cpu})
     monkeypatch.setattr(backend, "_by_array_type", {np.ndarray: backend.cpu})
-    monkeypatch.setattr(backend, "_load_cupy", pretended.CuPy)
+    monkeypatch.setattr(backend, "load_cupy", pretended.CuPy)
     monkeypatch.setattr(pretended.CuPy.cuda.runtime, "getDeviceCount", lambda: 2)
-    monkeypatch.setattr(StrictArray, "device", property(lambda x: Device(int(x.shape == (2,)))))
+    monkeypatch.setattr(StrictArray, "_device", property(lambda x: int(x.shape == (2,))))
     monkeypatch.setattr(pretended.current, "number", 7)
     monkeypatch.setattr(strict, "writer", "cuda")
     return [backend.namespace(f"cuda:{i}") for i in range(2)]
