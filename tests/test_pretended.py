@@ -16,7 +16,6 @@ import pytest
 import minigrad as mg
 from minigrad import backend, nn, optim
 from minigrad.cuda_device import CudaNamespace
-from minigrad.fusion.setting import setting
 from minigrad.nn import functional as F
 
 from . import emulated, pretended
@@ -111,8 +110,6 @@ def test_everything_is_computed_where_it_lies(
     monkeypatch.setattr(strict_module, "compute", pretended.compute)
     monkeypatch.setattr(strict, "allocated", pretended.allocated)
     monkeypatch.setattr(backend, "_default", "cuda:0")
-    if emulated.COMPILER is None:
-        monkeypatch.setattr(type(setting), "writer", "numpy")
     x = mg.tensor(np.linspace(-1.0, 1.0, 12).reshape(3, 4), requires_grad=True)
     mask, ids, layer = x.detach() > 0, mg.tensor([0, 3, 1]), nn.Linear(4, 3, dtype=mg.float64)
     layer.loss = layer(x).sum()
