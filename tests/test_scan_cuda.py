@@ -11,14 +11,20 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
 
 import minigrad as mg
 from minigrad import nn
 from minigrad.fusion import cuda_kernel, cuda_loop, scanned
 from minigrad.fusion.c import header
+from minigrad.fusion.cell import Cell
+from minigrad.fusion.run import Plan
 from minigrad.fusion.scanned import scan_source
+from minigrad.fusion.steps import Slot
 from minigrad.ops.contraction import linear
 
 from . import emulated as emulator
@@ -27,6 +33,7 @@ from .strict import strict
 from .test_fuse_cuda import architectures, memory_of_threads, nvrtc
 from .test_fuse_cuda import ptx as ptx
 from .test_scan import CELLS, H, N, T, array, both_ways, given, is_one_call, loss, lstm, outcome, rnn
+from .test_scan_random import Recipe, recipes
 
 ORDERS = ["forward", "backward", 7]  # in which blocks and threads have their turns
 
@@ -173,6 +180,43 @@ def test_blocks_that_do_not_meet_are_found(order: Any, launched: list[Any], monk
     monkeypatch.setattr(emulator, "order", order)
     with pytest.raises(emulator.LaunchError, match="a race"):
         of_lstm(3, 6)
+
+
+def memory(slot: Slot, t: int) -> Any:
+    """Which it is at time step t, as MOVES has it; what a step finds, the one before has left."""
+    if slot.role in ("arrives", "leaves"):
+        return (slot.left_in or slot).number, (t if slot.role == "arrives" else ~t) & 1
+    if slot.left_in is not None:
+        return slot.left_in.number, t - 1
+    return slot.number, t if slot.role == "step" else None
+
+
+def check_meetings(loop: cuda_loop.Loop, slots: list[Slot]) -> None:
+    """Of any two accesses to the same memory, one of them writing: they are by one block, or all have met between."""
+    seen: dict[Any, list[tuple[int, cuda_loop.Access]]] = {}
+    met = 0
+    for t in range(4):
+        for meets, part in zip(loop.meets, loop.parts, strict=True):
+            met += meets
+            for new in loop._accesses(part, slots):
+                others = seen.setdefault(memory(new.slot, t), [])
+                for when, old in others:
+                    is_own = old == new or (old.columns is not None and old.columns == new.columns)
+                    assert met > when or is_own or not (old.writes or new.writes), (t, old, new)
+                others.append((met, new))
+
+
+@settings(max_examples=4 * settings.default.max_examples)
+@hypothesis.given(recipes(st.just("float64"), st.sampled_from([1, 9]), most_lines=3), st.data())
+def test_blocks_meet_wherever_they_have_to(recipe: Recipe, data: Any) -> None:
+    arrays, count = [mg.tensor(a) for a in recipe.arrays()], len(recipe.ends)
+    state = [part._data for part in arrays[1 : 1 + count]]
+    cell = Cell(recipe.cell(), "cell", arrays[0]._data, state, count > 1, arrays[1 + count :])
+    plan = Plan(cell, strict, "cuda")
+    arrived = tuple(data.draw(st.lists(st.booleans(), min_size=count, max_size=count)))
+    _, backward = plan.backward_of(arrived, data.draw(st.booleans()), (True,) * len(cell.fixed))
+    for loop in (plan.forward_loop, backward):
+        check_meetings(loop, cell.slots.all)
 
 
 # What does not fit --------------------------------------------------------------------------------
