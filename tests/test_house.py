@@ -69,6 +69,7 @@ PLAN = [
     "fusion.cell",
     "fusion.cell_gradient",
     "fusion.c_loop",
+    "fusion.cuda_grid",
     "fusion.cuda_loop",
     "fusion.run",
     "fusion.scanned",

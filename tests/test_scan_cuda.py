@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import minigrad as mg
 from minigrad import nn
-from minigrad.fusion import cuda_kernel, cuda_loop, scanned
+from minigrad.fusion import cuda_grid, cuda_kernel, cuda_loop, scanned
 from minigrad.fusion.c import header
 from minigrad.fusion.cell import Cell
 from minigrad.fusion.run import Plan
@@ -50,14 +50,14 @@ def launched(emulated: list[Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[l
 
 def share_out(monkeypatch: pytest.MonkeyPatch, parts: int, kept: bool = True) -> None:
     """Have the columns in so many parts, and weights in shared memory, or not."""
-    monkeypatch.setattr(cuda_loop.Loop, "_cycles", lambda self, rows, grid: abs(grid.parts - parts))
+    monkeypatch.setattr(cuda_grid, "cycles", lambda work, rows, grid: abs(grid.parts - parts))
     if not kept:
-        monkeypatch.setattr(cuda_loop.Loop, "_room", in_pieces)
+        monkeypatch.setattr(cuda_grid, "room_for", in_pieces)
 
 
-def in_pieces(self: Any, parts: int) -> Any:
-    room = cuda_loop.ROOMS[-1]
-    return room, (-1,) * len(self.products), (3 * room + 4 * cuda_loop.MOST_ROWS) * self.real.itemsize
+def in_pieces(work: cuda_grid.Work, parts: int, most: int) -> Any:
+    room = cuda_grid.ROOMS[-1]
+    return room, (-1,) * len(work.products), (3 * room + 4 * cuda_grid.MOST_ROWS) * work.size
 
 
 def gru(x: Any, h: Any, w: Any) -> Any:

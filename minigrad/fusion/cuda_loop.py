@@ -18,18 +18,13 @@ from typing import Any, NamedTuple
 from ..backend import Array, ArrayNamespace, DType
 from .c import VALUES, Text, header
 from .cuda import MOST_NUMBERS, TYPES
+from .cuda_grid import Multiplied, Work, grid_for
 from .cuda_kernel import by_value, load
 from .expression import Unfit
 from .nest import Layout, Nest, laid_out
 from .steps import Place, Product, Slot
 
-THREADS, MOST_ROWS = 256, 64  # as in c/loop.cuh
-ROOMS = (16384, 8192, 4096)  # entries of rows in shared memory at once
-
-# Of a multiprocessor in a cycle, where nothing else is said; those of Hopper, as its documents have them, and guesses.
-MULTIPLICATIONS = 128
-LOADED, LOADED_BY_ALL = 64, 2800  # bytes, from the cache that all share
-LATENCY, MEETING = 1000, 2000  # cycles until the first entries have come, and until all blocks have met
+THREADS = 256  # of a block, as in c/loop.cuh
 
 # Where a slot is at time step t. The numbers are in bytes; a sum is one for each row.
 MOVES = {
@@ -73,16 +68,6 @@ class Access(NamedTuple):
     writes: bool
 
 
-class Grid(NamedTuple):
-    """How a loop is shared out among blocks."""
-
-    across: int  # of the rows of the batch
-    parts: int  # of the columns
-    room: int  # entries of rows in shared memory
-    kept: tuple[int, ...]  # where each product's columns of its weight are kept, in entries; -1 if they are not
-    shared: int  # bytes of shared memory
-
-
 class Loop:
     """Statements at every time step, compiled when it is first called.
 
@@ -104,7 +89,11 @@ class Loop:
         self._pointers = 1 + len(self.slots) + len(self.products)
         self.meets = meetings(accesses)
         self.text = self._text()
-        self.grid = self._grid(slots[0].shape[0])
+        products = tuple(
+            Multiplied(p.out.shape[-1], self.period(p.out.shape[-1]), p.rows.shape[-1]) for p in self.products
+        )
+        work = Work(products, len(self.parts) - len(products), sum(self.meets), real.itemsize)
+        self.grid = grid_for(work, slots[0].shape[0], xp)
         self._function: Any = None
 
     def empty(self, shape: Sequence[int], dtype: DType) -> Array:
@@ -202,59 +191,6 @@ class Loop:
         if grid.shared > self._function.max_dynamic_shared_size_bytes:
             self._function.max_dynamic_shared_size_bytes = grid.shared
         self._function((grid.across * grid.parts,), (THREADS,), (by_value(given),), shared_mem=grid.shared)
-
-    def _grid(self, rows: int) -> Grid:
-        """The grid that needs the fewest cycles, estimated.
-
-        Raises:
-            Unfit: a block has too little shared memory, or nothing to do.
-        """
-        if rows == 0:
-            raise Unfit("a batch of nothing")
-        blocks = self.xp.multiprocessors
-        rooms = [self._room(parts) for parts in range(1, blocks + 1)]
-        grids = [
-            Grid(min(rows, blocks // parts), parts, *room)
-            for parts, room in enumerate(rooms, start=1)
-            if room[-1] <= self.xp.shared_memory
-        ]
-        if not grids:
-            raise Unfit(f"blocks with {min(room[-1] for room in rooms)} bytes of shared memory")
-        return min(grids, key=lambda grid: self._cycles(rows, grid))
-
-    def _room(self, parts: int) -> tuple[int, tuple[int, ...], int]:
-        """The room for rows, where weights are kept, and the bytes for all that."""
-        size, most = self.real.itemsize, self.xp.shared_memory
-        panels = [self._columns(p, parts) * 4 * (-(-p.rows.shape[-1] // 4) | 1) for p in self.products]
-        for room in ROOMS:
-            used = room + 4 * MOST_ROWS
-            ends = list(itertools.accumulate(panels, initial=used))
-            if ends[-1] * size <= most:
-                return room, tuple(ends[:-1]), ends[-1] * size
-        kept, used = [], 3 * ROOMS[-1] + 4 * MOST_ROWS  # with room for columns that come in pieces
-        for panel in panels:
-            fits = (used + panel) * size <= most
-            kept.append(used if fits else -1)
-            used += panel if fits else 0
-        return ROOMS[-1], tuple(kept), used * size
-
-    def _columns(self, product: Product, parts: int) -> int:
-        """How many columns of a product a block has at most."""
-        width = product.out.shape[-1]
-        period = self.period(width)
-        return int(width // period * -(-period // parts))
-
-    def _cycles(self, rows: int, grid: Grid) -> float:
-        """What a time step takes, estimated: nothing of this has been measured."""
-        size, mine = self.real.itemsize, -(-rows // grid.across)
-        blocks = grid.across * grid.parts
-        cycles = float(MEETING * sum(self.meets)) if grid.parts > 1 else 0.0
-        for product, kept in zip(self.products, grid.kept, strict=True):
-            depth, columns = product.rows.shape[-1], self._columns(product, grid.parts)
-            loaded = depth * size * (mine + (columns if kept < 0 else 0))
-            work = -(-mine // 4) * -(-columns // 4) * 16 * depth / MULTIPLICATIONS
-            cycles += LATENCY + max(work, loaded / LOADED, loaded * blocks / LOADED_BY_ALL)
-        return cycles + LATENCY * (len(self.parts) - len(self.products))
 
 
 def meetings(statements: Sequence[Sequence[Access]]) -> list[bool]:
