@@ -104,6 +104,8 @@ class ArrayNamespace:
     @property
     def generator(self) -> Any:
         """This device's random generator."""
+        if _drawing.refusal is not None:
+            raise _drawing.refusal
         if self._generator is None:
             self.seed(_seed)
         return self._generator
@@ -373,6 +375,23 @@ def manual_seed(seed: int) -> None:
     _seed = int(seed)
     for known in _namespaces.values():
         known.seed(_seed)
+
+
+class _Drawing(threading.local):
+    refusal: Exception | None = None
+
+
+_drawing = _Drawing()
+
+
+@contextlib.contextmanager
+def nothing_drawn(refusal: Exception) -> Iterator[None]:
+    """Inside a `with` block, whoever wants a random generator in this thread gets this error instead."""
+    before, _drawing.refusal = _drawing.refusal, refusal
+    try:
+        yield
+    finally:
+        _drawing.refusal = before
 
 
 Replays = dict[ArrayNamespace, Callable[[], Any]]

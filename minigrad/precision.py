@@ -17,6 +17,8 @@ setting = _Setting()
 class matmul_precision:  # noqa: N801 - used like a function
     """How precisely float32 matrices are multiplied on a GPU: from now on in this thread, or for a block after `with`.
 
+    It is set where this is called, not where `with` is: write one call for each block.
+
     Equation: out = Σₖ r(xₖ) r(yₖ), summed in float32, where r rounds to so many bits behind the leading one:
 
     | name | r keeps | error of an entry of out, at most | computed by |

@@ -1,4 +1,4 @@
-"""Quotients rounded down and what remains, exactly, as NumPy has them: for GPUs.
+"""Quotients rounded down and what remains, as NumPy has them, if they are of float32 or float64: for GPUs.
 
 CuPy takes the remainder to be x - ⌊x/y⌋ y, with a quotient that was rounded first. That is wrong where the rounding
 reached a whole number (1 // 0.1 is 9), of the other sign or larger than y where x/y is large, and NaN where y is

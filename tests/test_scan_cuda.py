@@ -196,7 +196,7 @@ def check_meetings(loop: cuda_loop.Loop, slots: list[Slot]) -> None:
     seen: dict[Any, list[tuple[int, cuda_loop.Access]]] = {}
     met = 0
     for t in range(4):
-        for meets, part in zip(loop.meets, loop.parts, strict=True):
+        for meets, part in zip(loop.meets, loop.statements, strict=True):
             met += meets
             for new in loop._accesses(part, slots):
                 others = seen.setdefault(memory(new.slot, t), [])

@@ -20,6 +20,7 @@ from minigrad.fusion.updates import update
 from minigrad.optim import adagrad, adam, rmsprop, sgd
 
 from .golden.optimizers import CLIPPINGS, OPTIMIZERS
+from .helpers import host
 from .strict import strict
 from .test_fuse_cuda import ptx as ptx
 from .test_optim import OPTIONS
@@ -426,3 +427,31 @@ def test_kernels_are_forgotten_when_there_are_many(kernels: None, monkeypatch: p
         twice(cpu, [x], [])
         assert (x == 2).all()
         assert len(twice._kernels) <= 3
+
+
+# Memory that others have ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("turned", [lambda w: w.transpose(), lambda w: w[::-1], lambda w: w, lambda w: w[:, ::-1]])
+def test_a_gradient_that_is_the_parameter_laid_out_otherwise(turned: Any, device: str) -> None:
+    data = np.arange(70.0 * 70).reshape(70, 70)
+    w = mg.tensor(data, requires_grad=True)
+    w.grad = turned(w.detach())
+    optim.SGD([w], lr=1.0).step()
+    np.testing.assert_array_equal(host(w), data - turned(data))
+
+
+@pytest.mark.parametrize("size", [10, 5000])
+def test_what_is_read_only_is_not_written_to(size: int) -> None:
+    mine = np.ones(size)
+    mine.flags.writeable = False
+    w = mg.tensor(mine, requires_grad=True)
+    w.grad = mg.Tensor(mine)
+    with pytest.raises(ValueError, match="read-only"):
+        nn.utils.clip_grad_norm_([w], 0.5)
+    shared = mg.broadcast_to(mg.ones(size), shape=(3, size))
+    x = mg.zeros((3, size), requires_grad=True)
+    x.grad = shared
+    with pytest.raises(ValueError, match="read-only"):
+        nn.utils.clip_grad_norm_([x], 0.5)
+    assert mine.sum() == size and host(shared).sum() == 3 * size

@@ -13,7 +13,7 @@ ROOMS = (16384, 8192, 4096)  # entries of rows in shared memory at once
 
 # Of a multiprocessor in a cycle, where nothing else is said; those of Hopper, as its documents have them, and guesses.
 MULTIPLICATIONS = 128
-LOADED, LOADED_BY_ALL = 64, 2800  # bytes, from the cache that all share
+LOADED, LOADED_BY_ALL = 64, 2800  # bytes, from the cache that all share; the latter by all multiprocessors together
 LATENCY, MEETING = 1000, 2000  # cycles until the first entries have come, and until all blocks have met
 
 
@@ -75,7 +75,8 @@ def room_for(work: Work, parts: int, most: int) -> tuple[int, tuple[int, ...], i
         ends = list(itertools.accumulate(panels, initial=room + 4 * MOST_ROWS))
         if ends[-1] * work.size <= most:
             return room, tuple(ends[:-1]), ends[-1] * work.size
-    kept, used = [], 3 * ROOMS[-1] + 4 * MOST_ROWS  # with room for columns that come in pieces
+    # Columns that come in pieces have twice the room of rows: with the gaps between them they may take that much.
+    kept, used = [], 3 * ROOMS[-1] + 4 * MOST_ROWS
     for panel in panels:
         fits = (used + panel) * work.size <= most
         kept.append(used if fits else -1)

@@ -80,10 +80,10 @@ class Loop:
         self, xp: ArrayNamespace, slots: Sequence[Slot], statements: Sequence[Nest | Product], real: Any
     ) -> None:
         self.xp, self.real = xp, real
-        self.parts = [laid_out(s, merge=False) if isinstance(s, Nest) else s for s in statements]
-        self.products = [part for part in self.parts if isinstance(part, Product)]
+        self.statements = [laid_out(s, merge=False) if isinstance(s, Nest) else s for s in statements]
+        self.products = [part for part in self.statements if isinstance(part, Product)]
         self.widths = sorted({slot.shape[-1] for slot in slots if slot.left_in is not None}, reverse=True)
-        accesses = [self._accesses(part, slots) for part in self.parts]
+        accesses = [self._accesses(part, slots) for part in self.statements]
         used = {access.slot.number for part in accesses for access in part}
         self.slots = [slot for slot in slots if slot.number in used]
         self._pointers = 1 + len(self.slots) + len(self.products)
@@ -92,7 +92,7 @@ class Loop:
         products = tuple(
             Multiplied(p.out.shape[-1], self.period(p.out.shape[-1]), p.rows.shape[-1]) for p in self.products
         )
-        work = Work(products, len(self.parts) - len(products), sum(self.meets), real.itemsize)
+        work = Work(products, len(self.statements) - len(products), sum(self.meets), real.itemsize)
         self.grid = grid_for(work, slots[0].shape[0], xp)
         self._function: Any = None
 
@@ -131,7 +131,7 @@ class Loop:
             lines.append(f"char *const q{k} = p[{1 + k}]{MOVES[slot.role].format(at)};")
             at += 1
         weight = 1 + len(self.slots)
-        for part, meet in zip(self.parts, self.meets, strict=True):
+        for part, meet in zip(self.statements, self.meets, strict=True):
             lines.append("meet(share);" if meet else "__syncthreads();")
             if isinstance(part, Product):
                 k = weight - 1 - len(self.slots)
@@ -175,7 +175,7 @@ class Loop:
         addresses = [xp.address(arrived), *(places[slot.number].address for slot in self.slots)]
         numbers = [steps, rows, grid.parts, grid.room, *(places[slot.number].move for slot in self.slots)]
         kept, matrices = iter(grid.kept), []
-        for part in self.parts:
+        for part in self.statements:
             if not isinstance(part, Product):
                 numbers += [*part.numbers, self.period(part.sizes[1])]
                 continue

@@ -5,15 +5,13 @@ T: time steps   N: batch
 
 from __future__ import annotations
 
-import contextlib
-import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from types import FunctionType, ModuleType
 from typing import Any
 
 from .. import tape
-from ..backend import ArrayNamespace, cpu, namespace_of
+from ..backend import ArrayNamespace, cpu, namespace_of, nothing_drawn
 from ..graph import Storage, Tensor
 from ..messages import describe, type_name
 from ..mode import enable_grad, mode
@@ -140,8 +138,8 @@ def _traced(
     """A plan (None if there can be none), what the cell captured, and whether that is among the constants."""
     try:
         name = getattr(cell, "__name__", "the cell")
-        with enable_grad(), _nothing_drawn(xp):
-            traced = Cell(cell, name, x._data, [p._data for p in parts], joined, constants, xp.device)
+        with enable_grad():
+            traced = _cell(cell, name, x, parts, joined, constants)
         plan = Plan(traced, xp, writer)
     except Exception as error:  # what is wrong the cell will say itself, step by step
         return None, [], isinstance(error, Unfit)
@@ -150,29 +148,9 @@ def _traced(
     return plan, captured, all(any(t is c for c in tensors) for t in captured)
 
 
-class _Undrawn:
-    """A generator, from which the thread that made this may not draw."""
-
-    def __init__(self, generator: Any) -> None:
-        self.generator, self.thread = generator, threading.get_ident()
-
-    def __getattr__(self, name: str) -> Any:
-        if threading.get_ident() == self.thread:
-            raise Unfit("random numbers, which it draws for each time step anew")
-        return getattr(self.generator, name)
-
-
-@contextlib.contextmanager
-def _nothing_drawn(xp: ArrayNamespace) -> Iterator[None]:
-    """Inside this block drawing raises Unfit."""
-    before = {each: each.generator for each in {cpu, xp}}
-    try:
-        for each, generator in before.items():
-            each._generator = _Undrawn(generator)
-        yield
-    finally:
-        for each, generator in before.items():
-            each._generator = generator
+def _cell(cell: Any, name: str, x: Tensor, parts: Sequence[Tensor], joined: bool, constants: Sequence[Any]) -> Cell:
+    with nothing_drawn(Unfit("random numbers, which it draws for each time step anew")):
+        return Cell(cell, name, x._data, [p._data for p in parts], joined, constants, x.device)
 
 
 def _position(tensors: Sequence[Tensor], wanted: Tensor) -> int:
@@ -252,7 +230,7 @@ def scan_source(
     x, parts, joined = _checked(x, state)
     name = getattr(cell, "__name__", "the cell")
     try:
-        traced = Cell(cell, name, x._data, [p._data for p in parts], joined, constants, x.device)
+        traced = _cell(cell, name, x, parts, joined, constants)
         plan = Plan(traced, cpu, writer)
     except Unfit as error:
         raise Unfit(f"scan({name}): {error}") from None

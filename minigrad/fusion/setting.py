@@ -20,8 +20,8 @@ setting = _Setting()
 class fusing:  # noqa: N801 - used like a function
     """Switch fusing on or off in this thread: `mg.fusing(False)` from now on, or for a block after `with`.
 
-    Switched off, fused functions, `scan`, the recurrent layers and the steps of optimizers run as they are written,
-    operation by operation.
+    Switched off, fused functions, `scan` and the recurrent layers run as they are written, operation by operation, and
+    the steps of optimizers by the array library's functions. It is switched where this is called, not where `with` is.
 
     Args:
         is_on: whether functions are fused.
@@ -59,6 +59,9 @@ def fuse_backend(device: str | None = None) -> str:
     """Who writes the kernels of a device (the default device if None): "c", "cuda" or "numpy"; "none" if fusing is off.
 
     "c" needs a C compiler on the machine; without one, "numpy" runs a program of NumPy's functions.
+
+    Raises:
+        DeviceError: the device cannot be used.
 
     >>> import minigrad as mg
     >>> mg.fuse_backend("cpu") in ("c", "numpy")

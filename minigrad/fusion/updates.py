@@ -46,16 +46,41 @@ class Update:
             numbers: Python's, which may differ from call to call.
             options: what else the formula is called with, and its kernel is made for.
         """
+        arrays = self._apart(xp, arrays)
         if xp.on_host and self._first(arrays).size < SMALL:
             self._as_it_stands(xp, arrays, numbers, options)
             return
         name = writer_name(xp) if setting.is_on else "numpy"
-        if name != "numpy" and (name != "c" or all(x is None or x.flags.aligned for x in arrays)):
+        if name != "numpy" and (name != "c" or self._are_for_c(arrays)):
             kernel = self._kernel_for(name, xp, arrays, len(numbers), options)
             if kernel is not None:
                 kernel(arrays, numbers)
                 return
         self._in_parts(xp, arrays, numbers, options)
+
+    def _apart(self, xp: ArrayNamespace, arrays: Arrays) -> Arrays:
+        """The arrays, copied where what is replaced shares memory with one that lies there otherwise."""
+        if all(x is None or x.base is None for x in arrays):  # each has memory of its own
+            return arrays
+        replaced = [arrays[slot] for slot in self.slots if arrays[slot] is not None]
+
+        def meets(x: Array, y: Any) -> bool:
+            if xp.address(x) == xp.address(y) and x.strides == y.strides:
+                return False
+            shared: bool = xp.may_share_memory(x, y)
+            return shared
+
+        return [
+            x.copy() if x is not None and slot not in self.slots and any(meets(x, y) for y in replaced) else x
+            for slot, x in enumerate(arrays)
+        ]
+
+    def _are_for_c(self, arrays: Arrays) -> bool:
+        """Whether C may read them all, and write to those that are replaced; what may not, NumPy refuses."""
+        return all(
+            x is None or (x.flags.aligned and (x.flags.writeable or slot not in self.slots))
+            for slot, x in enumerate(arrays)
+        )
 
     def _first(self, arrays: Arrays) -> Any:
         """An array that has the shape of the loops."""

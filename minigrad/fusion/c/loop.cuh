@@ -126,7 +126,7 @@ __device__ inline void product(
             while (2 * slices * tiles <= THREADS) slices *= 2;
             while (!kept && longest > 4 && longest * here > room) longest /= 2;
             const int tile = threadIdx.x % tiles, slice = threadIdx.x / tiles, i = tile / across, j = tile % across;
-            real sum[4][4] = {}, before[4][4] = {}; /* which is on its way meanwhile */
+            real sum[4][4] = {}, before[4][4] = {}; /* its part of start, loaded while the sums are made */
             if (start && slice == 0)
 #pragma unroll
                 for (int r = 0; r < 4; r++)
