@@ -181,14 +181,15 @@ def steps(panel: Axes, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def sampling(panel: Axes, rows: Sequence[dict[str, Any]]) -> None:
-    heights = {name: [sample.rate(row, name) for row in rows] for name in rows[0]["systems"]}
-    least = min((rate for rates in heights.values() for rate in rates if rate), default=1.0)
-    groups = [f"{row['cell']}\n{row['streams']}" for row in rows]
-    pictures.bars(panel, groups, heights)
+    for name in rows[0]["systems"]:
+        rates = [(place, sample.rate(row, name)) for place, row in enumerate(rows)]
+        there = [(place, rate) for place, rate in rates if rate]
+        panel.plot(*zip(*there, strict=True) if there else ((), ()), "o", label=name, color=pictures.COLOURS.get(name))
+    panel.set_xticks(range(len(rows)), [f"{row['cell']}\n{row['streams']}" for row in rows])
     panel.set_title(f"characters per second, by streams, H={rows[0]['hidden']}")
     panel.set_yscale("log")
-    panel.set_ylim(bottom=least / 3)
-    panel.margins(y=0.3)
+    panel.margins(x=0.2, y=0.4)
+    panel.grid(axis="y", alpha=0.3)
     panel.legend()
 
 
