@@ -27,6 +27,8 @@ HUGE = 2**32  # from which on a BLAS takes its time, and gets more out of the co
 FEW = 32  # rows or columns, below which packing the other matrix takes longer than it helps
 WORTH_PACKING = 256  # rows, from which on it costs next to nothing
 DEEP = 1024  # summands
+LITTLE = 2**15  # entries of a matrix that is packed in no time
+WAKING = 10**6  # multiplications, from which on OpenBLAS wakes its threads
 LARGE_ROWS = 2**14  # entries, below which NumPy's calls cost little
 MANY = 2**18  # entries, from which on one pass is worth several threads
 WIDEST = 64  # columns of a panel
@@ -109,7 +111,7 @@ def _is_ours(x: Array, y: Array) -> bool:
         return False
     if len(x) < FEW or y.shape[1] < FEW or any(step % x.itemsize for step in (*x.strides, *y.strides)):
         return False
-    if len(x) >= WORTH_PACKING or _loops.are_near:
+    if len(x) >= WORTH_PACKING or _loops.are_near or (y.size <= LITTLE and x.size * y.shape[1] > WAKING):
         return True
     is_outer_sum: bool = x.shape[1] >= DEEP and x.strides[0] < x.strides[1]
     return is_outer_sum
