@@ -173,7 +173,7 @@ def picture(document: dict[str, Any]) -> Figure:
         here = [row for row in rows if (row["layers"], row["cell"]) == (layers, cell)]
         curves(panel, here, document, OURS)
         panel.set_title(f"{cell}, {layers} layer{'s' * (layers > 1)}")
-    axes[0].legend()
+    pictures.legend_below(figure)
     return figure
 
 
