@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -109,6 +110,15 @@ def emulated(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     monkeypatch.setattr(emulator, "launches", log)
     monkeypatch.setattr(strict.strict, "writer", "cuda")
     return log
+
+
+@pytest.fixture
+def without_collector() -> Iterator[None]:
+    """What is freed, is so because nobody holds it any more."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture

@@ -135,21 +135,21 @@ class RawModule:
         self.code, self.enable_cooperative_groups = code, enable_cooperative_groups
 
     @functools.cached_property
-    def library(self) -> ctypes.CDLL:
+    def binary(self) -> ctypes.CDLL:
         _scheduler()
         return ctypes.CDLL(str(_built(cpp(self.code), OF_KERNELS)))
 
     def get_function(self, name: str) -> RawKernel:
-        return RawKernel(self.library, name, self.enable_cooperative_groups)
+        return RawKernel(self.binary, name, self.enable_cooperative_groups)
 
 
-def _with_line(message: str, library: ctypes.CDLL) -> str:
+def _with_line(message: str, binary: ctypes.CDLL) -> str:
     """A message that ends with an address in a library, with the line of the kernel's text instead."""
     text, at, address = message.partition(" @")
     tool = shutil.which("addr2line")
     if not at or tool is None:
         return text
-    command = [tool, "-i", "-e", library._name, hex(int(address, 16) - 1)]
+    command = [tool, "-i", "-e", binary._name, hex(int(address, 16) - 1)]
     found = re.search(r"kernel\.cu:(\d+)", subprocess.run(command, capture_output=True, text=True).stdout)
     return f"line {found[1]}, {text}" if found else text
 
@@ -157,9 +157,9 @@ def _with_line(message: str, library: ctypes.CDLL) -> str:
 class RawKernel:
     """A kernel: called with the grid, the block and a tuple of arguments."""
 
-    def __init__(self, library: ctypes.CDLL, name: str, is_cooperative: bool) -> None:
-        self.library, self.name, self.is_cooperative = library, name, is_cooperative
-        self.entry = Entry.in_dll(library, f"entry_of_{name}")
+    def __init__(self, binary: ctypes.CDLL, name: str, is_cooperative: bool) -> None:
+        self.binary, self.name, self.is_cooperative = binary, name, is_cooperative
+        self.entry = Entry.in_dll(binary, f"entry_of_{name}")
         self.sizes = self.entry.sizes[: self.entry.parameters]
         with _lock:
             self.static_shared = _scheduler().static_shared(ctypes.byref(self.entry))
@@ -208,7 +208,7 @@ class RawKernel:
                 *(self.is_cooperative, ctypes.c_longlong(number), message, len(message)),
             )
         if failed:
-            raise LaunchError(f"{self.name}: {_with_line(message.value.decode(), self.library)}")
+            raise LaunchError(f"{self.name}: {_with_line(message.value.decode(), self.binary)}")
 
     def _check(self, grid: tuple[int, ...], block: tuple[int, ...], shared_mem: int) -> None:
         """As the driver does."""

@@ -6,7 +6,6 @@ T: time steps   N: streams
 from __future__ import annotations
 
 import copy
-import gc
 import itertools
 import math
 from collections.abc import Iterator
@@ -153,15 +152,6 @@ def chunks(model: CharLM, count: int, detaches: bool = True) -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def collecting_nothing() -> Iterator[None]:
-    """What is freed, is so because nobody holds it any more."""
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
-
-
 def held(model: CharLM, count: int, detaches: bool = True) -> list[tuple[int, int]]:
     """The bytes of all arrays after each chunk, and the most there were meanwhile."""
     found = []
@@ -173,14 +163,14 @@ def held(model: CharLM, count: int, detaches: bool = True) -> list[tuple[int, in
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_chunks_leave_the_memory_flat(cell: str, collecting_nothing: None) -> None:
+def test_chunks_leave_the_memory_flat(cell: str, without_collector: None) -> None:
     with mg.use_device("strict"):
         found = held(small(cell), 8)
     assert len(set(found[2:])) == 1
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_without_detach_every_chunk_holds_more(cell: str, collecting_nothing: None) -> None:
+def test_without_detach_every_chunk_holds_more(cell: str, without_collector: None) -> None:
     with mg.use_device("strict"):
         (*_, before, last) = held(small(cell), 5, detaches=False)
     assert last[0] > before[0]
@@ -188,7 +178,7 @@ def test_without_detach_every_chunk_holds_more(cell: str, collecting_nothing: No
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_training_leaves_the_memory_flat(cell: str, collecting_nothing: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_leaves_the_memory_flat(cell: str, without_collector: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The program's own loop, over the epochs too."""
     monkeypatch.setattr(training, "READ_EVERY", 1)
     live = []

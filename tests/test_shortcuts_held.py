@@ -131,14 +131,6 @@ def test_two_layers_of_one_weight(device, plain):
 # What is held, and for how long -------------------------------------------------------------------
 
 
-@pytest.fixture
-def without_collector() -> Iterator[None]:
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
-
-
 def waiting() -> int:
     """How many sums, buffers and look-ups there are."""
     return sum(type(x) in (Deferred, Inbox, shortcuts.Reused, Looked, Slices) for x in gc.get_objects())

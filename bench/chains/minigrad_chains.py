@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,17 +13,7 @@ from .operations import Array, System
 
 
 def record(chain: Callable[[Any], Any], x: Array, g: Array, wait: Callable[[], None]) -> tuple[float, float]:
-    leaf, incoming = mg.tensor(x, requires_grad=True), mg.tensor(g)
-    wait()
-    start = time.perf_counter()
-    y = chain(leaf)
-    forward = time.perf_counter() - start
-    wait()
-    start = time.perf_counter()
-    y.backward(incoming)
-    backward = time.perf_counter() - start
-    wait()
-    return forward, backward
+    return operations.clocked(chain, mg.tensor(x, requires_grad=True), mg.tensor(g), wait)
 
 
 def times(lengths: Mapping[str, int], device: str = "cpu") -> dict[str, Any]:

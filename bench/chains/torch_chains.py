@@ -6,7 +6,6 @@ backward with.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,17 +22,7 @@ def times(lengths: Mapping[str, int], device: str = "cpu") -> dict[str, Any]:
         return torch.from_numpy(array).to(device)
 
     def record(chain: Callable[[Any], Any], x: Array, g: Array, wait: Callable[[], None]) -> tuple[float, float]:
-        leaf, incoming = tensor(x).requires_grad_(), tensor(g)
-        wait()
-        start = time.perf_counter()
-        y = chain(leaf)
-        forward = time.perf_counter() - start
-        wait()
-        start = time.perf_counter()
-        y.backward(incoming)
-        backward = time.perf_counter() - start
-        wait()
-        return forward, backward
+        return operations.clocked(chain, tensor(x).requires_grad_(), tensor(g), wait)
 
     return operations.times(
         System(

@@ -58,8 +58,8 @@ class Loop:
         self, xp: ArrayNamespace, slots: Sequence[Slot], statements: Sequence[Nest | Product], real: Any
     ) -> None:
         self.xp, self.real = xp, real
-        self.parts = [laid_out(s, merge=False) if isinstance(s, Nest) else s for s in statements]
-        read_or_written = set().union(*map(_slots_of, self.parts))
+        self.statements = [laid_out(s, merge=False) if isinstance(s, Nest) else s for s in statements]
+        read_or_written = set().union(*map(_slots_of, self.statements))
         self.slots = [slot for slot in slots if slot.number in read_or_written]
         self.text = self._text()
         self._work = sum(slot.shape[-1] ** 2 for slot in slots if slot.role == "step" and slot.left_in is not None)
@@ -71,7 +71,7 @@ class Loop:
         for k, slot in enumerate(self.slots):
             lines.append(f"char *const q{k} = p[{k}]{MOVES[slot.role].format(at)};")
             at += 1
-        for part in self.parts:
+        for part in self.statements:
             if isinstance(part, Product):
                 lines += _product(part, pointers, at, weight)
                 weight += 1
@@ -111,7 +111,7 @@ class Loop:
         addresses = [places[slot.number].address for slot in self.slots]
         numbers = [steps, rows, *(places[slot.number].move for slot in self.slots)]
         panels = []
-        for part in self.parts:
+        for part in self.statements:
             if not isinstance(part, Product):
                 numbers += part.numbers
                 continue

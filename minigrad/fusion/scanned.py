@@ -234,11 +234,11 @@ def scan_source(
         plan = Plan(traced, cpu, writer)
     except Unfit as error:
         raise Unfit(f"scan({name}): {error}") from None
-    if not backward:
-        forward: str = plan.forward_loop.source
-        return forward
-    floats = tuple(slot.dtype in FLOATS for slot in traced.fixed)
-    source: str = plan.backward_of((True,) * len(parts), True, floats)[1].source
+    loop = plan.forward_loop
+    if backward:
+        floats = tuple(slot.dtype in FLOATS for slot in traced.fixed)
+        _, loop = plan.backward_of((True,) * len(parts), True, floats)
+    source: str = loop.source
     return source
 
 

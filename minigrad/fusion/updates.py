@@ -12,17 +12,15 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ..backend import Array, ArrayNamespace, cpu
-from . import c_kernel, cuda_kernel, numpy_writer
 from .compiler import CompileError
 from .expression import DTYPES, Graph, Values, dummy
+from .fused import WRITERS
 from .nest import Nest, Store
 from .setting import note_failure, setting, writer_name
 
 SMALL = 2**10  # entries, below which the host's calls cost less than finding a kernel
 BLOCK = 2**16  # entries: of the five float32 arrays of Adam's step, 1.25 MB
 MOST_KERNELS = 256  # of one update: shapes, strides and dtypes that it has met
-
-WRITERS: dict[str, Any] = {"c": c_kernel, "cuda": cuda_kernel, "numpy": numpy_writer}
 
 Arrays = Sequence[Array | None]
 
