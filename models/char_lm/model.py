@@ -11,7 +11,8 @@ from typing import Any
 from minigrad import Tensor, nn
 from minigrad.nn import functional as F
 
-from .data import UserError
+from ..common.errors import UserError
+from .vocabulary import UNITS, Vocabulary
 
 CELLS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
@@ -20,12 +21,13 @@ CELLS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 class Options:
     """Everything needed to build the model again."""
 
-    vocabulary: str
+    vocabulary: str  # the characters, in order; empty for bytes
     cell: str = "lstm"
     hidden: int = 256
     layers: int = 1
     embedding: int = 256  # D; 0 means one-hot characters instead of learned vectors
     dropout: float = 0.0
+    unit: str = "char"  # or byte
 
     def __post_init__(self) -> None:
         if self.cell not in CELLS:
@@ -37,16 +39,27 @@ class Options:
         if not isinstance(self.dropout, (int, float)) or not 0 <= self.dropout <= 1:
             raise UserError(f"dropout must be a probability from 0 to 1, got {self.dropout!r}")
         characters = self.vocabulary
-        if not isinstance(characters, str) or not characters or sorted(set(characters)) != list(characters):
+        if self.unit not in UNITS:
+            raise UserError(f"there is no unit {self.unit!r}; choose one of {', '.join(UNITS)}")
+        if self.unit == "byte" and characters != "":
+            raise UserError(f"a model of bytes has no vocabulary of characters, got {characters!r:.60}")
+        distinct = isinstance(characters, str) and sorted(set(characters)) == list(characters)
+        if self.unit == "char" and not (distinct and characters):
             raise UserError(f"the vocabulary must be text of distinct characters in order, got {characters!r:.60}")
+
+    @property
+    def symbols(self) -> int:
+        """V"""
+        return len(self.vocabulary) if self.unit == "char" else 256
 
 
 class CharLM(nn.Module):
     """logits, state = model(ids, state)          ids (T, N), logits (T, N, V)"""
 
     def __init__(self, options: Options) -> None:
-        size = len(options.vocabulary)
+        size = options.symbols
         self.options = options
+        self.vocabulary = Vocabulary(options.vocabulary, options.unit)
         if options.embedding:
             self.embedding = nn.Embedding(size, options.embedding)
         width = options.embedding or size
@@ -68,4 +81,4 @@ class CharLM(nn.Module):
         """A vector for each character: (..., D)."""
         if self.options.embedding:
             return self.embedding(ids)
-        return F.one_hot(ids, len(self.options.vocabulary), dtype=self.output.weight.dtype)
+        return F.one_hot(ids, self.options.symbols, dtype=self.output.weight.dtype)

@@ -12,8 +12,9 @@ import numpy as np
 
 import minigrad as mg
 
-from .data import UserError, Vocabulary
+from ..common.errors import UserError
 from .model import CharLM
+from .vocabulary import Vocabulary
 
 # Characters between two looks at what was drawn: each look makes the host wait for the device. The CPU never waits.
 READ_EVERY = 32
@@ -35,7 +36,7 @@ def sample(
         raise UserError(f"the length must be 0 or more, got {length}")
     if not prime:
         raise UserError("the prime text is empty; the model needs at least one character to start from")
-    vocabulary = Vocabulary(model.options.vocabulary)
+    vocabulary = model.vocabulary
     ids = vocabulary.encode(prime)
     random = np.random.default_rng(seed)
     return _draw(model, vocabulary, ids, length, temperature, random, device)
@@ -54,7 +55,7 @@ def _draw(
     together = 1 if device == "cpu" else READ_EVERY
     # NumPy need not warn of what is no number: what is drawn is looked at.
     with mg.no_grad(), np.errstate(all="ignore"):
-        logits, state = model(mg.tensor(ids.reshape(-1, 1), device=device))  # (T, 1, V)
+        logits, state = model(mg.tensor(ids.reshape(-1, 1).astype(np.int64), device=device))  # (T, 1, V)
     logits, last = logits[-1], None
     for start in range(0, length, together):
         drawn: list[mg.Tensor] = []
@@ -69,7 +70,7 @@ def _draw(
             if number == len(vocabulary):
                 raise UserError("the model gives no numbers any more; its training must have diverged. Train again, "
                                 "for example with a smaller --lr")  # fmt: skip
-            yield vocabulary.characters[number]
+            yield vocabulary.decode([number])
 
 
 def _choose(logits: mg.Tensor, temperature: float, u: float) -> mg.Tensor:

@@ -1,0 +1,1 @@
+"""The commands of `python -m models.char_lm`, a file each."""
