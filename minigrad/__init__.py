@@ -22,7 +22,6 @@ from .backend import (
     float64,
     int32,
     int64,
-    manual_seed,
     set_default_device,
     synchronize,
     use_device,
@@ -46,6 +45,7 @@ from .creation import (
 )
 from .engine import grad
 from .fusion import fuse, fuse_backend, fusing, scan, scan_source
+from .generators import get_rng_state, manual_seed, set_rng_state
 from .graph import Tensor
 from .indexing import take, take_along_axis
 from .memory import keep_freed_memory
@@ -156,6 +156,7 @@ __all__ = [
     "fusing",
     "get_matmul_precision",
     "get_num_threads",
+    "get_rng_state",
     "grad",
     "greater",
     "greater_equal",
@@ -212,6 +213,7 @@ __all__ = [
     "scan_source",
     "set_default_device",
     "set_num_threads",
+    "set_rng_state",
     "sigmoid",
     "sign",
     "sin",

@@ -101,18 +101,29 @@ class ArrayNamespace:
 
     # Randomness -----------------------------------------------------------------------------------
 
+    first_seed = 0  # what generators start from, see manual_seed
+
     @property
     def generator(self) -> Any:
         """This device's random generator."""
         if _drawing.refusal is not None:
             raise _drawing.refusal
         if self._generator is None:
-            self.seed(_seed)
+            self.seed(self.first_seed)
         return self._generator
 
     def seed(self, seed: int) -> None:
         """Start this device's generator anew from `seed`."""
         self._generator = self.module.random.default_rng(seed)
+
+    def generator_state(self) -> dict[str, Any]:
+        """What makes the generator draw again, after `set_generator_state`, what it is going to draw now."""
+        state: dict[str, Any] = self.generator.bit_generator.state
+        return state
+
+    def set_generator_state(self, state: dict[str, Any]) -> None:
+        """Have the generator go on from a state."""
+        self.generator.bit_generator.state = state
 
     def generator_replay(self) -> Callable[[], Any]:
         """A function that makes generators which draw what this device's is going to draw from now on."""
@@ -201,7 +212,11 @@ _namespaces: dict[str, ArrayNamespace] = {"cpu": cpu}
 _by_array_type: dict[type, ArrayNamespace] = {numpy.ndarray: cpu}
 openers: dict[str, Callable[[int], ArrayNamespace]] = {}  # of devices with numbers, which are opened when asked for
 _lock = threading.Lock()
-_seed = 0
+
+
+def opened() -> list[ArrayNamespace]:
+    """The namespaces of all devices that are in use."""
+    return list(_namespaces.values())
 
 
 def register(namespace: ArrayNamespace) -> None:
@@ -358,25 +373,6 @@ def use_device(device: str) -> Iterator[None]:
         _chosen.device = before
 
 
-def manual_seed(seed: int) -> None:
-    """Start the random generator of every device anew from `seed`, a non-negative integer.
-
-    Without a call, every process starts from seed 0.
-
-    Raises:
-        ValueError: the seed is something else.
-
-    >>> import minigrad as mg
-    >>> mg.manual_seed(0)
-    """
-    if isinstance(seed, bool) or not isinstance(seed, (int, numpy.integer)) or seed < 0:
-        raise ValueError(f"a seed is a non-negative integer, got {seed!r}")
-    global _seed
-    _seed = int(seed)
-    for known in _namespaces.values():
-        known.seed(_seed)
-
-
 class _Drawing(threading.local):
     refusal: Exception | None = None
 
@@ -392,27 +388,6 @@ def nothing_drawn(refusal: Exception) -> Iterator[None]:
         yield
     finally:
         _drawing.refusal = before
-
-
-Replays = dict[ArrayNamespace, Callable[[], Any]]
-
-
-def generator_replays() -> Replays:
-    """For each device that may draw random numbers, how to draw those again that come from now on."""
-    return {xp: xp.generator_replay() for xp in _namespaces.values()}
-
-
-@contextlib.contextmanager
-def replaying(replays: Replays) -> Iterator[None]:
-    """Draw the same numbers again inside a `with` block; afterwards every generator is where it was before."""
-    before = {xp: xp._generator for xp in replays}
-    try:
-        for xp, replay in replays.items():
-            xp._generator = replay()
-        yield
-    finally:
-        for xp, generator in before.items():
-            xp._generator = generator
 
 
 # Data of the host ---------------------------------------------------------------------------------

@@ -91,10 +91,17 @@ class CudaNamespace(ArrayNamespace):
         with self.activate():
             return self.module.random.default_rng(seed)
 
-    def generator_replay(self) -> Callable[[], Any]:
-        # CuPy's generators cannot be copied: this one is replaced by one that can be made again.
+    def generator_state(self) -> dict[str, Any]:
+        # CuPy's generators cannot be read: this one is replaced by one that can be made again.
         seed = int(cpu.generator.integers(2**63))
         self.seed(seed)
+        return {"seed": seed}
+
+    def set_generator_state(self, state: dict[str, Any]) -> None:
+        self.seed(int(state["seed"]))
+
+    def generator_replay(self) -> Callable[[], Any]:
+        seed = self.generator_state()["seed"]
         return lambda: self._generator_from(seed)
 
 

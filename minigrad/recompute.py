@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from .backend import Replays, generator_replays, replaying
+from .generators import Replays, generator_replays, replaying
 from .graph import Node, Tensor, tick
 from .mode import enable_grad, mode
 from .sweep import sweep

@@ -181,7 +181,8 @@ WITHOUT = {
     "sets or says how minigrad works": (
         "mg.cuda_is_available mg.default_device mg.detect_anomaly mg.enable_grad mg.get_num_threads "
         "mg.is_grad_enabled mg.manual_seed mg.no_grad mg.set_default_device mg.set_num_threads mg.synchronize "
-        "mg.use_device mg.keep_freed_memory mg.matmul_precision mg.get_matmul_precision"
+        "mg.use_device mg.keep_freed_memory mg.matmul_precision mg.get_matmul_precision "
+        "mg.get_rng_state mg.set_rng_state"
     ),
     "is a class": (
         "mg.AnomalyError mg.DeviceError mg.Tensor mg.bool_ mg.float16 mg.float32 mg.float64 mg.int32 mg.int64"

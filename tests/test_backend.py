@@ -1,6 +1,7 @@
 """The device switch: names, defaults, and what it says when a device cannot be had."""
 
 import copy
+import json
 import sys
 import threading
 import types
@@ -146,6 +147,37 @@ def test_without_a_seed_it_is_0(monkeypatch, device):
     seeded = mg.rand(3).tolist()
     monkeypatch.setattr(xp, "_generator", None)  # as in a process that has drawn nothing yet
     assert mg.rand(3).tolist() == seeded
+
+
+@pytest.mark.parametrize("device", ["cpu", "strict"])
+def test_a_state_of_the_generator_draws_the_same_numbers_again(device):
+    mg.manual_seed(5)
+    mg.rand(3, device=device)
+    state = json.loads(json.dumps(mg.get_rng_state(device)))
+    first = mg.randn(4, device=device).tolist()
+    mg.set_rng_state(state, device)
+    assert mg.randn(4, device=device).tolist() == first
+    mg.manual_seed(6)
+    mg.set_rng_state(state, device)
+    assert mg.randn(4, device=device).tolist() == first
+
+
+@pytest.mark.parametrize(
+    "state", [{}, {"seed": 3}, {"bit_generator": "MT19937"}, {"bit_generator": "PCG64", "state": 1}]
+)
+def test_a_state_that_is_none(state):
+    before = mg.get_rng_state()
+    with pytest.raises(ValueError, match="set_rng_state: expected a state that get_rng_state gave for cpu, got"):
+        mg.set_rng_state(state)
+    assert mg.get_rng_state() == before
+
+
+@pytest.mark.gpu
+def test_a_state_of_a_gpus_generator():
+    state = mg.get_rng_state("cuda")
+    first = mg.rand(4, device="cuda").tolist()
+    mg.set_rng_state(state, "cuda")
+    assert mg.rand(4, device="cuda").tolist() == first
 
 
 def test_a_module_goes_to_cuda_by_name(monkeypatch, forget_cuda):

@@ -16,6 +16,7 @@ PLAN = [
     "tensor_cores",
     "quotients",
     "cuda_device",
+    "generators",
     "threads",
     "memory",
     "ops.primitive",

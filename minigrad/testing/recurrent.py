@@ -10,8 +10,9 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from ..backend import cpu, default_device, float64, replaying
+from ..backend import cpu, default_device, float64
 from ..creation import rand, tensor
+from ..generators import replaying
 from ..graph import Tensor
 from ..mode import no_grad
 from ..nn import Module
