@@ -1,0 +1,191 @@
+"""All options of `train`, each with a remark; the presets.
+
+Two tables: what a run is, recorded with it and kept when it is resumed; and how this session goes about it.
+"""
+
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+from typer import Option
+
+from ..common.commands import fall_back, prefer, read_toml
+from ..common.console import clear_errors
+from ..common.errors import UserError
+from .model import CELLS
+from .streams import SPLITS
+from .vocabulary import UNITS
+
+RUN = Path("runs/char_lm")
+TEXT, MODEL, TRAINING, WATCHING = "The text", "The model", "Training", "Watching over it"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run is."""
+
+    data: Annotated[
+        list[Path],
+        Option(help="UTF-8 text to learn: a file, or a folder of *.txt; may repeat. Without it, the language reference "
+               "inside Python.", show_default=False, rich_help_panel=TEXT),
+    ] = field(default_factory=list)  # fmt: skip
+    corpus: Annotated[
+        Optional[str], Option(help="A well-known text, downloaded once: tinyshakespeare, ...", rich_help_panel=TEXT)
+    ] = None
+    unit: Annotated[
+        str, Option(help="char, or byte: any file, 256 symbols, no unknown ones.", rich_help_panel=TEXT)
+    ] = "char"
+    min_count: Annotated[
+        int, Option(help="Characters seen less often are replaced by U+FFFD.", min=1, rich_help_panel=TEXT)
+    ] = 1
+    split: Annotated[
+        str,
+        Option(help="What is held out to judge by: " + "; ".join(f"{k}: {v}" for k, v in SPLITS.items()) + ".",
+               rich_help_panel=TEXT),
+    ] = "contiguous"  # fmt: skip
+
+    cell: Annotated[str, Option(help="rnn, lstm or gru.", rich_help_panel=MODEL)] = "lstm"
+    hidden: Annotated[int, Option(help="Units in each recurrent layer.", min=1, rich_help_panel=MODEL)] = 256
+    layers: Annotated[int, Option(help="Recurrent layers.", min=1, rich_help_panel=MODEL)] = 1
+    embedding: Annotated[
+        int, Option(help="Width of a symbol's learned vector; 0: as many as --hidden.", min=0, rich_help_panel=MODEL)
+    ] = 0
+    one_hot: Annotated[
+        bool, Option("--one-hot", help="Feed symbols as one-hot vectors, not learned ones.", rich_help_panel=MODEL)
+    ] = False
+    dropout: Annotated[
+        float,
+        Option(help="Probability of dropping a value between layers and before the output.", min=0, max=1,
+               rich_help_panel=MODEL),
+    ] = 0.0  # fmt: skip
+    weights: Annotated[
+        Optional[Path],
+        Option(help="Start from the weights in a safetensors file, of minigrad or of PyTorch, with the same layers.",
+               rich_help_panel=MODEL),
+    ] = None  # fmt: skip
+
+    updates: Annotated[int, Option(help="Steps of the optimizer.", min=1, rich_help_panel=TRAINING)] = 1200
+    batch: Annotated[int, Option(help="Streams of text read side by side.", min=1, rich_help_panel=TRAINING)] = 32
+    seq: Annotated[
+        int, Option(help="Symbols per chunk: how far back gradients flow.", min=1, rich_help_panel=TRAINING)
+    ] = 64
+    lr: Annotated[
+        float, Option(help="Learning rate of AdamW; half a cosine brings it to 0.", rich_help_panel=TRAINING)
+    ] = 4e-3
+    warmup: Annotated[
+        int, Option(help="Updates during which the learning rate rises to --lr.", min=0, rich_help_panel=TRAINING)
+    ] = 0
+    weight_decay: Annotated[
+        float, Option(help="AdamW's: each update shrinks matrices by lr times this.", min=0, rich_help_panel=TRAINING)
+    ] = 0.0
+    clip: Annotated[
+        float, Option(help="Largest norm of the gradient of all parameters together.", rich_help_panel=TRAINING)
+    ] = 1.0
+    average: Annotated[
+        float,
+        Option(help="Judge and save a running average of the weights: the part of it that each update keeps, such as "
+               "0.999; 0: the weights as they are.", min=0, rich_help_panel=TRAINING),
+    ] = 0.0  # fmt: skip
+    seed: Annotated[int, Option(help="The same seed gives the same model.", min=0, rich_help_panel=TRAINING)] = 0
+
+    eval_every: Annotated[
+        int, Option(help="Updates between two looks at the held-out text.", min=1, rich_help_panel=WATCHING)
+    ] = 100
+    patience: Annotated[
+        int,
+        Option(help="Stop early after so many looks at the held-out text without a better loss; 0: never.", min=0,
+               rich_help_panel=WATCHING),
+    ] = 0  # fmt: skip
+    guard: Annotated[
+        float,
+        Option(help="Stop when the loss exceeds that of guessing so many times; 0: only when it is no number.", min=0,
+               rich_help_panel=WATCHING),
+    ] = 3.0  # fmt: skip
+    save_every: Annotated[
+        float, Option(help="Seconds between two checkpoints, at most.", min=0, rich_help_panel=WATCHING)
+    ] = 30.0
+    tensorboard: Annotated[
+        bool, Option("--tensorboard", help="Write TensorBoard's events, too.", rich_help_panel=WATCHING)
+    ] = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data", [Path(path) for path in self.data])
+        for name in ("lr", "clip"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise UserError(f"--{name} must be positive, got {getattr(self, name)}")
+        for name in ("weight_decay", "guard", "save_every"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UserError(f"--{name.replace('_', '-')} must be 0 or more, got {getattr(self, name)}")
+        if not 0 <= self.average < 1:
+            raise UserError(f"--average must be in [0, 1), got {self.average}")
+        for name, choices in (("cell", CELLS), ("unit", UNITS), ("split", SPLITS)):
+            if getattr(self, name) not in choices:
+                raise UserError(f"there is no {name} {getattr(self, name)!r}; choose one of {', '.join(choices)}")
+        if self.data and self.corpus:
+            raise UserError("--data and --corpus both name a text; choose one")
+        if self.one_hot and self.embedding:
+            raise UserError("--one-hot feeds symbols as they are; leave --embedding out")
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON and TOML can say it."""
+        named = {"data": [str(path) for path in self.data], "weights": self.weights and str(self.weights)}
+        return asdict(self) | named
+
+
+CHANGEABLE = {"updates", "lr", "clip", "eval_every", "patience", "guard", "save_every", "tensorboard"}  # on resuming
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "tiny": {"hidden": 64, "batch": 16, "seq": 32, "updates": 400, "lr": 1e-2},
+    "fast": {"hidden": 256, "updates": 2000, "lr": 4e-3, "weight_decay": 0.01, "dropout": 0.1, "average": 0.99,
+             "eval_every": 50},
+    "best": {"hidden": 512, "updates": 8000, "lr": 2e-3, "warmup": 100, "weight_decay": 0.01, "dropout": 0.5,
+             "average": 0.999, "eval_every": 250},
+}  # fmt: skip
+REMARKS = {"tiny": "seconds, for a first look", "fast": "a good model soon", "best": "the best of a quarter of an hour"}
+
+
+def _preset(ctx: typer.Context, name: Optional[str]) -> Optional[str]:
+    if name is not None:
+        with clear_errors():
+            if name not in PRESETS:
+                raise UserError(f"there is no preset {name!r}; choose one of {', '.join(PRESETS)}")
+        fall_back(ctx, PRESETS[name])
+    return name
+
+
+def _config(ctx: typer.Context, path: Optional[Path]) -> Optional[Path]:
+    if path is not None:
+        with clear_errors():
+            prefer(ctx, read_toml(path, Settings))
+    return path
+
+
+@dataclass(frozen=True)
+class Session:
+    """How this session goes about it."""
+
+    preset: Annotated[
+        Optional[str],
+        Option(help="Options that go well together: " + "; ".join(f"{k}: {v}" for k, v in REMARKS.items()) + ".",
+               is_eager=True, callback=_preset),
+    ] = None  # fmt: skip
+    config: Annotated[
+        Optional[Path],
+        Option(help="Options from a TOML file, such as a run's options.toml; the command line goes first.",
+               is_eager=True, callback=_config),
+    ] = None  # fmt: skip
+    resume: Annotated[
+        Optional[Path],
+        Option(help="Go on with a run that was stopped, exactly as if it had not been; names its folder."),
+    ] = None
+    out: Annotated[Path, Option(help="Folder for the run.")] = RUN
+    overwrite: Annotated[bool, Option("--overwrite", help="Replace a run that is in the folder already.")] = False
+    pause_at: Annotated[
+        Optional[int], Option(help="Save and stop after so many updates in all, to resume later.", min=1)
+    ] = None
+    dry_run: Annotated[
+        bool, Option("--dry-run", help="Show model, memory and time needed, after a few updates that are thrown away.")
+    ] = False
+    device: Annotated[str, Option(help='"cpu", or "cuda" for a GPU.')] = "cpu"

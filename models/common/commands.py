@@ -1,0 +1,107 @@
+"""A command's options, declared once: the fields of a dataclass, each with its remark, are what typer shows and reads.
+
+An option gets its value from the first of these that has one: the command line, a TOML file, a preset, the default.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import tomllib
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from .errors import UserError
+
+
+def command(function: Callable[..., None], *tables: type) -> Callable[..., None]:
+    """A function for `typer.Typer.command`, whose options are the fields of dataclasses.
+
+    `function` is called with the context and an instance of each.
+    """
+
+    def call(ctx: typer.Context, **values: Any) -> None:
+        function(ctx, *(table(**{f.name: values[f.name] for f in dataclasses.fields(table)}) for table in tables))
+
+    parameters = [inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)]
+    for table in tables:
+        hints = typing.get_type_hints(table, include_extras=True)
+        parameters += [
+            inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=default_of(f), annotation=hints[f.name])
+            for f in dataclasses.fields(table)
+        ]
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {p.name: p.annotation for p in parameters}
+    call.__name__, call.__doc__ = function.__name__, function.__doc__
+    return call
+
+
+def default_of(field: dataclasses.Field[Any]) -> Any:
+    """What a field is if nothing else is said."""
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+
+
+def given(ctx: typer.Context) -> set[str]:
+    """The names of the options that stand on the command line itself."""
+    return {name for name in ctx.params if getattr(ctx.get_parameter_source(name), "name", "") == "COMMANDLINE"}
+
+
+def flag(name: str) -> str:
+    """An option's name as it is typed."""
+    return "--" + name.replace("_", "-")
+
+
+def prefer(ctx: typer.Context, values: Mapping[str, Any]) -> None:
+    """Take these values before those that were preferred so far, but after the command line's."""
+    ctx.default_map = {**(ctx.default_map or {}), **values}
+
+
+def fall_back(ctx: typer.Context, values: Mapping[str, Any]) -> None:
+    """Take these values before the defaults, but after all others."""
+    ctx.default_map = {**values, **(ctx.default_map or {})}
+
+
+def read_toml(path: Path, table: type, also: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Options from a TOML file, by their names with - or _.
+
+    Raises:
+        UserError: there is no such file, it is no TOML, or it has an option that there is not.
+    """
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"the options in {path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not a TOML file: {error}") from error
+    options = {name.replace("-", "_"): value for name, value in found.items()}
+    known = {f.name for f in dataclasses.fields(table)} | set(also)
+    for name, value in options.items():
+        if name not in known:
+            raise UserError(f"{path}: there is no option {name!r}; there are {', '.join(sorted(known))}")
+        if isinstance(value, dict):
+            raise UserError(f"{path}: expected a value for {name!r}, got a table; write options without [sections]")
+    return options
+
+
+def to_toml(values: Mapping[str, Any], remark: str) -> str:
+    """Options as a TOML file that `read_toml` reads; what is None is left out."""
+    lines = [f"# {remark}"]
+    for name, value in values.items():
+        if value is not None:
+            lines.append(f"{name.replace('_', '-')} = {_toml(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_toml, value))}]"
+    escaped = (f"\\u{ord(c):04x}" if c < " " or c in '"\\\x7f' else c for c in str(value))
+    return '"' + "".join(escaped) + '"'
