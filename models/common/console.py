@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
+import rich.progress
 import typer
 from rich.console import Console
+from rich.text import Text
 
 import minigrad as mg
 
 from .errors import UserError
 
 console = Console(highlight=False)
+
+# How the news of an update are told, by their names in the journal.
+NEWS: dict[str, Callable[[float], str]] = {
+    "loss": lambda nats: f"loss {nats:.3f} nats, {nats / math.log(2):.3f} bits",
+    "gradient_norm": lambda norm: f"grad {norm:.2f}",
+    "characters_per_second": lambda speed: f"{speed:,.0f} symbols/s",
+}
 
 
 @contextlib.contextmanager
@@ -28,15 +39,75 @@ def clear_errors() -> Iterator[None]:
         raise typer.Exit(1) from error
 
 
-def say(line: str) -> None:
+def say(line: str | Text) -> None:
     """Print a line as it is."""
+    _show_whatever_comes()
     console.print(line, soft_wrap=True, markup=False)
+
+
+def table(title: str, rows: Mapping[str, Any]) -> None:
+    """Print names and values as two columns, in full."""
+    shown = {name: "-" if value is None else str(value) for name, value in rows.items()}
+    width = max(map(len, shown), default=0)
+    say(Text(title, style="bold"))
+    for name, value in shown.items():
+        say(Text.assemble("  ", (name.ljust(width), "cyan"), "  ", value))
 
 
 def write_out(parts: Iterable[str]) -> None:
     """Print pieces of a text as they come, in other words where the terminal cannot show one; then a new line."""
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")
+    _show_whatever_comes()
     for part in parts:
         print(part, end="", flush=True)
     print()
+
+
+def in_units(nats: float) -> str:
+    """A loss per symbol, in both units.
+
+    >>> in_units(1.234)
+    '1.234 nats (1.780 bits)'
+    """
+    return f"{nats:.3f} nats ({nats / math.log(2):.3f} bits)"
+
+
+@contextlib.contextmanager
+def progress(total: int, *, start: int = 0) -> Iterator[Callable[..., None]]:
+    """A bar with the latest news while updates are made; where there is no terminal, a line for each tenth of the way.
+
+        with progress(1000) as report:
+            report(10, loss=2.5, gradient_norm=0.3, characters_per_second=90_000)
+
+    `say` prints above the bar.
+
+    Args:
+        total: how many updates there shall be.
+        start: how many an earlier session has made.
+    """
+    live = console.is_terminal and not console.is_dumb_terminal
+    columns = (
+        rich.progress.BarColumn(bar_width=8),
+        rich.progress.MofNCompleteColumn(),
+        rich.progress.TimeRemainingColumn(),
+        rich.progress.TextColumn("{task.fields[news]}", markup=False),
+    )
+    tenths = start * 10 // total
+    with rich.progress.Progress(*columns, console=console, transient=True, disable=not live) as bar:
+        task = bar.add_task("training", total=total, completed=start, news="")
+
+        def report(update: int, **news: float) -> None:
+            """Tell how far it is; of the news, those in NEWS."""
+            nonlocal tenths
+            told = "  ".join(tell(news[name]) for name, tell in NEWS.items() if name in news)
+            bar.update(task, completed=update, news=told)
+            if not live and update * 10 // total > tenths:
+                tenths = update * 10 // total
+                say(f"update {update}/{total}  {told}")
+
+        yield report
+
+
+def _show_whatever_comes() -> None:
+    """Let characters that the terminal cannot show be written as their escapes."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
