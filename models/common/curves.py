@@ -1,0 +1,133 @@
+"""How the losses of a run went down: in the terminal, and as a picture. Both are made from the events of a journal.
+
+matplotlib and plotext take half a second to import, so that only those who draw import them.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .console import console
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Records = Iterable[Mapping[str, Any]]
+
+WIDTH, HEIGHT = 80, 20  # the most that a curve takes of a terminal, in characters
+BLUE, RED = "#0072B2", "#D55E00"  # told apart by the colour-blind too (Okabe and Ito)
+AS_ASCII = str.maketrans("┌┐└┘├┤┬┴┼│─", "+++++++++|-")
+SPANS = {"hours": 3600, "minutes": 60, "seconds": 1}
+
+
+def in_terminal(records: Records, *, plain: bool | None = None) -> str:
+    """The loss on training and validation text over the updates, in characters; "" if there is no loss.
+
+    Args:
+        records: the events of a journal.
+        plain: in ASCII and without colours; if None, where they are printed to no terminal or not in UTF-8.
+    """
+    if plain is None:
+        plain = not (console.is_terminal and console.encoding.lower().startswith("utf"))
+    records = list(records)
+    training, validation = series(records, "train", "loss"), series(records, "validation", "nats")
+    if not len(training[0]) and not len(validation[0]):
+        return ""
+    import plotext
+
+    width, dot = min(WIDTH, console.width), "." if plain else "hd"
+    curve, points = means(*training, width), means(*validation, width // 4)
+    figure = plotext.figure.clear()  # there is one for the whole process: it is left as clean as it is wanted
+    try:
+        figure.theme("colorless" if plain else "simple").plot_size(width, HEIGHT).legend(False)
+        figure.title(f"nats per symbol: {'. ' * plain}training, o validation")
+        for (x, y), marker in ((curve, dot), (points, "o")):
+            if len(x):
+                figure.draw(figure.signal(x.tolist(), y.tolist(), marker=marker).lines(marker == dot))
+        last, (low, high) = max(max(x, default=1) for x, _ in (training, validation)), _range(curve[1], points[1])
+        for axis, start, stop, shown in (("x", 0, last, "{:,.0f}"), ("y", low, high, "{:.2f}")):
+            ticks = np.linspace(start, stop, 5).tolist()
+            figure.ruler(axis).lim(start, stop).ticks(ticks, [shown.format(tick) for tick in ticks])
+        lines = str(figure.build().string(colorless=plain))
+    finally:
+        figure.clear().theme()
+    return "\n".join(line.rstrip() for line in (lines.translate(AS_ASCII) if plain else lines).splitlines())
+
+
+def draw(records: Records, path: Path, title: str) -> None:
+    """The same as a picture, `path`, in PNG: with bits on the right, and the time that training took above.
+
+    Args:
+        records: the events of a journal.
+        title: what stands above.
+    """
+    from matplotlib.figure import Figure
+
+    records = list(records)
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    axes.set_title(title, parse_math=False)
+    axes.set_xlabel("updates")
+    axes.set_ylabel("nats per symbol")
+    axes.grid(alpha=0.3)
+
+    x, y = series(records, "train", "loss")
+    if len(x):
+        axes.plot(x, y, color=BLUE, alpha=0.35, linewidth=0.8)
+        axes.plot(*means(x, y, min(100, -(-len(x) // 5))), ".-", markersize=3, color=BLUE, label="training")
+    x, y = series(records, "validation", "nats")
+    if len(x):
+        best = int(np.argmin(y))
+        axes.plot(x, y, "o-", markersize=4, color=RED, label="validation")
+        axes.plot(x[best], y[best], "*", markersize=14, color=RED, label=f"best: {y[best]:.4f} at {x[best]:,.0f}")
+    if axes.lines:
+        axes.legend()
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.set_xlim(left=0)
+    axes.secondary_yaxis(
+        "right", functions=(lambda nats: nats / math.log(2), lambda bits: bits * math.log(2))
+    ).set_ylabel("bits per symbol")
+    _time_above(axes, *series(records, "train", "seconds"))
+
+    without: dict[str, Any] = {"Software": None}  # the version of matplotlib
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a title in a script that it does not have
+        figure.savefig(path, format="png", dpi=110, metadata=without)
+
+
+def series(records: Records, event: str, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """The updates at which an event told a number, and the numbers; where it was none is left out."""
+    found = [(r["update"], r[name]) for r in records if r.get("event") == event and r.get(name) is not None]
+    points = np.array(found, dtype=np.float64).reshape(-1, 2)
+    points = points[np.isfinite(points[:, 1])]
+    return points[:, 0], points[:, 1]
+
+
+def means(x: np.ndarray, y: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """At most `count` points instead of many: the means of neighbours."""
+    starts = np.arange(groups := min(max(count, 1), len(x))) * len(x) // max(groups, 1)
+    sizes = np.diff(starts, append=len(x))
+    return np.add.reduceat(x, starts) / sizes, np.add.reduceat(y, starts) / sizes
+
+
+def _range(*losses: np.ndarray) -> tuple[float, float]:
+    """The least and the largest, which differ."""
+    found = np.concatenate(losses)
+    low, high = float(found.min()), float(found.max())
+    return (low, high) if low < high else (low - 0.5, high + 0.5)
+
+
+def _time_above(axes: Axes, updates: np.ndarray, seconds: np.ndarray) -> None:
+    """A second axis above: how long training had taken by an update."""
+    if not len(seconds) or not seconds[-1] > 0:
+        return
+    unit, size = next((unit, size) for unit, size in SPANS.items() if seconds[-1] >= 3 * size or size == 1)
+    rate = seconds[-1] / size / updates[-1]  # as long for one as for the other
+    above = axes.secondary_xaxis("top", functions=(lambda update: update * rate, lambda time: time / rate))
+    above.set_xlabel(f"{unit} of training")
