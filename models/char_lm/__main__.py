@@ -6,11 +6,12 @@ try:
     import typer
 
     from .commands.sample import sample
+    from .commands.train import command as train
 except ImportError as error:
     raise SystemExit(f"{error}. This program needs minigrad's extra: pip install -e '.[models]'") from error
 
 app = typer.Typer(help=__doc__, add_completion=False, no_args_is_help=True)
-for command in (sample,):
+for command in (train, sample):
     app.command()(command)
 
 if __name__ == "__main__":

@@ -58,3 +58,11 @@ def load(path: Path) -> Checkpoint:
     model.load_state_dict({name: x for name, x in arrays.items() if not name.startswith(TRAINING)})
     rest = {n.removeprefix(TRAINING): x.numpy() for n, x in arrays.items() if n.startswith(TRAINING)}
     return Checkpoint(model, about, rest)
+
+
+def load_last(path):
+    return load(path / LAST)
+
+
+def load_weights(model, path):
+    model.load_state_dict(mg.io.load(path))

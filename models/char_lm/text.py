@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import numpy as np
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +22,18 @@ class Text:
     vocabulary: Vocabulary
     ids: Any  # the numbers of its symbols: len(ids), ids[a:b] as often as one likes, np.asarray(ids[a:b]) reads them
 
+    def summary(self) -> list[str]:
+        return [f"text:  {self.source}: {len(self.ids):,} symbols"]
+
+    def facts(self):
+        return {"source": self.source, "fingerprint": self.fingerprint}
+
+    def opening(self) -> str:
+        return self.vocabulary.decode(np.asarray(self.ids[:80])).partition("\n")[0]
+
 
 def open_text(
-    paths: Sequence[Path] = (), *, corpus: str | None = None, unit: str = "char", vocabulary: Vocabulary | None = None
+    paths: Sequence[Path] = (), *, corpus: str | None = None, unit: str = "char", vocabulary: Vocabulary | None = None, min_count=1
 ) -> Text:
     """The text of some files, of a well-known corpus, or the one inside Python.
 

@@ -1,11 +1,8 @@
-"""Truncated backpropagation through time, and what it reaches on text that was held out."""
+"""Truncated backpropagation through time, with all its state in one place, so that it can be saved and gone on with."""
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,81 +11,111 @@ import minigrad as mg
 from minigrad import nn, optim
 from minigrad.nn import functional as F
 
-from .data import Streams, UserError
+from ..common.errors import UserError
+from .averaging import Average
+from .checkpoint import Checkpoint
 from .model import CharLM
+from .settings import Settings
+from .streams import Streams
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How to train."""
+class Trainer:
+    """A model in training.
 
-    updates: int = 1200
-    batch: int = 32  # N, streams side by side
-    seq: int = 64  # T, time steps per chunk, which is how far back gradients flow
-    lr: float = 4e-3  # at the start; half a cosine brings it down to 0
-    clip: float = 1.0  # the largest norm of the gradient of all parameters together
+    Everything that the next update depends on is in here and in the device's random generator: weights, optimizer,
+    carried state, average, and the number of updates so far, which gives the place in the text and in the schedule.
+    `checkpoint` gives it, `restore` takes it over.
+    """
 
-    def __post_init__(self) -> None:
-        for name in ("updates", "batch", "seq", "lr", "clip"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise UserError(f"--{name} must be positive, got {getattr(self, name)}")
+    def __init__(self, model: CharLM, pieces: Any, settings: Settings, device: str = "cpu") -> None:
+        self.model, self.settings, self.device = model, settings, device
+        self.streams = Streams(pieces, settings.batch, settings.seq, device)
+        matrices = [p for p in model.parameters() if p.ndim > 1]
+        biases = [p for p in model.parameters() if p.ndim < 2]
+        groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": biases, "weight_decay": 0.0}]
+        self.optimizer = optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.99))
+        self.average = Average(model, settings.average)
+        self.state: Any = None  # of the recurrent layers, after the last chunk
+        self.updates = 0
+
+    @property
+    def lr(self) -> float:
+        """The next update's learning rate: a rise, times half a cosine down to 0."""
+        rise = min(1.0, (self.updates + 1) / (self.settings.warmup + 1))
+        done = min(1.0, self.updates / self.settings.updates)
+        return self.settings.lr * rise * (1 + math.cos(math.pi * done)) / 2
+
+    def step(self) -> tuple[mg.Tensor, mg.Tensor]:
+        """One update on the next chunk: its loss in nats per symbol, and the gradient's norm. Nothing is read."""
+        self.model.train()
+        number = self.updates % self.streams.chunks
+        if number == 0:
+            self.state = None  # an epoch begins: the streams start over, what came before does not fit
+        inputs, targets = self.streams.chunk(number)
+        self.state = mg.detach(self.state)  # carried, but no gradient flows into the chunk before: truncated BPTT
+        logits, self.state = self.model(inputs, self.state)
+        loss = F.cross_entropy(logits.reshape(-1, logits.shape[-1]), targets.reshape(-1))
+
+        self.optimizer.zero_grad()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr
+        self.optimizer.step()
+        self.average.update()
+        self.updates += 1
+        return loss.detach(), norm
+
+    # Saving and going on --------------------------------------------------------------------------
+
+    def checkpoint(self, about: dict[str, Any]) -> Checkpoint:
+        """All that is needed to go on, and `about` for others to read."""
+        optimizer = self.optimizer.state_dict()
+        arrays = {f"average.{name}": a.to("cpu").numpy() for name, a in self.average.values.items()}
+        for number, values in optimizer["state"].items():
+            arrays |= {f"optimizer.{number}.{name}": _host(value) for name, value in values.items()}
+        arrays |= {f"state.{number}": _host(part) for number, part in enumerate(_parts(self.state))}
+        progress = {
+            "updates": self.updates,
+            "averaged": self.average.updates,
+            "groups": optimizer["param_groups"],
+            "rng": {"device": self.device, "state": mg.get_rng_state(self.device)},
+        }
+        return Checkpoint(self.model, about | {"progress": progress}, arrays)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint of the same settings; on another kind of device, with other random numbers.
+
+        Raises:
+            UserError: the checkpoint does not hold what is needed.
+        """
+        try:
+            progress, arrays = checkpoint.about["progress"], checkpoint.arrays
+            self.model.load_state_dict(checkpoint.model.state_dict())
+            states: dict[int, dict[str, Any]] = {}
+            state: dict[int, mg.Tensor] = {}
+            for name, array in arrays.items():
+                kind, _, rest = name.partition(".")
+                if kind == "average":
+                    self.average.values[rest][...] = mg.tensor(array, device=self.device)
+                elif kind == "optimizer":
+                    number, _, what = rest.partition(".")
+                    states.setdefault(int(number), {})[what] = array
+                elif kind == "state":
+                    state[int(rest)] = mg.tensor(array, device=self.device)
+            self.optimizer.load_state_dict({"state": states, "param_groups": progress["groups"]})
+            parts = tuple(state[number] for number in sorted(state))
+            self.state = None if not parts else parts if self.model.options.cell == "lstm" else parts[0]
+            self.updates, self.average.updates = int(progress["updates"]), int(progress["averaged"])
+            if progress["rng"]["device"].partition(":")[0] == self.device.partition(":")[0]:
+                mg.set_rng_state(progress["rng"]["state"], self.device)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"this checkpoint cannot be gone on with: {type(error).__name__}: {error}") from error
 
 
-@dataclass(frozen=True)
-class Progress:
-    """Where training stands."""
-
-    update: int
-    loss: float  # nats per character, of this chunk
-    gradient_norm: float  # before clipping
-    characters_per_second: float
+def _parts(state: Any) -> tuple[Any, ...]:
+    return () if state is None else state if isinstance(state, tuple) else (state,)
 
 
-READ_EVERY = 10  # updates between two looks at the loss; each look makes the host wait for the device
-
-
-def train(model: CharLM, ids: np.ndarray, recipe: Recipe, device: str, report: Callable[[Progress], None]) -> None:
-    """Train on the text `ids`, calling `report` now and then."""
-    streams = Streams(ids, recipe.batch, recipe.seq, device)
-    vocabulary = len(model.options.vocabulary)
-    optimizer = optim.Adam(model.parameters(), lr=recipe.lr, betas=(0.9, 0.99))
-    schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.updates)
-    model.train()
-
-    update, started = 0, time.perf_counter()
-    while update < recipe.updates:
-        state: Any = None  # an epoch begins: the streams start over, what came before does not fit
-        for inputs, targets in streams.epoch():
-            state = mg.detach(state)  # carried, but no gradient flows into the chunk before: truncated BPTT
-            logits, state = model(inputs, state)
-            loss = F.cross_entropy(logits.reshape(-1, vocabulary), targets.reshape(-1))
-
-            optimizer.zero_grad()
-            loss.backward()
-            norm = nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
-            optimizer.step()
-            schedule.step()
-
-            update += 1
-            if update % READ_EVERY == 0 or update == recipe.updates:
-                value, size = mg.stack([loss.detach(), norm]).tolist()  # one wait for the two
-                if not np.isfinite(value):
-                    raise UserError(f"the loss became {value} at update {update}; try a smaller --lr or --clip")
-                speed = update * recipe.batch * recipe.seq / (time.perf_counter() - started)
-                report(Progress(update, value, size, speed))
-            if update == recipe.updates:
-                return
-
-
-@mg.no_grad()
-def evaluate(model: CharLM, ids: np.ndarray, device: str, steps: int = 1000) -> float:
-    """Nats per character over the whole text `ids`, read once from start to end with its state carried."""
-    model.eval()
-    text = mg.tensor(ids, device=device)
-    state: Any = None
-    total = mg.zeros((), dtype=mg.float64, device=device)
-    for start in range(0, len(ids) - 1, steps):
-        chunk = text[start : start + steps + 1]
-        logits, state = model(chunk[:-1].reshape(-1, 1), state)  # (T, 1, V)
-        total += F.cross_entropy(logits.squeeze(1), chunk[1:], reduction="sum")  # promoted to float64
-    return total.item() / (len(ids) - 1)
+def _host(value: Any) -> np.ndarray:
+    return value.detach().to("cpu").numpy() if isinstance(value, mg.Tensor) else np.asarray(value)

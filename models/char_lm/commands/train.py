@@ -1,0 +1,241 @@
+"""`train`: learn a text, or go on with a run that was stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import platform
+import shlex
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import typer
+
+import minigrad as mg
+
+from ...common import commands, curves, journal
+from ...common.console import clear_errors, in_units, progress, say, table, write_out
+from ...common.errors import UserError
+from .. import checkpoint, evaluation, sampling, streams, text
+from ..fitting import CURVE, LOG, OPTIONS, Fit
+from ..model import CharLM, Options
+from ..settings import CHANGEABLE, Session, Settings
+from ..training import Trainer
+
+TRIAL = 5  # updates of a dry run
+
+
+def train(ctx: typer.Context, settings: Settings, session: Session) -> None:
+    """Train on a text, print a sample, and save the model.
+
+    Ctrl-C stops after the chunk at hand, saves, and prints the command that goes on.
+    """
+    # NumPy need not warn of what is no number: the loss is looked at.
+    with clear_errors(), mg.use_device(session.device), np.errstate(all="ignore"):
+        found = None
+        if session.resume is not None:
+            found = checkpoint.load_last(session.resume)
+            settings = _recorded(ctx, settings, found)
+        elif not session.dry_run:
+            _prepare(session)
+        if session.preset or session.config:
+            table("options", settings.plain())
+        learned = text.open_text(settings.data, corpus=settings.corpus, unit=settings.unit, min_count=settings.min_count)
+        trainer, held_out = _begin(learned, settings, session.device)
+        if found is not None:
+            _check_text(learned, found)
+        for line in learned.summary():
+            say(line)
+        parameters = sum(p.size for p in trainer.model.parameters())
+        say(f"model: {settings.cell} {settings.layers} x {settings.hidden}, {parameters:,} parameters, "
+            f"on {mg.default_device()}")  # fmt: skip
+        if session.dry_run:
+            _estimate(trainer, held_out, parameters)
+            return
+
+        folder = session.resume or session.out
+        about = {"settings": settings.plain(), "text": learned.facts()}
+        with _recording(folder, settings, found) as record, progress(settings.updates, start=_updates(found)) as report:
+            fit = Fit(trainer, held_out, folder, about, record, report)
+            if found is None:
+                _write_options(folder, settings)
+                record("start", **about, parameters=parameters, minigrad=mg.__version__, machine=_machine())
+            else:
+                fit.restore(found)
+                record("resumed", update=trainer.updates, machine=_machine())
+            with fit.stop.listening(say):
+                ended = fit.go(session.pause_at)
+            record("end", why=ended, update=trainer.updates, best=fit.best, seconds=round(fit.seconds, 3))
+        _conclude(fit, ended, learned)
+
+
+def _begin(learned: text.Text, settings: Settings, device: str) -> tuple[Trainer, Any]:
+    """A trainer at update 0, and the text to judge it by."""
+    mg.manual_seed(settings.seed)
+    vocabulary = learned.vocabulary
+    width = 0 if settings.one_hot else settings.embedding or settings.hidden
+    model = CharLM(
+        Options(vocabulary.characters, settings.cell, settings.hidden, settings.layers, width, settings.dropout,
+                vocabulary.unit)
+    )  # fmt: skip
+    if settings.weights is not None:
+        checkpoint.load_weights(model, settings.weights)
+    parts = streams.split(learned.ids, settings.split)
+    return Trainer(model.to(device), parts.train, settings, device), parts.held_out
+
+
+def _prepare(session: Session) -> None:
+    """See that the folder can be written to, and hold a run: nothing must be in the way once a model is trained."""
+    folder = session.out
+    there = [folder / name for name in (checkpoint.LAST, checkpoint.BEST, LOG) if (folder / name).exists()]
+    if there and not session.overwrite:
+        raise UserError(
+            f"{folder} holds a run already ({there[0].name}): go on with it by --resume {shlex.quote(str(folder))}, "
+            "name another folder with --out, or replace it with --overwrite"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"the model cannot be saved in {folder}: {error.strerror}; name another folder with --out"
+        ) from error
+
+
+def _recorded(ctx: typer.Context, settings: Settings, found: checkpoint.Checkpoint) -> Settings:
+    """The settings of a run that is resumed, with what may be changed."""
+    try:
+        recorded = Settings(**found.about["settings"])
+    except (KeyError, TypeError) as error:
+        raise UserError(f"the checkpoint to resume does not say its settings: {error}") from error
+    typed = commands.given(ctx)
+    for name in typed & (recorded.plain().keys() - CHANGEABLE - {"data", "corpus"}):
+        was, now = recorded.plain()[name], settings.plain()[name]
+        if was != now:
+            raise UserError(
+                f"a resumed run keeps its {commands.flag(name)} {was}, got {now}. To change it, start another run; "
+                f"what may change is {', '.join(map(commands.flag, sorted(CHANGEABLE)))}"
+            )
+    named = {"data", "corpus"} if typed & {"data", "corpus"} else set()  # the same text, at another place
+    changed = {name: settings.plain()[name] for name in typed & CHANGEABLE | named}
+    return Settings(**recorded.plain() | changed)
+
+
+def _check_text(learned: text.Text, found: checkpoint.Checkpoint) -> None:
+    was = found.about.get("text", {}).get("fingerprint")
+    if was != learned.fingerprint:
+        raise UserError(
+            f"{learned.source} is not the text that this run was trained on: its SHA-256 is {learned.fingerprint[:12]}, "
+            f"that of the run's {str(was)[:12]}. If it lies elsewhere now, say where with --data"
+        )
+
+
+def _updates(found: checkpoint.Checkpoint | None) -> int:
+    return 0 if found is None else int(found.about.get("update", 0))
+
+
+def _write_options(folder: Path, settings: Settings) -> None:
+    again = "python -m models.char_lm train --config FILE --out FOLDER starts a run with the same options"
+    (folder / OPTIONS).write_text(commands.to_toml(settings.plain(), again), encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _recording(folder: Path, settings: Settings, found: checkpoint.Checkpoint | None) -> Iterator[Callable[..., None]]:
+    """A function that notes an event in the run's journal, and in TensorBoard's if wanted."""
+    if found is None:
+        for path in folder.glob("*.safetensors"):
+            if path.name.split(".")[0] in ("last", "best"):
+                path.unlink()
+        (folder / LOG).unlink(missing_ok=True)
+        shutil.rmtree(folder / "tensorboard", ignore_errors=True)
+    with contextlib.ExitStack() as stack:
+        writers: list[Any] = [stack.enter_context(journal.Journal(folder / LOG))]
+        if found is not None:
+            writers[0].keep(_updates(found))
+        if settings.tensorboard:
+            writers.append(journal.TensorBoard(folder / "tensorboard", None if found is None else _updates(found)))
+            stack.callback(writers[1].close)
+
+        def record(event: str, **facts: Any) -> None:
+            for writer in writers:
+                writer.write(event, **facts)
+
+        yield record
+
+
+def _conclude(fit: Fit, ended: str, learned: text.Text) -> None:
+    """Tell how it went; where the run is done, judge the best weights by the whole held-out text, and let them write."""
+    folder, settings, at = fit.folder, fit.trainer.settings, fit.trainer.updates
+    records = journal.read(folder / LOG)
+    print(curves.in_terminal(records))
+    curves.draw(records, folder / CURVE, f"{learned.source}: {settings.cell} {settings.layers} x {settings.hidden}")
+    say(f"{ended} after {at:,} updates and {fit.seconds:.0f} s of training; saved in {folder}")
+    if fit.best is not None:
+        model = checkpoint.load(folder / checkpoint.BEST).model.to(fit.trainer.device)
+        nats = evaluation.evaluate(model, fit.held_out, fit.trainer.device)
+        with contextlib.closing(journal.Journal(folder / LOG)) as log:
+            log.write("result", update=fit.best["update"], nats=nats)
+        count = sum(len(piece) for piece in fit.held_out)
+        say(f"validation: {in_units(nats)} per {settings.unit}, the {settings.split} split's {count:,} held-out symbols, "
+            f"best weights (update {fit.best['update']:,})")  # fmt: skip
+    if ended in ("paused", "stopped"):
+        say(f"go on with: python -m models.char_lm train --resume {shlex.quote(str(folder))}")
+    elif fit.best is not None:
+        say("")
+        prime = learned.opening()
+        drawn = sampling.sample(model, 500, prime=prime, temperature=0.7, seed=settings.seed, device=fit.trainer.device)
+        write_out(itertools.chain(prime, drawn))
+
+
+def _estimate(trainer: Trainer, held_out: Any, parameters: int) -> None:
+    """What a whole run takes, by a few updates that are thrown away."""
+    seconds = []
+    for _ in range(TRIAL):
+        started = time.perf_counter()
+        loss, _ = trainer.step()
+        loss.item()
+        seconds.append(time.perf_counter() - started)
+    settings = trainer.settings
+    each = statistics.median(seconds[1:])
+    started = time.perf_counter()
+    with trainer.average.instead():
+        evaluation.estimate(trainer.model, held_out, trainer.device)
+    looks = -(-settings.updates // settings.eval_every)
+    whole = each * settings.updates + looks * (time.perf_counter() - started)
+    chunk = settings.batch * settings.seq
+    kept = 5 if settings.average else 4
+    table("dry run", {
+        "weights": ", ".join(f"{name} {tuple(p.shape)}" for name, p in trainer.model.named_parameters()),
+        "parameters": f"{parameters:,}",
+        "memory": f"{_peak()}; of it {4 * kept * parameters / 1e6:,.1f} MB are weights, gradients, Adam's moments"
+                  + (" and the average" if settings.average else ""),
+        "text": f"{chunk:,} symbols an update, {trainer.streams.chunks:,} updates an epoch, "
+                f"{settings.updates / trainer.streams.chunks:.1f} epochs",
+        "time": f"{whole:,.0f} s: {settings.updates:,} updates of {1e3 * each:.1f} ms, "
+                f"and {looks} looks at the held-out text",
+    })  # fmt: skip
+
+
+def _peak() -> str:
+    try:
+        import resource
+    except ImportError:
+        return "not known on this system"
+    unit = 1 if platform.system() == "Darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+    return f"{peak:,.0f} MB (this process's peak on the host)"
+
+
+def _machine() -> dict[str, Any]:
+    return {"system": platform.platform(), "python": platform.python_version(), "numpy": np.__version__,
+            "kernels": mg.fuse_backend()}  # fmt: skip
+
+
+command = commands.command(train, Settings, Session)
