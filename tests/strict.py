@@ -18,6 +18,7 @@ import numpy
 
 from minigrad import quotients, tensor_cores
 from minigrad.backend import ArrayNamespace, register
+from minigrad.cuda_device import CudaNamespace
 from minigrad.precision import setting
 
 from . import emulated
@@ -366,6 +367,9 @@ class StrictNamespace(Counters, ArrayNamespace):
     on_host = False
     multiprocessors = _of_the_gpu("multiprocessors")
     shared_memory = _of_the_gpu("shared_memory")
+
+    generator_state = CudaNamespace.generator_state  # CuPy's generators cannot be read
+    set_generator_state = CudaNamespace.set_generator_state
 
     def __init__(self) -> None:
         super().__init__(_Module, StrictArray, "strict")

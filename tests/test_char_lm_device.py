@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +19,35 @@ from typer.testing import CliRunner
 import minigrad as mg
 from minigrad import nn, optim
 from minigrad.nn import functional as F
-from models.char_lm import checkpoint, data, sampling, training
+from models.char_lm import checkpoint, evaluation, fitting, sampling
 from models.char_lm.__main__ import app
 from models.char_lm.model import CharLM, Options
+from models.char_lm.settings import Settings
+from models.char_lm.training import Trainer
+from models.char_lm.vocabulary import Vocabulary
+from models.common.errors import UserError
 
 from .counters import Counts
 from .strict import strict
 
 CELLS = ["rnn", "lstm", "gru"]
 SENTENCE = "the quick brown fox jumps over the lazy dog. "
-TEXT = data.Vocabulary(SENTENCE).encode(SENTENCE * 6)  # 270 characters
+TEXT = Vocabulary(SENTENCE).encode(SENTENCE * 6).astype(np.int64)  # 270 characters
 
 
 def small(cell: str = "lstm", **options: Any) -> CharLM:
     """A model on the default device, with all there is to it unless told otherwise."""
     mg.manual_seed(0)
     usual = {"hidden": 8, "embedding": 4, "layers": 2, "dropout": 0.2}
-    return CharLM(Options(data.Vocabulary(SENTENCE).characters, cell, **(usual | options)))
+    return CharLM(Options(Vocabulary(SENTENCE).characters, cell, **(usual | options)))
+
+
+def fit(model: CharLM, pause_at: int, folder: Path, report: Callable[..., None], **settings: Any) -> None:
+    """A run's first updates on TEXT."""
+    usual = {"batch": 2, "seq": 10, "eval_every": 1000, "save_every": 1000}
+    device = mg.default_device()
+    trainer = Trainer(model, [TEXT], Settings(**(usual | settings)), device)
+    fitting.Fit(trainer, [TEXT[:20]], folder, {}, lambda *a, **k: None, report).go(pause_at)
 
 
 def waits(before: Counts) -> Counts:
@@ -48,24 +60,23 @@ def waits(before: Counts) -> Counts:
 
 @pytest.mark.parametrize("embedding", [0, 4], ids=["one-hot", "embedded"])
 @pytest.mark.parametrize("cell", CELLS)
-def test_training_reads_the_loss_every_few_updates_and_nothing_else(cell: str, embedding: int) -> None:
+def test_training_reads_the_loss_every_few_updates_and_nothing_else(cell: str, embedding: int, tmp_path: Path) -> None:
     """Three epochs with carried state, dropout, clipping and a schedule; the text goes to the device once."""
     with mg.use_device("strict"):
         model, looks, before = small(cell, embedding=embedding), [], strict.counts()
 
-        def look(progress: training.Progress) -> None:
-            looks.append((progress.update, waits(before)))
+        def look(update: int, **news: float) -> None:
+            looks.append((update, waits(before)))
 
-        training.train(model, TEXT, training.Recipe(25, batch=2, seq=10, clip=0.1), "strict", look)
+        fit(model, 25, tmp_path, look, clip=0.1)
     assert looks == [(10, Counts(reads=1, uploads=1)), (20, Counts(reads=2, uploads=1)), (25, Counts(3, uploads=1))]
-    assert waits(before) == Counts(reads=3, uploads=1)
 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_evaluation_copies_the_text_once_and_reads_once(cell: str) -> None:
     with mg.use_device("strict"):
         model, before = small(cell), strict.counts()
-        training.evaluate(model, TEXT, "strict", steps=20)
+        evaluation.evaluate(model, [TEXT], "strict", steps=20)
         assert waits(before) == Counts(reads=1, uploads=1)
 
 
@@ -97,7 +108,7 @@ def test_sampling_on_the_cpu_gives_each_character_at_once(monkeypatch: pytest.Mo
 def test_a_model_without_numbers_says_so_on_every_device(device: str, temperature: float, number: float) -> None:
     model = small()
     nn.init.constant_(model.output.bias, number)
-    with pytest.raises(data.UserError, match="its training must have diverged"):
+    with pytest.raises(UserError, match="its training must have diverged"):
         list(sampling.sample(model, 3, prime="a", temperature=temperature, device=device))
 
 
@@ -117,16 +128,18 @@ def test_characters_are_drawn_as_often_as_they_are_expected(device: str) -> None
 
 
 def test_the_command_line_waits_for_nothing_else(tmp_path: Path) -> None:
-    """Twenty updates, the validation, 500 characters; parameters that were drawn by the host, and are saved."""
+    """Twenty updates, two ways of judging, 500 characters; parameters that were drawn by the host, and are saved."""
     (tmp_path / "text.txt").write_text(SENTENCE * 6)
     sizes = ["--hidden", "8", "--batch", "2", "--seq", "10", "--updates", "20", "--dropout", "0.1"]
     files = ["--data", str(tmp_path / "text.txt"), "--out", str(tmp_path / "run")]
     before = strict.counts()
     result = CliRunner().invoke(app, ["train", *files, *sizes, "--device", "strict"])
     assert result.exit_code == 0, result.output
-    parameters = len(checkpoint.load(tmp_path / "run").state_dict())
+    parameters = len(checkpoint.load(tmp_path / "run").model.state_dict())
     characters = -(-500 // sampling.READ_EVERY)
-    assert waits(before) == Counts(reads=2 + 1 + parameters + characters, uploads=parameters + 3)
+    best, last = parameters, parameters + 2 * parameters + 2  # Adam's moments, the carried state
+    judged, moved = 1 + 1, 2 * parameters  # as it trains, and at its end; the model drawn, and the best one
+    assert waits(before) == Counts(reads=2 + best + last + judged + characters, uploads=moved + 1 + 2 + 1)
 
 
 # Memory -------------------------------------------------------------------------------------------------
@@ -178,14 +191,14 @@ def test_without_detach_every_chunk_holds_more(cell: str, without_collector: Non
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_training_leaves_the_memory_flat(cell: str, without_collector: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_leaves_the_memory_flat(
+    cell: str, without_collector: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """The program's own loop, over the epochs too."""
-    monkeypatch.setattr(training, "READ_EVERY", 1)
+    monkeypatch.setattr(fitting, "READ_EVERY", 1)
     live = []
     with mg.use_device("strict"):
-        training.train(
-            small(cell), TEXT, training.Recipe(25, batch=2, seq=10), "strict", lambda _: live.append(strict.live)
-        )
+        fit(small(cell), 25, tmp_path, lambda update, **_: live.append(strict.live), average=0.9)
     assert len(live) == 25
     assert len(set(live[2:])) == 1
 
@@ -225,28 +238,28 @@ def test_cupy_itself_sees_no_wait(cell: str, cupy: Any) -> None:
 def test_a_model_from_a_device_goes_on_where_there_is_none(device: str, cell: str, tmp_path: Path) -> None:
     """Train, look at it, save it; and load it on the CPU, where it expects and writes the same."""
     model, news = small(cell, dropout=0.0), []
-    training.train(model, TEXT, training.Recipe(12, batch=2, seq=10, lr=0.02), device, news.append)
-    assert [p.update for p in news] == [10, 12]
-    assert all(math.isfinite(p.loss) and p.gradient_norm > 0 for p in news)
-    loss = training.evaluate(model, TEXT, device, steps=50)
+    fit(model, 12, tmp_path, lambda update, **news_of: news.append((update, news_of)), lr=0.02)
+    assert [update for update, _ in news] == [10, 12]
+    assert all(math.isfinite(p["loss"]) and p["gradient_norm"] > 0 for _, p in news)
+    loss = evaluation.evaluate(model, [TEXT], device, steps=50)
     text = "".join(sampling.sample(model, 40, prime="the", temperature=0.5, seed=1, device=device))
-    checkpoint.save(tmp_path, model, {})
     with mg.use_device("cpu"):
-        loaded = checkpoint.load(tmp_path)
+        loaded = checkpoint.load(tmp_path / checkpoint.LAST).model
         assert {p.device for p in loaded.parameters()} == {"cpu"}
-        assert training.evaluate(loaded, TEXT, "cpu") == pytest.approx(loss, rel=1e-4)
+        assert evaluation.evaluate(loaded, [TEXT], "cpu") == pytest.approx(loss, rel=1e-4)
         assert "".join(sampling.sample(loaded, 40, prime="the", temperature=0.5, seed=1)) == text
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_training_reaches_the_same_on_every_device(device: str, cell: str) -> None:
+def test_training_reaches_the_same_on_every_device(device: str, cell: str, tmp_path: Path) -> None:
     """From the same weights, without dropout, which draws from the device's own generator."""
     with mg.use_device("cpu"):
         model = small(cell, dropout=0.0)
         twin = copy.deepcopy(model)
     losses = []
     for m, where in ((model, "cpu"), (twin.to(device), device)):
-        training.train(m, TEXT, training.Recipe(12, batch=2, seq=10), where, lambda p: losses.append(p.loss))
+        with mg.use_device(where):
+            fit(m, 12, tmp_path, lambda update, **news: losses.append(news["loss"]))
     assert losses[:2] == pytest.approx(losses[2:], rel=1e-3)
 
 

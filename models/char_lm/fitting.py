@@ -101,7 +101,7 @@ class Fit:
                 speed = settings.batch * settings.seq * at / self.seconds
                 self.report(at, loss=value, gradient_norm=size, characters_per_second=speed)
                 if at % logged_every == 0:
-                    self.record("train", update=at, loss=value, gradient_norm=size, lr=trainer.lr,
+                    self.record("train", update=at, loss=value, gradient_norm=size, lr=trainer.optimizer.param_groups[0]["lr"],
                                 characters_per_second=round(speed), seconds=round(self.seconds, 3))  # fmt: skip
             if judge:
                 self._judge()
@@ -138,7 +138,11 @@ class Fit:
             return
         self.record("end", why=wrong, update=self.trainer.updates, best=self.best)
         last = self.folder / checkpoint.LAST
-        kept = f"{last} is as it was; go on from it with --resume {self.folder} and " if last.exists() else "Try again with "
+        kept = (
+            f"{last} is as it was; go on from it with --resume {self.folder} and "
+            if last.exists()
+            else "Try again with "
+        )
         raise UserError(
             f"{wrong} at update {self.trainer.updates}. {kept}a smaller --lr, such as {settings.lr / 3:.2g}, "
             f"or a smaller --clip, such as {settings.clip / 3:.2g}"

@@ -6,7 +6,7 @@ Two tables: what a run is, recorded with it and kept when it is resumed; and how
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 from typer import Option
@@ -32,7 +32,7 @@ class Settings:
                "inside Python.", show_default=False, rich_help_panel=TEXT),
     ] = field(default_factory=list)  # fmt: skip
     corpus: Annotated[
-        Optional[str], Option(help="A well-known text, downloaded once: tinyshakespeare, ...", rich_help_panel=TEXT)
+        str | None, Option(help="A well-known text, downloaded once: tinyshakespeare, ...", rich_help_panel=TEXT)
     ] = None
     unit: Annotated[
         str, Option(help="char, or byte: any file, 256 symbols, no unknown ones.", rich_help_panel=TEXT)
@@ -61,7 +61,7 @@ class Settings:
                rich_help_panel=MODEL),
     ] = 0.0  # fmt: skip
     weights: Annotated[
-        Optional[Path],
+        Path | None,
         Option(help="Start from the weights in a safetensors file, of minigrad or of PyTorch, with the same layers.",
                rich_help_panel=MODEL),
     ] = None  # fmt: skip
@@ -130,7 +130,7 @@ class Settings:
 
     def plain(self) -> dict[str, Any]:
         """As JSON and TOML can say it."""
-        named = {"data": [str(path) for path in self.data], "weights": self.weights and str(self.weights)}
+        named = {"data": [str(path.absolute()) for path in self.data], "weights": self.weights and str(self.weights)}
         return asdict(self) | named
 
 
@@ -146,7 +146,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 REMARKS = {"tiny": "seconds, for a first look", "fast": "a good model soon", "best": "the best of a quarter of an hour"}
 
 
-def _preset(ctx: typer.Context, name: Optional[str]) -> Optional[str]:
+def _preset(ctx: typer.Context, name: str | None) -> str | None:
     if name is not None:
         with clear_errors():
             if name not in PRESETS:
@@ -155,7 +155,7 @@ def _preset(ctx: typer.Context, name: Optional[str]) -> Optional[str]:
     return name
 
 
-def _config(ctx: typer.Context, path: Optional[Path]) -> Optional[Path]:
+def _config(ctx: typer.Context, path: Path | None) -> Path | None:
     if path is not None:
         with clear_errors():
             prefer(ctx, read_toml(path, Settings))
@@ -167,23 +167,23 @@ class Session:
     """How this session goes about it."""
 
     preset: Annotated[
-        Optional[str],
+        str | None,
         Option(help="Options that go well together: " + "; ".join(f"{k}: {v}" for k, v in REMARKS.items()) + ".",
                is_eager=True, callback=_preset),
     ] = None  # fmt: skip
     config: Annotated[
-        Optional[Path],
+        Path | None,
         Option(help="Options from a TOML file, such as a run's options.toml; the command line goes first.",
                is_eager=True, callback=_config),
     ] = None  # fmt: skip
     resume: Annotated[
-        Optional[Path],
+        Path | None,
         Option(help="Go on with a run that was stopped, exactly as if it had not been; names its folder."),
     ] = None
     out: Annotated[Path, Option(help="Folder for the run.")] = RUN
     overwrite: Annotated[bool, Option("--overwrite", help="Replace a run that is in the folder already.")] = False
     pause_at: Annotated[
-        Optional[int], Option(help="Save and stop after so many updates in all, to resume later.", min=1)
+        int | None, Option(help="Save and stop after so many updates in all, to resume later.", min=1)
     ] = None
     dry_run: Annotated[
         bool, Option("--dry-run", help="Show model, memory and time needed, after a few updates that are thrown away.")

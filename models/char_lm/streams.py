@@ -8,7 +8,8 @@ made an array.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,15 +44,15 @@ def split(ids: Any, convention: str = "contiguous") -> Split:
         return Split([ids[: max(cut, 0)]], [ids[max(cut, 0) :]])
     if convention != "streams":
         raise UserError(f"there is no split {convention!r}; choose one of {', '.join(SPLITS)}")
-    bounds = [len(ids) * n // 50 for n in range(51)]
-    cuts = [stop - max((stop - start) // 20, 2) for start, stop in zip(bounds, bounds[1:], strict=False)]
-    if min(cut - start for start, cut in zip(bounds, cuts, strict=False)) < 2:
+    bounds = list(itertools.pairwise(len(ids) * n // 50 for n in range(51)))
+    cuts = [stop - max((stop - start) // 20, 2) for start, stop in bounds]
+    if min(cut - start for (start, _), cut in zip(bounds, cuts, strict=True)) < 2:
         raise UserError(
             f"a text of {len(ids)} symbols is too short for the split by 50 streams; use --split contiguous"
         )
     return Split(
-        [ids[start:cut] for start, cut in zip(bounds, cuts, strict=False)],
-        [ids[cut:stop] for cut, stop in zip(cuts, bounds[1:], strict=True)],
+        [ids[start:cut] for (start, _), cut in zip(bounds, cuts, strict=True)],
+        [ids[cut:stop] for (_, stop), cut in zip(bounds, cuts, strict=True)],
     )
 
 
@@ -75,7 +76,7 @@ class Streams:
         self._pieces, self._length = pieces, self.chunks * steps
         self._bounds = np.cumsum([0, *map(len, pieces)])
         self._resident = None
-        if mg.tensor(0, device=device).device != "cpu" and total <= RESIDENT:
+        if device != "cpu" and total <= RESIDENT:
             self._resident = mg.tensor(self._rows(0, self._length), device=device)  # one upload for all
 
     def chunk(self, number: int) -> tuple[mg.Tensor, mg.Tensor]:

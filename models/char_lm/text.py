@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import numpy as np
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ..common.errors import UserError
 from .vocabulary import Vocabulary
@@ -33,7 +34,12 @@ class Text:
 
 
 def open_text(
-    paths: Sequence[Path] = (), *, corpus: str | None = None, unit: str = "char", vocabulary: Vocabulary | None = None, min_count=1
+    paths: Sequence[Path] = (),
+    *,
+    corpus: str | None = None,
+    unit: str = "char",
+    vocabulary: Vocabulary | None = None,
+    min_count=1,
 ) -> Text:
     """The text of some files, of a well-known corpus, or the one inside Python.
 

@@ -46,7 +46,9 @@ def train(ctx: typer.Context, settings: Settings, session: Session) -> None:
             _prepare(session)
         if session.preset or session.config:
             table("options", settings.plain())
-        learned = text.open_text(settings.data, corpus=settings.corpus, unit=settings.unit, min_count=settings.min_count)
+        learned = text.open_text(
+            settings.data, corpus=settings.corpus, unit=settings.unit, min_count=settings.min_count
+        )
         trainer, held_out = _begin(learned, settings, session.device)
         if found is not None:
             _check_text(learned, found)
