@@ -1,0 +1,119 @@
+"""N-grams of characters: against dictionaries, as distributions, and on the command line."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from models.char_lm import ngrams
+from models.common.errors import UserError
+
+V = 3
+pieces = st.lists(st.lists(st.integers(0, V - 1), max_size=40), min_size=1, max_size=4)
+
+
+class Naive:
+    """The formulas at the head of `ngrams`, in dictionaries, a probability at a time."""
+
+    def __init__(self, train: list[list[int]], symbols: int, orders: int) -> None:
+        self.symbols = symbols
+        seen = {
+            n: Counter(tuple(piece[i : i + n]) for piece in train for i in range(len(piece) - n + 1))
+            for n in range(1, orders + 2)
+        }
+        self.counts = {(n, True): dict(seen[n]) for n in range(1, orders + 1)}
+        for n in range(1, orders + 1):
+            before = defaultdict(set)
+            for gram in seen[n + 1]:
+                before[gram[1:]].add(gram[0])
+            self.counts[n, False] = {gram: len(symbols) for gram, symbols in before.items()}
+        self.discounts = {key: self.discount(list(counts.values())) for key, counts in self.counts.items()}
+
+    def discount(self, counts: list[int]) -> list[float]:
+        n = [counts.count(k) for k in range(5)]
+        found = [0.0]
+        for k in (1, 2, 3):
+            d = math.nan
+            if n[1] and n[k]:
+                d = k - (k + 1) * n[1] / (n[1] + 2 * n[2]) * n[k + 1] / n[k]
+            found.append(d if 0 < d < k else 0.5)
+        return found
+
+    def p(self, context: tuple[int, ...], symbol: int, n: int, longest: bool = True) -> float:
+        if n == 0:
+            return 1 / self.symbols
+        h = context[len(context) - (n - 1) :]
+        lower = self.p(context, symbol, n - 1, longest=False)
+        if len(context) < n - 1:
+            return lower
+        counts, d = self.counts[n, longest], self.discounts[n, longest]
+        of = [counts.get((*h, w), 0) for w in range(self.symbols)]
+        if not sum(of):
+            return lower
+        spare = sum(d[min(c, 3)] for c in of)
+        return (of[symbol] - d[min(of[symbol], 3)] + spare * lower) / sum(of)
+
+
+@given(pieces, pieces)
+@example([[0, 1, 0, 1, 1]], [[0]])
+@example([[0]], [[0, 0, 0], [1, 2]])
+@example([[], [0, 0, 0, 0, 0, 0, 1]], [[], [0, 0, 1, 1]])
+def test_probabilities_are_those_of_dictionaries(train: list[list[int]], held_out: list[list[int]]) -> None:
+    train = [*train, [1]]  # something to learn
+    naive = Naive(train, V, 4)
+    for n, (p, distinct) in enumerate(ngrams.probabilities(train, held_out, V, 4), 1):
+        expected = [naive.p(tuple(piece[:i]), piece[i], n) for piece in held_out for i in range(len(piece))]
+        np.testing.assert_allclose(p, expected, rtol=1e-12)
+        assert distinct == len(naive.counts[n, True])
+
+
+@given(pieces, st.lists(st.integers(0, V), max_size=9))
+def test_every_distribution_sums_to_one(train: list[list[int]], context: list[int]) -> None:
+    """After contexts that were seen and that were not: symbol V is in no training text."""
+    asked = [[*context, symbol] for symbol in range(V + 1)]
+    for p, _ in ngrams.probabilities([*train, [0]], asked, V + 1, 8):
+        found = p[len(context) :: len(context) + 1]
+        assert found.sum() == pytest.approx(1, abs=1e-12)
+        assert (found > 0).all()
+
+
+def test_long_contexts_find_a_repetition() -> None:
+    """Worked by hand: 'ab' over and over is certain from two symbols on; by one alone, even."""
+    text = np.array([0, 1] * 500)
+    nats = [found.nats for found in ngrams.judge([text], [text], 2, 3)]
+    assert nats[0] == pytest.approx(math.log(2), abs=1e-3)
+    assert nats[1] < 0.01 > nats[2]
+    random = np.random.default_rng(0).integers(0, 2, 4000)
+    assert [f.nats for f in ngrams.judge([random[:3000]], [random[3000:]], 2, 2)] == pytest.approx(
+        [math.log(2)] * 2, abs=0.01
+    )
+
+
+def test_what_is_judged_is_what_a_model_is_judged_by() -> None:
+    """All but the first of each piece, of any dtype; and each order adds to the seconds."""
+    train, held_out = [np.array([0, 1, 2, 1], np.uint8)], [np.array([2, 1], np.uint8), np.array([0], np.uint8)]
+    found = list(ngrams.judge(train, held_out, 3, 2))
+    naive = Naive([[0, 1, 2, 1]], 3, 2)
+    assert [f.nats for f in found] == pytest.approx([-math.log(naive.p((2,), 1, n)) for n in (1, 2)])
+    assert [(f.order, f.ngrams) for f in found] == [(1, 3), (2, 3)]
+    assert 0 < found[0].seconds <= found[1].seconds
+
+
+MISTAKES = [
+    (([[0, 1]], [[0]], 2, 1), "nothing to judge: the held-out text needs at least two symbols"),
+    (([], [[0, 1]], 2, 1), "the text for counting n-grams is empty"),
+    (([[0, 1]], [[0, 1]], 2, 0), "must be at least 1, got 0"),
+    (([[0] * 11], [[0, 1]], 2, 1), "11 symbols are too many to count n-grams in memory; the most is 10"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES)
+def test_mistakes(arguments: tuple, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ngrams, "LIMIT", 10)
+    with pytest.raises(UserError, match=message):
+        list(ngrams.judge(*arguments))
