@@ -20,14 +20,16 @@ if TYPE_CHECKING:
 
 Records = Iterable[Mapping[str, Any]]
 
-WIDTH, HEIGHT = 80, 20  # the most that a curve takes of a terminal, in characters
+WIDTH, HEIGHT, NARROW = 80, 20, 40  # of a curve in a terminal, in characters; and what is too narrow for one
 BLUE, RED = "#0072B2", "#D55E00"  # told apart by the colour-blind too (Okabe and Ito)
 AS_ASCII = str.maketrans("┌┐└┘├┤┬┴┼│─", "+++++++++|-")
 SPANS = {"hours": 3600, "minutes": 60, "seconds": 1}
 
 
 def in_terminal(records: Records, *, plain: bool | None = None) -> str:
-    """The loss on training and validation text over the updates, in characters; "" if there is no loss.
+    """The loss on training and validation text over the updates, in characters.
+
+    It is "" if there is no loss, or a terminal of less than 40 columns.
 
     Args:
         records: the events of a journal.
@@ -37,7 +39,7 @@ def in_terminal(records: Records, *, plain: bool | None = None) -> str:
         plain = not (console.is_terminal and console.encoding.lower().startswith("utf"))
     records = list(records)
     training, validation = series(records, "train", "loss"), series(records, "validation", "nats")
-    if not len(training[0]) and not len(validation[0]):
+    if console.width < NARROW or not len(training[0]) + len(validation[0]):
         return ""
     import plotext
 
@@ -45,6 +47,7 @@ def in_terminal(records: Records, *, plain: bool | None = None) -> str:
     curve, points = means(*training, width), means(*validation, width // 4)
     figure = plotext.figure.clear()  # there is one for the whole process: it is left as clean as it is wanted
     try:
+        plotext.terminal.limit(False, False)  # it takes a pipe for a terminal of some other size
         figure.theme("colorless" if plain else "simple").plot_size(width, HEIGHT).legend(False)
         figure.title(f"nats per symbol: {'. ' * plain}training, o validation")
         for (x, y), marker in ((curve, dot), (points, "o")):
@@ -56,6 +59,7 @@ def in_terminal(records: Records, *, plain: bool | None = None) -> str:
             figure.ruler(axis).lim(start, stop).ticks(ticks, [shown.format(tick) for tick in ticks])
         lines = str(figure.build().string(colorless=plain))
     finally:
+        plotext.terminal.limit()
         figure.clear().theme()
     return "\n".join(line.rstrip() for line in (lines.translate(AS_ASCII) if plain else lines).splitlines())
 
@@ -125,7 +129,7 @@ def _range(*losses: np.ndarray) -> tuple[float, float]:
 
 def _time_above(axes: Axes, updates: np.ndarray, seconds: np.ndarray) -> None:
     """A second axis above: how long training had taken by an update."""
-    if not len(seconds) or not seconds[-1] > 0:
+    if not len(seconds) or not seconds[-1] > 0 < updates[-1]:
         return
     unit, size = next((unit, size) for unit, size in SPANS.items() if seconds[-1] >= 3 * size or size == 1)
     rate = seconds[-1] / size / updates[-1]  # as long for one as for the other

@@ -20,9 +20,9 @@ from .errors import UserError
 SCALARS = {
     ("train", "loss"): "loss/train",
     ("validation", "nats"): "loss/validation",
-    ("train", "gradient_norm"): "training/gradient norm",
-    ("train", "lr"): "training/learning rate",
-    ("train", "characters_per_second"): "training/symbols per second",
+    ("train", "gradient_norm"): "training/gradient_norm",
+    ("train", "lr"): "training/learning_rate",
+    ("train", "characters_per_second"): "training/symbols_per_second",
 }
 
 
