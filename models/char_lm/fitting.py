@@ -16,8 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import minigrad as mg
 
 from ..common.errors import UserError
@@ -101,7 +99,8 @@ class Fit:
                 speed = settings.batch * settings.seq * at / self.seconds
                 self.report(at, loss=value, gradient_norm=size, characters_per_second=speed)
                 if at % logged_every == 0:
-                    self.record("train", update=at, loss=value, gradient_norm=size, lr=trainer.optimizer.param_groups[0]["lr"],
+                    lr = trainer.optimizer.param_groups[0]["lr"]
+                    self.record("train", update=at, loss=value, gradient_norm=size, lr=lr,
                                 characters_per_second=round(speed), seconds=round(self.seconds, 3))  # fmt: skip
             if judge:
                 self._judge()
@@ -138,13 +137,10 @@ class Fit:
             return
         self.record("end", why=wrong, update=self.trainer.updates, best=self.best)
         last = self.folder / checkpoint.LAST
-        kept = (
-            f"{last} is as it was; go on from it with --resume {self.folder} and "
-            if last.exists()
-            else "Try again with "
-        )
+        kept = f"{last} is as it was; go on from it with --resume {self.folder} and"
+        cure = kept if last.exists() else "Try again with"
         raise UserError(
-            f"{wrong} at update {self.trainer.updates}. {kept}a smaller --lr, such as {settings.lr / 3:.2g}, "
+            f"{wrong} at update {self.trainer.updates}. {cure} a smaller --lr, such as {settings.lr / 3:.2g}, "
             f"or a smaller --clip, such as {settings.clip / 3:.2g}"
         )
 
@@ -162,7 +158,7 @@ class Fit:
 
     def save(self) -> None:
         """Write all that is needed to go on."""
-        checkpoint.save(self.folder / checkpoint.LAST, self.trainer.checkpoint(self._facts()))
+        checkpoint.save(self.folder / checkpoint.LAST, self.trainer.checkpoint(self._facts()), keep_previous=True)
         self.record("saved", update=self.trainer.updates)
 
     def _facts(self) -> dict[str, Any]:
@@ -177,8 +173,3 @@ class Fit:
             self.since_best = int(found.about["since_best"])
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"this checkpoint cannot be gone on with: {type(error).__name__}: {error}") from error
-
-
-def finite(model: Any) -> bool:
-    """Whether all weights are numbers."""
-    return all(bool(np.isfinite(p.detach().to("cpu").numpy()).all()) for p in model.parameters())

@@ -15,17 +15,20 @@ from typing import Any
 
 import typer
 
+from .console import clear_errors
 from .errors import UserError
 
 
 def command(function: Callable[..., None], *tables: type) -> Callable[..., None]:
     """A function for `typer.Typer.command`, whose options are the fields of dataclasses.
 
-    `function` is called with the context and an instance of each.
+    `function` is called with the context and an instance of each, inside `clear_errors`.
     """
 
     def call(ctx: typer.Context, **values: Any) -> None:
-        function(ctx, *(table(**{f.name: values[f.name] for f in dataclasses.fields(table)}) for table in tables))
+        with clear_errors():
+            given = [table(**{f.name: values[f.name] for f in dataclasses.fields(table)}) for table in tables]
+            function(ctx, *given)
 
     parameters = [inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)]
     for table in tables:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from . import files
 from .errors import UserError
 
 # What TensorBoard shows of an event: its name there.
@@ -48,9 +49,7 @@ class Journal:
         """Drop what happened after an update: a run that goes on from an older checkpoint makes it again."""
         records = [record for record in read(self.path) if (record.get("update") or 0) <= until_update]
         self._file.close()
-        beside = self.path.with_name(self.path.name + ".part")
-        beside.write_bytes(b"".join(map(_line, records)))
-        beside.replace(self.path)
+        files.replace_file(self.path, lambda new: new.write_bytes(b"".join(map(_line, records))))
         self._file = self.path.open("ab")
 
     def close(self) -> None:

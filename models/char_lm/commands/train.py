@@ -19,13 +19,14 @@ import typer
 
 import minigrad as mg
 
-from ...common import commands, curves, journal
-from ...common.console import clear_errors, in_units, progress, say, table, write_out
+from ...common import commands, curves, files, journal
+from ...common.console import in_units, progress, say, table, write_out
 from ...common.errors import UserError
-from .. import checkpoint, evaluation, sampling, streams, text
+from .. import checkpoint, evaluation, sampling, streams
 from ..fitting import CURVE, LOG, OPTIONS, Fit
 from ..model import CharLM, Options
 from ..settings import CHANGEABLE, Session, Settings
+from ..text import Text, open_text
 from ..training import Trainer
 
 TRIAL = 5  # updates of a dry run
@@ -37,7 +38,7 @@ def train(ctx: typer.Context, settings: Settings, session: Session) -> None:
     Ctrl-C stops after the chunk at hand, saves, and prints the command that goes on.
     """
     # NumPy need not warn of what is no number: the loss is looked at.
-    with clear_errors(), mg.use_device(session.device), np.errstate(all="ignore"):
+    with mg.use_device(session.device), np.errstate(all="ignore"):
         found = None
         if session.resume is not None:
             found = checkpoint.load_last(session.resume)
@@ -46,9 +47,7 @@ def train(ctx: typer.Context, settings: Settings, session: Session) -> None:
             _prepare(session)
         if session.preset or session.config:
             table("options", settings.plain())
-        learned = text.open_text(
-            settings.data, corpus=settings.corpus, unit=settings.unit, min_count=settings.min_count
-        )
+        learned = open_text(settings.data, corpus=settings.corpus, unit=settings.unit, min_count=settings.min_count)
         trainer, held_out = _begin(learned, settings, session.device)
         if found is not None:
             _check_text(learned, found)
@@ -71,13 +70,13 @@ def train(ctx: typer.Context, settings: Settings, session: Session) -> None:
             else:
                 fit.restore(found)
                 record("resumed", update=trainer.updates, machine=_machine())
-            with fit.stop.listening(say):
+            with fit.stop.listening(say), _telling_how_to_go_on(folder):
                 ended = fit.go(session.pause_at)
             record("end", why=ended, update=trainer.updates, best=fit.best, seconds=round(fit.seconds, 3))
         _conclude(fit, ended, learned)
 
 
-def _begin(learned: text.Text, settings: Settings, device: str) -> tuple[Trainer, Any]:
+def _begin(learned: Text, settings: Settings, device: str) -> tuple[Trainer, Any]:
     """A trainer at update 0, and the text to judge it by."""
     mg.manual_seed(settings.seed)
     vocabulary = learned.vocabulary
@@ -130,12 +129,13 @@ def _recorded(ctx: typer.Context, settings: Settings, found: checkpoint.Checkpoi
     return Settings(**recorded.plain() | changed)
 
 
-def _check_text(learned: text.Text, found: checkpoint.Checkpoint) -> None:
+def _check_text(learned: Text, found: checkpoint.Checkpoint) -> None:
     was = found.about.get("text", {}).get("fingerprint")
     if was != learned.fingerprint:
         raise UserError(
-            f"{learned.source} is not the text that this run was trained on: its SHA-256 is {learned.fingerprint[:12]}, "
-            f"that of the run's {str(was)[:12]}. If it lies elsewhere now, say where with --data"
+            f"{learned.source} is not the text that this run was trained on: its SHA-256 begins with "
+            f"{learned.fingerprint[:12]}, that of the run's with {str(was)[:12]}. If it lies elsewhere now, name it "
+            "with --data"
         )
 
 
@@ -145,7 +145,7 @@ def _updates(found: checkpoint.Checkpoint | None) -> int:
 
 def _write_options(folder: Path, settings: Settings) -> None:
     again = "python -m models.char_lm train --config FILE --out FOLDER starts a run with the same options"
-    (folder / OPTIONS).write_text(commands.to_toml(settings.plain(), again), encoding="utf-8")
+    files.write_text(folder / OPTIONS, commands.to_toml(settings.plain(), again))
 
 
 @contextlib.contextmanager
@@ -172,8 +172,23 @@ def _recording(folder: Path, settings: Settings, found: checkpoint.Checkpoint | 
         yield record
 
 
-def _conclude(fit: Fit, ended: str, learned: text.Text) -> None:
-    """Tell how it went; where the run is done, judge the best weights by the whole held-out text, and let them write."""
+@contextlib.contextmanager
+def _telling_how_to_go_on(folder: Path) -> Iterator[None]:
+    """Add it to the error of a disk that is full."""
+    try:
+        yield
+    except OSError as error:
+        if not (folder / checkpoint.LAST).exists():
+            raise
+        raise UserError(f"{error}. With that mended, go on with: {_resume(folder)}") from error
+
+
+def _resume(folder: Path) -> str:
+    return f"python -m models.char_lm train --resume {shlex.quote(str(folder))}"
+
+
+def _conclude(fit: Fit, ended: str, learned: Text) -> None:
+    """Tell how it went, judge the best weights by the whole held-out text, and let them write once the run is done."""
     folder, settings, at = fit.folder, fit.trainer.settings, fit.trainer.updates
     records = journal.read(folder / LOG)
     print(curves.in_terminal(records))
@@ -185,10 +200,10 @@ def _conclude(fit: Fit, ended: str, learned: text.Text) -> None:
         with contextlib.closing(journal.Journal(folder / LOG)) as log:
             log.write("result", update=fit.best["update"], nats=nats)
         count = sum(len(piece) for piece in fit.held_out)
-        say(f"validation: {in_units(nats)} per {settings.unit}, the {settings.split} split's {count:,} held-out symbols, "
-            f"best weights (update {fit.best['update']:,})")  # fmt: skip
+        say(f"validation: {in_units(nats)} per {settings.unit}, the {settings.split} split's {count:,} held-out "
+            f"symbols, weights of update {fit.best['update']:,}")  # fmt: skip
     if ended in ("paused", "stopped"):
-        say(f"go on with: python -m models.char_lm train --resume {shlex.quote(str(folder))}")
+        say(f"go on with: {_resume(folder)}")
     elif fit.best is not None:
         say("")
         prime = learned.opening()
