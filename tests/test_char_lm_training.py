@@ -1,24 +1,17 @@
 """Training the character model."""
 
-import json
 import math
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from typer.testing import CliRunner
 
 import minigrad as mg
-from minigrad import nn, optim
+from minigrad import nn
 from minigrad.nn import functional as F
-from models.char_lm import checkpoint, sampling, streams, text, training
-from models.char_lm.__main__ import app
+from models.char_lm import training
 from models.char_lm.model import CharLM, Options
 from models.char_lm.vocabulary import Vocabulary
 from models.common.errors import UserError
 from tests.characters import CELLS, SENTENCE, small
-
 
 
 def small(cell="lstm", **options):
