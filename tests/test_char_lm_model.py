@@ -1,24 +1,16 @@
 """The character model itself."""
 
-import json
-import math
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from typer.testing import CliRunner
 
 import minigrad as mg
-from minigrad import nn, optim
+from minigrad import optim
 from minigrad.nn import functional as F
-from models.char_lm import checkpoint, sampling, streams, text, training
-from models.char_lm.__main__ import app
+from models.char_lm import sampling
 from models.char_lm.model import CharLM, Options
 from models.char_lm.vocabulary import Vocabulary
-from models.common.errors import UserError
-from tests.characters import CELLS, SENTENCE, small
-
+from tests.characters import CELLS
 
 
 @pytest.mark.parametrize("embedding", [0, 8], ids=["one-hot", "embedded"])

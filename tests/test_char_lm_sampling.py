@@ -1,24 +1,12 @@
 """Sampling from the character model."""
 
-import json
 import math
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from typer.testing import CliRunner
 
-import minigrad as mg
-from minigrad import nn, optim
-from minigrad.nn import functional as F
-from models.char_lm import checkpoint, sampling, streams, text, training
-from models.char_lm.__main__ import app
-from models.char_lm.model import CharLM, Options
-from models.char_lm.vocabulary import Vocabulary
+from models.char_lm import sampling
 from models.common.errors import UserError
-from tests.characters import CELLS, SENTENCE, small
-
+from tests.characters import small
 
 
 def test_sampling_repeats_with_the_seed(device):

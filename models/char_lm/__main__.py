@@ -1,17 +1,18 @@
-"""A character-level language model: train it on a text, and let it write."""
+"""A character-level language model: train it on a text, let it write, and see how well it expects another text."""
 
 from __future__ import annotations
 
 try:
     import typer
 
+    from .commands.cache import cache
     from .commands.sample import sample
     from .commands.train import command as train
 except ImportError as error:
     raise SystemExit(f"{error}. This program needs minigrad's extra: pip install -e '.[models]'") from error
 
 app = typer.Typer(help=__doc__, add_completion=False, no_args_is_help=True)
-for command in (train, sample):
+for command in (train, sample, cache):
     app.command()(command)
 
 if __name__ == "__main__":
