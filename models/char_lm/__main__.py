@@ -5,12 +5,15 @@ from __future__ import annotations
 try:
     import typer
 
+    from .commands.copied import copied
+    from .commands.eval import eval as evaluate
+    from .commands.ngram import ngram
     from .commands.sample import sample
 except ImportError as error:
     raise SystemExit(f"{error}. This program needs minigrad's extra: pip install -e '.[models]'") from error
 
 app = typer.Typer(help=__doc__, add_completion=False, no_args_is_help=True)
-for command in (sample,):
+for command in (sample, evaluate, ngram, copied):
     app.command()(command)
 
 if __name__ == "__main__":
