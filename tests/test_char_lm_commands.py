@@ -1,5 +1,6 @@
 """The command `train`: its options and where they come from, a run's folder, stopping and going on."""
 
+import itertools
 import re
 import signal
 import subprocess
@@ -255,19 +256,24 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, text):
     assert bits(out) == bits(tmp_path / "straight")
 
 
-# A process that starts trainings and kills them: it has everything imported, so that each starts at once.
+# A process that starts trainings and kills them: it has everything imported, so that each starts at once. It waits for
+# another file at a path (or not), and some more seconds.
 KILLER = """
-import os, signal, sys, time, warnings
+import os, pathlib, signal, sys, time, warnings
 warnings.simplefilter("ignore")  # Python 3.12 does not like forks beside threads
 from models.char_lm.__main__ import app
+def file_at(path):
+    return pathlib.Path(path).exists() and os.stat(path).st_ino
 for line in sys.stdin:
-    seconds, *arguments = line.rstrip("\\n").split("\\t")
-    child = os.fork()
+    path, seconds, *arguments = line.rstrip("\\n").split("\\t")
+    before, child = path and file_at(path), os.fork()
     if child == 0:
         with open(os.devnull, "w") as nowhere:
             os.dup2(nowhere.fileno(), 1)
             os.dup2(nowhere.fileno(), 2)
         app(arguments)
+    while path and file_at(path) == before and os.waitpid(child, os.WNOHANG) == (0, 0):
+        time.sleep(0.001)
     time.sleep(float(seconds))
     os.kill(child, signal.SIGKILL)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
@@ -278,33 +284,33 @@ for line in sys.stdin:
 def test_killed_fifty_times_a_run_loses_nothing(tmp_path, text):
     """After each kill there is a checkpoint, not older than the one before; at last all is as without kills."""
     out, straight = tmp_path / "run", tmp_path / "straight"
+    last = out / checkpoint.LAST
     options = ["--data", text, *SMALL, "--updates", 10**6, "--eval-every", 30, "--dropout", 0.2, "--average", 0.9]
     killer = subprocess.Popen(
         [sys.executable, "-c", KILLER], cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
 
-    def start_and_kill(seconds, *arguments):
-        killer.stdin.write("\t".join(map(str, [seconds, *arguments])) + "\n")
+    def start_and_kill(path, seconds, *arguments):
+        killer.stdin.write("\t".join(map(str, [path, seconds, *arguments])) + "\n")
         killer.stdin.flush()
-        return int(killer.stdout.readline())
+        assert int(killer.stdout.readline()) == -9
 
-    updates, advanced = [0], 0
+    updates = [0]
     try:
-        seconds = 0.4
-        while not (out / checkpoint.LAST).exists():
-            assert start_and_kill(seconds, "train", "--out", out, *options, "--save-every", 0, "--overwrite") == -9
-            seconds *= 1.5
+        start_and_kill(last, 0.01, "train", "--out", out, *options, "--save-every", 0)
         for kill in range(50):
-            moment = 0.1 + (kill * 0.618) % 0.25  # spread evenly
-            assert start_and_kill(moment, "train", "--resume", out) == -9
+            seconds = (kill * 0.618) % 1 / 20  # spread evenly
+            if kill % 5 == 0:  # before it trains, too
+                start_and_kill("", 2 * seconds, "train", "--resume", out)
+            else:
+                start_and_kill(last, seconds, "train", "--resume", out)
             updates.append(checkpoint.load_last(out, tell=pytest.fail).about["update"])
-            checkpoint.load(out)  # the best one, too
-            advanced += updates[-1] > updates[-2]
+            for path in out.glob("*.safetensors"):
+                checkpoint.load(path)
     finally:
-        killer.stdin.close()
-        killer.wait()
+        killer.communicate()
     assert updates == sorted(updates)
-    assert advanced >= 10  # most were killed while training, not before
+    assert sum(b > a for a, b in itertools.pairwise(updates)) >= 40
     end = updates[-1] + 13
     good("train", "--resume", out, "--pause-at", end)
     good("train", "--out", straight, *options, "--pause-at", end)

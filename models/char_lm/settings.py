@@ -40,6 +40,9 @@ class Settings:
     min_count: Annotated[
         int, Option(help="Characters seen less often are replaced by U+FFFD.", min=1, rich_help_panel=TEXT)
     ] = 1
+    newline: Annotated[
+        str, Option(help="keep, or unix: line ends become LF where they are CR LF.", rich_help_panel=TEXT)
+    ] = "keep"
     split: Annotated[
         str,
         Option(help="What is held out to judge by: " + "; ".join(f"{k}: {v}" for k, v in SPLITS.items()) + ".",
@@ -130,7 +133,8 @@ class Settings:
 
     def plain(self) -> dict[str, Any]:
         """As JSON and TOML can say it."""
-        named = {"data": [str(path.absolute()) for path in self.data], "weights": self.weights and str(self.weights)}
+        data = [str(path) if str(path) == "-" else str(path.absolute()) for path in self.data]
+        named = {"data": data, "weights": self.weights and str(self.weights.absolute())}
         return asdict(self) | named
 
 

@@ -47,12 +47,12 @@ def train(ctx: typer.Context, settings: Settings, session: Session) -> None:
             _prepare(session)
         if session.preset or session.config:
             table("options", settings.plain())
-        learned = open_text(settings.data, corpus=settings.corpus, unit=settings.unit, min_count=settings.min_count)
+        learned = open_text(settings.data, corpus=settings.corpus, unit=settings.unit, min_count=settings.min_count,
+                            newline=settings.newline)  # fmt: skip
         trainer, held_out = _begin(learned, settings, session.device)
         if found is not None:
             _check_text(learned, found)
-        for line in learned.summary():
-            say(line)
+        say(f"text:  {learned.summary()}")
         parameters = sum(p.size for p in trainer.model.parameters())
         say(f"model: {settings.cell} {settings.layers} x {settings.hidden}, {parameters:,} parameters, "
             f"on {mg.default_device()}")  # fmt: skip
@@ -61,7 +61,7 @@ def train(ctx: typer.Context, settings: Settings, session: Session) -> None:
             return
 
         folder = session.resume or session.out
-        about = {"settings": settings.plain(), "text": learned.facts()}
+        about = {"settings": settings.plain(), "text": {"source": learned.source, "fingerprint": learned.fingerprint}}
         with _recording(folder, settings, found) as record, progress(settings.updates, start=_updates(found)) as report:
             fit = Fit(trainer, held_out, folder, about, record, report)
             if found is None:
@@ -206,9 +206,15 @@ def _conclude(fit: Fit, ended: str, learned: Text) -> None:
         say(f"go on with: {_resume(folder)}")
     elif fit.best is not None:
         say("")
-        prime = learned.opening()
+        prime = _opening(learned)
         drawn = sampling.sample(model, 500, prime=prime, temperature=0.7, seed=settings.seed, device=fit.trainer.device)
         write_out(itertools.chain(prime, drawn))
+
+
+def _opening(learned: Text) -> str:
+    """The text's first line, as far as 80 symbols."""
+    beginning = learned.vocabulary.decode(np.asarray(learned.ids[:80]))
+    return beginning.lstrip("\n").partition("\n")[0] or beginning
 
 
 def _estimate(trainer: Trainer, held_out: Any, parameters: int) -> None:

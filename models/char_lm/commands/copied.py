@@ -1,0 +1,101 @@
+"""`copied`: how much of a text is copied from the training text."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import numpy as np
+from typer import Argument, Option
+
+from ...common.console import clear_errors, say
+from .. import checkpoint, copying, sampling, streams
+from ..model import CharLM
+from ..text import Text, open_text, read_text
+from ..vocabulary import Vocabulary
+from .texts import Corpus, Data, Device, Json, Run, settings_of, slices, text_for
+
+
+def copied(
+    file: Annotated[
+        Optional[Path],
+        Argument(help='The text to look at; "-" is the standard input. Without it, the model of --run writes one.'),
+    ] = None,
+    run: Run = Path("runs/char_lm"),
+    data: Data = None,
+    corpus: Corpus = None,
+    split: Annotated[
+        Optional[str],
+        Option(help="What of the training text was learned: " + ", ".join(streams.SPLITS) + ". Without it, the run's."),
+    ] = None,
+    length: Annotated[int, Option(help="Characters for the model to write.", min=1)] = 10_000,
+    temperature: Annotated[float, Option(help="At which it writes.", min=0)] = 1.0,
+    seed: Annotated[int, Option(help="The same seed writes the same text.", min=0)] = 0,
+    as_json: Json = False,
+    device: Device = "cpu",
+) -> None:
+    """Tell how much of a text is copied from the training text, next to as much text that was held out.
+
+    A symbol is copied in a run of k if it lies in k symbols in a row that occur in the training text.
+    """
+    with clear_errors():
+        found = checkpoint.load(run) if file is None or not (data or corpus) else None
+        if found is not None:
+            learned, same = text_for(found, data, corpus)
+            split = split or (same and settings_of(found).get("split")) or "contiguous"
+        else:
+            learned, split = open_text(data or (), corpus=corpus), split or "contiguous"
+        written = (
+            _sampled(found.model.to(device), length, temperature, seed, device) if file is None else read_text(file)
+        )
+        results = _compare(learned, split, _numbers(written, learned.vocabulary))
+        if as_json:
+            print(json.dumps(results))
+        else:
+            _tell(f"{learned.source}, without what {split} holds out: {streams.SPLITS[split]}", results)
+
+
+def _sampled(model: CharLM, length: int, temperature: float, seed: int, device: str) -> str:
+    known = model.vocabulary
+    prime = "\n" if known.unit == "byte" or "\n" in known.characters else known.characters[0]
+    return "".join(sampling.sample(model, length, prime=prime, temperature=temperature, seed=seed, device=device))
+
+
+def _numbers(text: str, vocabulary: Vocabulary) -> np.ndarray:
+    """The numbers of a text's symbols, -1 for what is not in the vocabulary: that was never learned."""
+    if vocabulary.unit == "byte":
+        return vocabulary.encode(text)
+    numbers = {c: i for i, c in enumerate(vocabulary.characters)}
+    return np.array([numbers.get(c, -1) for c in text], np.int64)
+
+
+def _compare(learned: Text, split: str, written: np.ndarray) -> dict[str, dict[str, Any]]:
+    """What the text shares with what was learned, and what as much held-out text does.
+
+    The places where the longest passages were found are places in the whole text.
+    """
+    parts = streams.split(range(len(learned.ids)), split)
+    sources = slices(learned.ids, parts.train)
+    held_out = np.concatenate([np.asarray(piece) for piece in slices(learned.ids, parts.held_out)])
+    results = {}
+    for name, ids in (("text", written), ("held-out text", held_out[: len(written)])):
+        found = copying.copied(ids, sources)
+        source, offset = found.source
+        at = parts.train[source].start + offset
+        passage = learned.vocabulary.decode(np.asarray(learned.ids[at : at + found.longest]))
+        results[name] = asdict(found) | {"source": at, "passage": passage}
+    return results
+
+
+def _tell(source: str, results: dict[str, dict[str, Any]]) -> None:
+    say(f"learned: {source}")
+    say(f"{'':<14} {'symbols':>9}" + "".join(f"{f'in runs of {k}':>15}" for k in copying.LENGTHS) + f"{'longest':>9}")
+    for name, result in results.items():
+        shares = "".join(f"{share:15.1%}" for share in result["shares"].values())
+        say(f"{name:<14} {result['symbols']:>9,}{shares}{result['longest']:>9,}")
+    for name, result in results.items():
+        if result["longest"]:
+            say(f"longest in the {name}, at {result['place']:,}, from {result['source']:,} of the training text:")
+            say(f"  {result['passage']!r}")

@@ -1,0 +1,63 @@
+"""`ngram`: what counting reaches on a text, to compare a model with."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from typer import Option
+
+from ...common.console import clear_errors, say
+from .. import ngrams, streams
+from ..text import open_text
+from .texts import Corpus, Data, Json, warn
+
+
+def ngram(
+    data: Data = None,
+    corpus: Corpus = None,
+    unit: Annotated[str, Option(help="char, or byte.")] = "char",
+    split: Annotated[
+        str, Option(help="What is held out. " + "; ".join(f"{k}: {v}" for k, v in streams.SPLITS.items()) + ".")
+    ] = "contiguous",
+    orders: Annotated[int, Option(help="The longest n-grams, in symbols.", min=1)] = 8,
+    limit: Annotated[
+        int, Option(help="Symbols to learn from, and to judge by: the first ones of each piece.", min=1)
+    ] = ngrams.LIMIT,
+    as_json: Json = False,
+) -> None:
+    """Judge n-grams of 1, 2, ... symbols on a text as a model is judged: nats and bits per symbol.
+
+    Interpolated modified Kneser-Ney (Chen and Goodman 1998). Without --data or --corpus, the text inside Python.
+    """
+    with clear_errors():
+        text = open_text(data or (), corpus=corpus, unit=unit)
+        parts = streams.split(text.ids, split)
+        train, held_out = (_first(pieces, limit) for pieces in (parts.train, parts.held_out))
+        learned, judged = (sum(map(len, pieces)) for pieces in (train, held_out))
+        if learned + judged < len(text.ids):
+            warn(f"of {len(text.ids):,} symbols, {learned:,} are learned and {judged:,} judged, as --limit says")
+        if not as_json:
+            say(f"{text.source}, {split}: {streams.SPLITS[split]}; {learned:,} learned, {judged:,} judged")
+            say(f"{'n':>2} {'nats':>8} {'bits':>8} {'perplexity':>11} {'n-grams':>12} {'seconds':>8}")
+        results = []
+        for found in ngrams.judge(train, held_out, len(text.vocabulary), orders):
+            bits, perplexity = found.nats / math.log(2), math.exp(found.nats)
+            results.append(asdict(found) | {"bits": bits, "perplexity": perplexity})
+            if not as_json:
+                say(
+                    f"{found.order:>2} {found.nats:8.4f} {bits:8.4f} {perplexity:11.3f} {found.ngrams:>12,} "
+                    f"{found.seconds:8.2f}"
+                )
+        if as_json:
+            about = {"text": text.source, "fingerprint": text.fingerprint, "split": split, "unit": unit}
+            print(json.dumps(about | {"learned": learned, "judged": judged, "orders": results}))
+
+
+def _first(pieces: Sequence[Any], limit: int) -> list[Any]:
+    """The first symbols of each piece, `limit` of them in all."""
+    share = limit // len(pieces)
+    return list(pieces) if sum(map(len, pieces)) <= limit else [piece[: min(share, len(piece))] for piece in pieces]
