@@ -32,8 +32,8 @@ class Corpus:
         return zipfile.ZipFile(path).open(self.member) if self.member else path.open("rb")
 
 
-# The checksum of tinyshakespeare was computed; those of the archives are the ones that several projects on GitHub
-# pin independently, DataDeps of FluxML and a test suite of compressors among them.
+# The checksum of tinyshakespeare was computed; those of the archives are what many projects on GitHub pin,
+# independently of each other.
 CORPORA = {
     "tinyshakespeare": Corpus(
         "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",

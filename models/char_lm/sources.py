@@ -83,8 +83,14 @@ def _file(path: Path) -> Source:
 
 def _copied(name: str, stream: BinaryIO, stack: contextlib.ExitStack) -> Source:
     file = stack.enter_context(tempfile.NamedTemporaryFile())  # noqa: SIM115
-    shutil.copyfileobj(stream, file, BLOCK)
-    file.flush()
+    try:
+        shutil.copyfileobj(stream, file, BLOCK)
+        file.flush()
+    except OSError as error:
+        raise UserError(
+            f"{name} cannot be copied to {Path(file.name).parent}: {error.strerror}. Make room there, or name another "
+            "folder by the environment variable TMPDIR"
+        ) from error
     return Source(name, lambda: Path(file.name).open("rb"))
 
 
