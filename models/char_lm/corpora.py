@@ -94,7 +94,7 @@ def _fetched(name: str, corpus: Corpus, folder: Path) -> Path:
             reason = reason.__context__
         there = "what is there now has another checksum; " if path.exists() else ""
         raise UserError(
-            f"the corpus {name} cannot be had from {corpus.url}: {reason}. Fetch it in another way and put it at {path} "
-            f"({there}it has {corpus.size} bytes, SHA-256 {corpus.sha256}), or name another text with --data FILE"
+            f"the corpus {name} cannot be had from {corpus.url}: {reason}. Fetch it in another way and put it at "
+            f"{path} ({there}it has {corpus.size} bytes, SHA-256 {corpus.sha256}), or name another text with --data FILE"
         ) from error
     return path
