@@ -95,6 +95,7 @@ def _fetched(name: str, corpus: Corpus, folder: Path) -> Path:
         there = "what is there now has another checksum; " if path.exists() else ""
         raise UserError(
             f"the corpus {name} cannot be had from {corpus.url}: {reason}. Fetch it in another way and put it at "
-            f"{path} ({there}it has {corpus.size} bytes, SHA-256 {corpus.sha256}), or name another text with --data FILE"
+            f"{path} ({there}it has {corpus.size} bytes, SHA-256 {corpus.sha256}), or name another text with --data "
+            "FILE"
         ) from error
     return path
