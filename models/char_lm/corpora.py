@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from ..common.cache import cache_folder, made
 from ..common.errors import UserError
@@ -27,13 +27,13 @@ class Corpus:
         """Its name here."""
         return self.sha256[:8] + "-" + self.url.rpartition("/")[2]
 
-    def open(self, path: Path) -> BinaryIO:
+    def open(self, path: Path) -> IO[bytes]:
         """The text in the file that was fetched; an archive is unpacked as it is read."""
         return zipfile.ZipFile(path).open(self.member) if self.member else path.open("rb")
 
 
-# The checksum of tinyshakespeare was computed; those of the archives are the ones that several projects on GitHub
-# pin independently, DataDeps of FluxML and a test suite of compressors among them.
+# The checksum of tinyshakespeare was computed; those of the archives are what many projects on GitHub pin,
+# independently of each other.
 CORPORA = {
     "tinyshakespeare": Corpus(
         "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
@@ -89,9 +89,13 @@ def _fetched(name: str, corpus: Corpus, folder: Path) -> Path:
     try:
         pooch.retrieve(corpus.url, "sha256:" + corpus.sha256, corpus.file, folder)
     except (OSError, ValueError) as error:  # all that requests raises is an OSError; a wrong checksum is a ValueError
+        reason: BaseException = error
+        while reason.__context__ is not None:  # what requests and urllib3 say of it is longer, not clearer
+            reason = reason.__context__
         there = "what is there now has another checksum; " if path.exists() else ""
         raise UserError(
-            f"the corpus {name} cannot be had from {corpus.url}: {error}. Fetch it in another way and put it at {path} "
-            f"({there}it has {corpus.size} bytes, SHA-256 {corpus.sha256}), or name another text with --data FILE"
+            f"the corpus {name} cannot be had from {corpus.url}: {reason}. Fetch it in another way and put it at "
+            f"{path} ({there}it has {corpus.size} bytes, SHA-256 {corpus.sha256}), or name another text with --data "
+            "FILE"
         ) from error
     return path

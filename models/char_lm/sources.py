@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import AnyStr, BinaryIO
+from typing import IO, Any, AnyStr
 
 from ..common.errors import UserError
 
@@ -35,7 +35,7 @@ class Source:
     """Something to read."""
 
     name: str
-    open: Callable[[], BinaryIO]  # from its start
+    open: Callable[[], IO[bytes]]  # from its start
 
 
 def find_sources(paths: Sequence[Path], stack: contextlib.ExitStack) -> list[Source]:
@@ -67,13 +67,13 @@ def find_sources(paths: Sequence[Path], stack: contextlib.ExitStack) -> list[Sou
     return found
 
 
-def read(source: Source, unit: str, newline: str = "keep", block: int = BLOCK) -> Iterator[str] | Iterator[bytes]:
+def read(source: Source, unit: str, newline: str = "keep", block: int = BLOCK) -> Iterator[Any]:
     """The text of a source in parts: strings, or for the unit "byte" its bytes as they are.
 
     Raises:
         UserError: it cannot be read, or is not UTF-8 text.
     """
-    parts = _decoded(source, block) if unit == "char" else _blocks(source, block)
+    parts: Iterator[Any] = _decoded(source, block) if unit == "char" else _blocks(source, block)
     return parts if newline == "keep" else _unix(parts)
 
 
@@ -81,10 +81,16 @@ def _file(path: Path) -> Source:
     return Source(str(path), lambda: path.open("rb"))
 
 
-def _copied(name: str, stream: BinaryIO, stack: contextlib.ExitStack) -> Source:
+def _copied(name: str, stream: IO[bytes], stack: contextlib.ExitStack) -> Source:
     file = stack.enter_context(tempfile.NamedTemporaryFile())  # noqa: SIM115
-    shutil.copyfileobj(stream, file, BLOCK)
-    file.flush()
+    try:
+        shutil.copyfileobj(stream, file, BLOCK)
+        file.flush()
+    except OSError as error:
+        raise UserError(
+            f"{name} cannot be copied to {Path(file.name).parent}: {error.strerror}. Make room there, or name another "
+            "folder by the environment variable TMPDIR"
+        ) from error
     return Source(name, lambda: Path(file.name).open("rb"))
 
 

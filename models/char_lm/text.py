@@ -42,13 +42,7 @@ class Text:
     returns: int = 0  # carriage returns in it
 
     def summary(self) -> str:
-        """What it is, in a line.
-
-        >>> from models.char_lm.text import Text
-        >>> from models.char_lm.vocabulary import Vocabulary
-        >>> Text("a.txt", "e69ba1fe3feb97c0", Vocabulary("ab"), [0, 1, 1], distinct=3, skipped=2).summary()
-        'a.txt: 3 characters, 3 distinct, sha256 e69ba1fe3feb; 2 unknown ones left out'
-        """
+        """What it is, in a line."""
         unit = "bytes" if self.vocabulary.unit == "byte" else "characters"
         line = f"{self.source}: {len(self.ids):,} {unit}, {self.distinct:,} distinct, sha256 {self.fingerprint[:12]}"
         if self.skipped:
@@ -104,7 +98,7 @@ def open_text(
         own = vocabulary is None
         known = _own_vocabulary(reading, unit, min_count) if vocabulary is None else vocabulary
         strange = sum(n for code, n in reading.counts.items() if unit == "char" and chr(code) not in known.characters)
-        policy = "replace" if own and strange else unknown
+        policy = "error" if not strange else "replace" if own else unknown
         ids = _numbers(reading, known, policy, own, cache)
     if not len(ids):
         raise UserError(f"{name}: none of its characters is in the vocabulary, so nothing is left")
@@ -156,23 +150,23 @@ class _Reading:
         for _, part in self._parts():
             data = part.encode() if isinstance(part, str) else part
             digest.update(data)
-            codes = code_points(part) if isinstance(part, str) else np.frombuffer(data, np.uint8)
-            for code, count in zip(*(x.tolist() for x in np.unique(codes, return_counts=True)), strict=True):
-                self.counts[code] += count
+            codes = code_points(part) if isinstance(part, str) else np.frombuffer(data, np.uint8).astype("<u4")
+            values, counts = np.unique(codes, return_counts=True)  # 32 bits sort 20 times faster than 8
+            self.counts.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
         if not self.counts:
             raise UserError(f"{name} is empty: there is nothing to learn from")
         self.fingerprint = digest.hexdigest()
 
-    def again(self) -> Iterator[tuple[str, str | bytes]]:
-        """The same parts, each with the name of its source.
+    def again(self) -> Iterator[tuple[Source, str | bytes]]:
+        """The same parts, each with its source.
 
         Raises:
             UserError: the text is not what it was at the first reading.
         """
         digest = hashlib.sha256()
-        for name, part in self._parts():
+        for source, part in self._parts():
             digest.update(part.encode() if isinstance(part, str) else part)
-            yield name, part
+            yield source, part
         if digest.hexdigest() != self.fingerprint:
             raise UserError(self.changed)
 
@@ -180,10 +174,10 @@ class _Reading:
     def changed(self) -> str:
         return f"{self.name} changed while it was read. Start again when nobody writes to it any more"
 
-    def _parts(self) -> Iterator[tuple[str, str | bytes]]:
+    def _parts(self) -> Iterator[tuple[Source, str | bytes]]:
         for source in self.sources:
             for part in read(source, self.unit, self.newline, self.block):
-                yield source.name, part
+                yield source, part
 
 
 def _sources(
@@ -224,16 +218,18 @@ def _numbers(reading: _Reading, vocabulary: Vocabulary, policy: str, own: bool, 
 
 
 def _encoded(reading: _Reading, vocabulary: Vocabulary, policy: str, own: bool) -> Iterator[np.ndarray]:
-    before, start = "", 0
-    for name, part in reading.again():
+    """The numbers, part by part."""
+    before, start = None, 0  # the source, and the place there
+    for source, part in reading.again():
         if isinstance(part, bytes):
             yield np.frombuffer(part, np.uint8)
             continue
-        before, start = name, start if name == before else 0
+        before, start = source, start if source is before else 0
         try:
-            yield vocabulary.encode(part, policy, source=name, start=start)
+            ids = vocabulary.encode(part, policy, source=source.name, start=start)
         except UserError as error:
             raise UserError(reading.changed) if own else error from None
+        yield ids
         start += len(part)
 
 

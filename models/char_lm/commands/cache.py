@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 from typer import Option
 
@@ -13,16 +12,17 @@ from .. import corpora, ids, text
 
 def cache(
     clear: Annotated[bool, Option("--clear", help="Remove them. They are made or fetched again when needed.")] = False,
-    folder: Annotated[
-        Optional[Path], Option(help="Where they are, instead of MINIGRAD_CACHE or the system's place.")
-    ] = None,
 ) -> None:
-    """Show, or remove, the numbered long texts and the corpora that are kept on disk."""
+    """Show, or remove, the numbers of long texts and the corpora that are kept on disk.
+
+    They are in the folder that the environment variable MINIGRAD_CACHE names, or where the system keeps such things.
+    """
     with clear_errors():
-        places = {text.texts_folder(folder): ids.kept, corpora.corpora_folder(folder): corpora.kept}
+        places = {text.texts_folder(): ids.kept, corpora.corpora_folder(): corpora.kept}
         for place, kept in places.items():
             files = [(path, path.stat().st_size) for path in kept(place)]
-            say(f"{place}: {len(files)} files, {sum(size for _, size in files) / 1e6:,.1f} MB")
+            total = sum(size for _, size in files)
+            say(f"{place}: {len(files)} file{'' if len(files) == 1 else 's'}, {total / 1e6:,.1f} MB")
             for path, size in files:
                 if clear:
                     path.unlink(missing_ok=True)
