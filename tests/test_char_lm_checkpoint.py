@@ -50,12 +50,13 @@ def test_a_saved_model_comes_back(device: str, tmp_path: Path, cell: str, embedd
     }
 
 
-def test_a_model_of_bytes_in_float64_comes_back(tmp_path: Path) -> None:
-    model = CharLM(Options("", hidden=3, embedding=2, unit="byte")).to(mg.float64)
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+def test_a_model_of_bytes_in_another_dtype_comes_back(tmp_path: Path, dtype: str) -> None:
+    model = CharLM(Options("", hidden=3, embedding=2, unit="byte")).to(getattr(mg, dtype))
     save(tmp_path / "x", Checkpoint(model))
     found = load(tmp_path / "x").model
     assert found.options == model.options
-    assert found.output.weight.dtype == mg.float64
+    assert found.output.weight.dtype == dtype
     assert numbers(found) == numbers(model)
 
 

@@ -153,13 +153,16 @@ MISTAKES = {
     ),
     "the weights of another cell": (
         _option(cell="gru"),
-        r"does not have the weights that a gru model as its meta.* has",
+        r"does not have the weights that its metadata describes \(gru, layers: 1, hidden: 2, embedding: 1\). It",
     ),
-    "a weight less": (_arrays(lambda x: x.pop("output.bias")), r"that a lstm model .*. It lacks: output.bias$"),
+    "a weight less": (
+        _arrays(lambda x: x.pop("output.bias")),
+        r"that its metadata describes \(lstm, layers: 1, .*\). It lacks: output.bias$",
+    ),
     "a weight more": (_arrays(lambda x: x.update({"\x1bc": np.ones(2)})), r"It has besides: \\x1bc"),
     "whole numbers": (
         _arrays(lambda x: x.update({"output.bias": np.ones(2, int)})),
-        r"expected weights that are all F32 or all F64, got F32, I64",
+        r"expected weights that are all F16 or all F32 or all F64, got F32, I64",
     ),
     "no numbers": (_arrays(lambda x: x["output.bias"].fill(np.nan)), r"the numbers of output.bias are not all finite"),
 }
@@ -232,7 +235,7 @@ json_values = st.recursive(
     | st.builds(lambda n, x: struct.pack("<Q", n) + x, st.integers(0, 300), st.binary(max_size=300))
 )
 def test_random_bytes(tmp_path: Path, raw: bytes) -> None:
-    assert not read_everywhere(tmp_path / "x", raw)
+    assert read_everywhere(tmp_path / "x", raw) <= {"look"}  # which accepts a file of nothing
 
 
 @st.composite

@@ -33,7 +33,7 @@ PROGRAM, VERSION = "char_lm", "1"  # of what is written here
 
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 KINDS = {"str": (str,), "int": (int,), "float": (int, float), "bool": (bool,)}  # and no bool for an int
-DTYPES = {"F32": mg.float32, "F64": mg.float64}
+DTYPES = {"F16": mg.float16, "F32": mg.float32, "F64": mg.float64}
 
 
 @dataclasses.dataclass
@@ -148,7 +148,7 @@ def load_weights(model: CharLM, path: Path) -> None:
     state = model.state_dict()
     _refuse_others(header, ((name, x.shape) for name, x in state.items()), "this model has")
     names = weights_of(header)
-    if wrong := [name for name in names if header.dtypes[name] not in ("F16", "F32", "F64", "BF16")]:
+    if wrong := [name for name in names if header.dtypes[name] not in {*DTYPES, "BF16"}]:
         raise UserError(
             f"{header.path}: expected weights that are floating-point numbers, got {header.dtypes[wrong[0]]} as "
             f"{_some(wrong)}"
@@ -224,7 +224,8 @@ def expected_shapes(options: Options) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 def refuse_other_layers(header: Header, options: Options) -> None:
     """Check that the weights are those of a model with these options."""
-    _refuse_others(header, expected_shapes(options), f"a {options.cell} model as its metadata describes it has")
+    said = f"{options.cell}, layers: {options.layers}, hidden: {options.hidden}, embedding: {options.embedding}"
+    _refuse_others(header, expected_shapes(options), f"its metadata describes ({said})")
 
 
 def weights_of(header: Header) -> list[str]:

@@ -14,9 +14,7 @@ import safetensors
 
 from ..common.errors import UserError
 
-LONGEST = (
-    1 << 24
-)  # bytes of a header: room for a vocabulary of all of Unicode. As JSON, it takes 20 times that in memory
+LONGEST = 1 << 24  # bytes of a header: room for a vocabulary of all of Unicode. In memory, up to 25 times that
 DEEPEST = 30  # levels of JSON within JSON
 NUMPY_DTYPES = {"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16", "F32", "F64"}
 
