@@ -21,6 +21,7 @@ from minigrad import nn, optim
 from minigrad.nn import functional as F
 from models.char_lm import checkpoint, evaluation, fitting, sampling
 from models.char_lm.__main__ import app
+from models.char_lm.choice import Choice, choose
 from models.char_lm.model import CharLM, Options
 from models.char_lm.settings import Settings
 from models.char_lm.training import Trainer
@@ -118,13 +119,13 @@ def test_characters_are_drawn_as_often_as_they_are_expected(device: str) -> None
     with np.errstate(divide="ignore"):
         logits = mg.tensor(np.log(p) + 3.0)
     for u, expected in [(0.0, 0), (0.2499, 0), (0.2501, 2), (0.7499, 2), (0.7501, 3), (1 - 2**-53, 3)]:
-        assert sampling._choose(logits, 1.0, u).tolist() == [expected]
-    assert sampling._choose(mg.tensor([[1.0, 2.0, 2.0]]), 0, 0.9).tolist() == [1]  # the first of the likeliest
-    draws = [sampling._choose(logits, 0.5, u).item() for u in np.random.default_rng(0).random(300)]
+        assert choose(logits, Choice(1.0), u).tolist() == [expected]
+    assert choose(mg.tensor([[1.0, 2.0, 2.0]]), Choice(0), 0.9).tolist() == [1]  # the first of the likeliest
+    draws = [choose(logits, Choice(0.5), u).item() for u in np.random.default_rng(0).random(300)]
     squared = p[0] ** 2 / (p[0] ** 2).sum()
     np.testing.assert_allclose(np.bincount(draws, minlength=4) / len(draws), squared, atol=0.07)
     with np.errstate(over="ignore"):  # as in `sample`
-        assert sampling._choose(mg.tensor([[0.0, 1.0]]), 1e-320, 0.5).tolist() == [1]
+        assert choose(mg.tensor([[0.0, 1.0]]), Choice(1e-320), 0.5).tolist() == [1]
 
 
 def test_the_command_line_waits_for_nothing_else(tmp_path: Path) -> None:

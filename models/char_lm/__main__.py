@@ -8,6 +8,7 @@ try:
     from .commands.cache import cache
     from .commands.copied import copied
     from .commands.eval import eval as evaluate
+    from .commands.inspect import inspect
     from .commands.ngram import ngram
     from .commands.sample import sample
     from .commands.train import command as train
@@ -15,7 +16,7 @@ except ImportError as error:
     raise SystemExit(f"{error}. This program needs minigrad's extra: pip install -e '.[models]'") from error
 
 app = typer.Typer(help=__doc__, add_completion=False, no_args_is_help=True)
-for command in (train, sample, evaluate, ngram, copied, cache):
+for command in (train, sample, evaluate, inspect, ngram, copied, cache):
     app.command()(command)
 
 if __name__ == "__main__":

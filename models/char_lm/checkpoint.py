@@ -33,7 +33,7 @@ PROGRAM, VERSION = "char_lm", "1"  # of what is written here
 
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 KINDS = {"str": (str,), "int": (int,), "float": (int, float), "bool": (bool,)}  # and no bool for an int
-DTYPES = {"F32": mg.float32, "F64": mg.float64}
+DTYPES = {"F16": mg.float16, "F32": mg.float32, "F64": mg.float64}
 
 
 @dataclasses.dataclass
@@ -82,7 +82,7 @@ def load(path: Path) -> Checkpoint:
     """Read a checkpoint: a file, or the folder of a run, of which the best model so far is taken.
 
     A file from a stranger can do no harm: nothing in it is run, and what it says of its model is compared with its
-    arrays before a model is made, so that memory is taken for what is there, a few times over, and not for what is claimed.
+    arrays before a model is made, so that memory is taken for what is there, a few times over, not for what is claimed.
 
     Raises:
         UserError: there is none, or it is no whole checkpoint of this program.
@@ -91,13 +91,13 @@ def load(path: Path) -> Checkpoint:
     header = read_header(find(path))
     options, about = describe(header)
     weights = weights_of(header)
-    _refuse_other_layers(header, expected_shapes(options), f"a {options.cell} model as its metadata describes it has")
+    refuse_other_layers(header, options)
     dtypes = {header.dtypes[name] for name in weights}
     if len(dtypes) != 1 or not dtypes <= DTYPES.keys():
         raise UserError(
             f"{header.path}: expected weights that are all {' or all '.join(DTYPES)}, got {', '.join(sorted(dtypes))}"
         )
-    arrays = read_arrays(header, header.shapes)
+    arrays = dict(read_arrays(header, header.shapes))
     with mg.use_device("cpu"):
         model = CharLM(options).to(DTYPES[dtypes.pop()])
     found = {name: arrays.pop(name) for name in weights}
@@ -146,13 +146,15 @@ def load_weights(model: CharLM, path: Path) -> None:
                 "of one character would be taken for another. Train on a text with the same characters"
             )
     state = model.state_dict()
-    _refuse_other_layers(header, ((name, x.shape) for name, x in state.items()), "this model has")
+    _refuse_others(header, ((name, x.shape) for name, x in state.items()), "this model has")
     names = weights_of(header)
-    if wrong := [name for name in names if header.dtypes[name] not in ("F16", "F32", "F64", "BF16")]:
-        raise UserError(f"{header.path}: expected weights that are floating-point numbers, but {_some(wrong)} has dtype "
-                        f"{header.dtypes[wrong[0]]}")  # fmt: skip
+    if wrong := [name for name in names if header.dtypes[name] not in {*DTYPES, "BF16"}]:
+        raise UserError(
+            f"{header.path}: expected weights that are floating-point numbers, got {header.dtypes[wrong[0]]} as "
+            f"{_some(wrong)}"
+        )
     with np.errstate(over="ignore"):  # what is too large for the dtype is refused below
-        found = {name: x.astype(state[name].dtype) for name, x in read_arrays(header, names).items()}
+        found = {name: x.astype(state[name].dtype) for name, x in read_arrays(header, names)}
     _refuse_not_finite(header, found)
     model.load_state_dict(found)
 
@@ -160,9 +162,12 @@ def load_weights(model: CharLM, path: Path) -> None:
 def find(path: Path) -> Path:
     """The file itself, or that of a run's folder to be used: the best model so far, else the last."""
     if path.is_dir():
-        path = next((path / name for name in (BEST, LAST, PREVIOUS) if (path / name).is_file()), path / BEST)
+        there = [path / name for name in (BEST, LAST, PREVIOUS) if (path / name).is_file()]
+        if not there:
+            raise UserError(f"{path} holds no trained model: there is no file {BEST} in it. Train one first")
+        return there[0]
     if not path.is_file():
-        raise UserError(f"{path.parent} holds no trained model: there is no file {path.name} in it. Train one first")
+        raise UserError(f"there is no file {path}. Train a model first, or name another file, or the folder of a run")
     return path
 
 
@@ -217,12 +222,18 @@ def expected_shapes(options: Options) -> Iterator[tuple[str, tuple[int, ...]]]:
         yield f"rnn.bias_hh_l{k}", (rows,)
 
 
+def refuse_other_layers(header: Header, options: Options) -> None:
+    """Check that the weights are those of a model with these options."""
+    said = f"{options.cell}, layers: {options.layers}, hidden: {options.hidden}, embedding: {options.embedding}"
+    _refuse_others(header, expected_shapes(options), f"its metadata describes ({said})")
+
+
 def weights_of(header: Header) -> list[str]:
     """The names of the weights, without those of training."""
     return [name for name in header.shapes if not name.startswith(TRAINING)]
 
 
-def _refuse_other_layers(header: Header, expected: Iterable[tuple[str, tuple[int, ...]]], whose: str) -> None:
+def _refuse_others(header: Header, expected: Iterable[tuple[str, tuple[int, ...]]], whose: str) -> None:
     found = {name: header.shapes[name] for name in weights_of(header)}
     wanted = dict(itertools.islice(expected, len(found) + 1))  # a million layers are not listed to be missed
     missing = [name for name in wanted if name not in found]

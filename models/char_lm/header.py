@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,7 @@ import safetensors
 
 from ..common.errors import UserError
 
-LONGEST = (
-    1 << 24
-)  # bytes of a header: room for a vocabulary of all of Unicode. As JSON, it takes 20 times that in memory
+LONGEST = 1 << 24  # bytes of a header: room for a vocabulary of all of Unicode. In memory, up to 25 times that
 DEEPEST = 30  # levels of JSON within JSON
 NUMPY_DTYPES = {"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16", "F32", "F64"}
 
@@ -60,7 +58,7 @@ def read_header(path: Path) -> Header:
 
 def _cure(path: Path, start: bytes) -> str:
     if start.startswith((b"PK\x03\x04", b"\x80")):
-        new = path.with_suffix(".safetensors").name
+        new = f"{path.stem}-converted.safetensors"
         return (
             "It looks like what torch.save writes, which is never opened here, because opening it can run any program "
             "that is hidden in it. Convert its state dict where PyTorch is installed:\n"
@@ -70,27 +68,26 @@ def _cure(path: Path, start: bytes) -> str:
     return "It was cut short, or is of another kind; copy it again, or name another file"
 
 
-def read_arrays(header: Header, names: Iterable[str]) -> dict[str, np.ndarray]:
-    """Read some of the arrays.
+def read_arrays(header: Header, names: Iterable[str]) -> Iterator[tuple[str, np.ndarray]]:
+    """Read some of the arrays, one after another.
 
     Raises:
         UserError: NumPy lacks an array's dtype, or cannot have its shape, or the file is another by now.
     """
-    names = list(names)
-    for name in names:
-        if header.dtypes[name] not in NUMPY_DTYPES:
-            raise UserError(
-                f"{header.path}: {plain(name)} has dtype {header.dtypes[name]}, which NumPy lacks; convert it to "
-                "float32 in the program that wrote it (in PyTorch, x.float())"
-            )
     try:
         with safetensors.safe_open(header.path, framework="numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in names}
-        if any(array.shape != header.shapes[name] for name, array in arrays.items()):
-            raise ValueError("the file was replaced meanwhile; try again")
+            for name in names:
+                if header.dtypes[name] not in NUMPY_DTYPES:
+                    raise ValueError(
+                        f"{plain(name)} has dtype {header.dtypes[name]}, which NumPy lacks; convert it to float32 in "
+                        "the program that wrote it (in PyTorch, x.float())"
+                    )
+                array = file.get_tensor(name)
+                if array.shape != header.shapes[name]:
+                    raise ValueError("it was replaced meanwhile; try again")
+                yield name, array
     except (safetensors.SafetensorError, ValueError) as error:
-        raise UserError(f"{header.path}: its arrays cannot be read: {error}") from error
-    return arrays
+        raise UserError(f"{header.path} cannot be read: {error}") from error
 
 
 def parse(text: str) -> dict[str, Any]:
@@ -131,7 +128,7 @@ def _finite(digits: str) -> float:
 
 
 def plain(text: str, longest: int = 100) -> str:
-    """A strange text for the terminal: in ASCII, on one line, cut short."""
+    """A strange text for the terminal: on one line, cut short, without what could command the terminal."""
     cut = text[:longest]
-    known = cut if cut.isascii() and cut.isprintable() else ascii(cut)[1:-1]
-    return known[:longest] + ("..." if len(text) > longest or len(known) > longest else "")
+    shown = cut if cut.isprintable() else repr(cut)[1:-1]
+    return shown[:longest] + ("..." if len(text) > longest or len(shown) > longest else "")
