@@ -11,12 +11,12 @@ from typing import Annotated, Any
 
 try:
     import typer
-    from models.char_lm.settings import PRESETS
     from rich.console import Console
     from typer import Argument, Option
 
     from minigrad import DeviceError, cuda_is_available
     from minigrad.backend import namespace
+    from models.char_lm.settings import PRESETS
 
     from . import options as o
     from . import pictures, record
