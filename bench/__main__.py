@@ -12,10 +12,11 @@ from typing import Annotated, Any
 try:
     import typer
     from rich.console import Console
-    from typer import Option
+    from typer import Argument, Option
 
     from minigrad import DeviceError, cuda_is_available
     from minigrad.backend import namespace
+    from models.char_lm.settings import PRESETS
 
     from . import options as o
     from . import pictures, record
@@ -177,6 +178,26 @@ def writers(
     """The training step with and without kernels, by who writes them; and what compiling them costs."""
     options = {"cells": cells, "hidden": hidden, "batch": batch, "length": length}
     carry_out("writers", show, folder, threads, **options, rounds=rounds, seconds=seconds)
+
+
+@app.command()
+def quality(
+    text: Annotated[
+        o.TextFile | None, Argument(parser=o.TextFile, metavar="FILE", help="UTF-8 text, such as tinyshakespeare.txt.")
+    ] = None,
+    more: Annotated[list[str] | None, Argument(help="After --: more options of `models.char_lm train`.")] = None,
+    presets: Annotated[o.Names, o.names(PRESETS, "preset")] = "fast,best",
+    rounds: Annotated[int, Option(help="How often each is trained, from seed 0, 1, ...", min=1)] = 1,
+    device: o.Device = "cpu",
+    show: o.Show = False,
+    folder: o.Folder = None,
+    threads: o.Threads = o.THREADS,
+) -> None:
+    """Seconds and updates of training until a character model reaches a loss on held-out text."""
+    if text is None and not show:
+        raise typer.BadParameter("name a text to learn: python -m bench quality FILE")
+    options = {"text": text, "presets": presets, "more": more or [], "rounds": rounds, "device": device}
+    carry_out("quality", show, folder, threads, **options)
 
 
 @app.command()

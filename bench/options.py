@@ -31,6 +31,20 @@ class Names(tuple[str, ...]):
         return super().__new__(cls, (part.strip() for part in str(text).split(",")))
 
 
+class TextFile(str):
+    """A file, called by its name alone in what is kept; `path` is where it lies."""
+
+    path: Path
+
+    def __new__(cls, text: str) -> TextFile:
+        path = Path(text)
+        if not path.is_file():
+            raise typer.BadParameter(f"there is no file {text}")
+        found = super().__new__(cls, path.name)
+        found.path = path
+        return found
+
+
 Show = Annotated[bool, Option("--show", help="Measure nothing: table and picture again from the JSON that is there.")]
 Folder = Annotated[Optional[Path], Option(help="Where JSON and picture go; bench/results if not given.")]  # noqa: UP045
 Threads = Annotated[int, Option(help="Threads of the matrix products, in every system.", min=1)]

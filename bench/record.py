@@ -209,11 +209,11 @@ def _compiler() -> str | None:
 
 
 def _commit() -> str | None:
-    """The commit that was measured, with a + when minigrad/ or bench/ had changes that were not committed."""
+    """The commit that was measured, with a + when the code had changes that were not committed."""
     here = Path(__file__).parents[1]
     with suppress(OSError, subprocess.CalledProcessError):
         commit = _git(here, "rev-parse", "--short", "HEAD")
-        changed = _git(here, "status", "--porcelain", "--", "minigrad", "bench/*.py")
+        changed = _git(here, "status", "--porcelain", "--", "minigrad", "bench/*.py", "models/*.py")
         return commit + "+" * bool(changed)
     return None
 
