@@ -267,6 +267,10 @@ WEIGHTS = {
         _weights(layers=1),
         r"does not have the weights that this model has. It lacks: rnn.weight_ih_l1, .*",
     ),
+    "other names": (
+        lambda path: written(path, {}, {"lstm.weight": np.ones(3)}),
+        r"It lacks: embedding.weight, .* and 7 more; it has besides: lstm.weight$",
+    ),
     "other characters": (
         _weights(vocabulary="vwxyz"),
         r"is a model of 5 characters \(vwxyz\), but this one is of 5 characters \(abcde\): what was learned",

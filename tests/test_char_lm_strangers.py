@@ -59,20 +59,15 @@ def _told(**told: str) -> Callable[[Path], None]:
 
 def _option(**options: Any) -> Callable[[Path], None]:
     """A checkpoint that claims other options."""
+    return _arrays(lambda arrays: None, **options)
+
+
+def _arrays(change: Callable[[dict[str, np.ndarray]], object], **options: Any) -> Callable[[Path], None]:
+    """A checkpoint with other arrays, that claims other options."""
 
     def write(path: Path) -> None:
         metadata, arrays = parts()
         metadata["model"] = json.dumps(json.loads(metadata["model"]) | options)
-        written(path, metadata, arrays)
-
-    return write
-
-
-def _arrays(change: Callable[[dict[str, np.ndarray]], object]) -> Callable[[Path], None]:
-    """A checkpoint with other arrays."""
-
-    def write(path: Path) -> None:
-        metadata, arrays = parts()
         change(arrays)
         written(path, metadata, arrays)
 
@@ -142,7 +137,11 @@ MISTAKES = {
         _option(hidden=10**9),
         r"It has other shapes: output.weight is \(2, 2\), expected \(2, 1000000000\), .* more",
     ),
-    "a million layers": (_option(layers=10**6), r"It lacks: rnn.weight_ih_l1$"),
+    "a million layers": (_option(layers=10**6), r"It lacks: rnn.weight_ih_l1, .*, rnn.bias_hh_l1 and \d+ more$"),
+    "a million layers, and one of them": (
+        _arrays(lambda x: x.update({"rnn.bias_hh_l7": np.ones(8, np.float32)}), layers=10**6),
+        r"It lacks: rnn.weight_ih_l1, .*, rnn.bias_hh_l1 and \d+ more$",
+    ),
     "a great vocabulary": (
         _option(vocabulary="".join(map(chr, range(32, 50000)))),
         r"It has other shapes: output.weight is \(2, 2\), expected \(49968, 2\)",

@@ -12,7 +12,7 @@ import dataclasses
 import itertools
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +146,7 @@ def load_weights(model: CharLM, path: Path) -> None:
                 "of one character would be taken for another. Train on a text with the same characters"
             )
     state = model.state_dict()
-    _refuse_others(header, ((name, x.shape) for name, x in state.items()), "this model has")
+    _refuse_others(header, {name: x.shape for name, x in state.items()}, "this model has")
     names = weights_of(header)
     if wrong := [name for name in names if header.dtypes[name] not in {*DTYPES, "BF16"}]:
         raise UserError(
@@ -225,7 +225,9 @@ def expected_shapes(options: Options) -> Iterator[tuple[str, tuple[int, ...]]]:
 def refuse_other_layers(header: Header, options: Options) -> None:
     """Check that the weights are those of a model with these options."""
     said = f"{options.cell}, layers: {options.layers}, hidden: {options.hidden}, embedding: {options.embedding}"
-    _refuse_others(header, expected_shapes(options), f"its metadata describes ({said})")
+    most = len(header.shapes) + 1000  # a million layers are not listed to be missed
+    expected = dict(itertools.islice(expected_shapes(options), most))
+    _refuse_others(header, expected, f"its metadata describes ({said})")
 
 
 def weights_of(header: Header) -> list[str]:
@@ -233,18 +235,13 @@ def weights_of(header: Header) -> list[str]:
     return [name for name in header.shapes if not name.startswith(TRAINING)]
 
 
-def _refuse_others(header: Header, expected: Iterable[tuple[str, tuple[int, ...]]], whose: str) -> None:
+def _refuse_others(header: Header, expected: Mapping[str, tuple[int, ...]], whose: str) -> None:
     found = {name: header.shapes[name] for name in weights_of(header)}
-    wanted = dict(itertools.islice(expected, len(found) + 1))  # a million layers are not listed to be missed
-    missing = [name for name in wanted if name not in found]
+    both = [name for name in expected if name in found]
     differences = {
-        "lacks": missing,
-        "has besides": [name for name in found if name not in wanted] if len(wanted) <= len(found) else [],
-        "has other shapes": [
-            f"{name} is {found[name]}, expected {shape}"
-            for name, shape in wanted.items()
-            if name in found and found[name] != shape
-        ],
+        "lacks": [name for name in expected if name not in found],
+        "has besides": [name for name in found if name not in expected],
+        "has other shapes": [f"{n} is {found[n]}, expected {expected[n]}" for n in both if found[n] != expected[n]],
     }
     if said := "; it ".join(f"{what}: {_some(names)}" for what, names in differences.items() if names):
         raise UserError(f"{header.path} does not have the weights that {whose}. It {said}")
