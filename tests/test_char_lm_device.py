@@ -19,23 +19,26 @@ from typer.testing import CliRunner
 import minigrad as mg
 from minigrad import nn, optim
 from minigrad.nn import functional as F
-from models.char_lm import checkpoint, data, sampling, training
+from models.char_lm import checkpoint, sampling, training
 from models.char_lm.__main__ import app
+from models.char_lm.choice import Choice, choose
 from models.char_lm.model import CharLM, Options
+from models.char_lm.vocabulary import Vocabulary
+from models.common.errors import UserError
 
 from .counters import Counts
 from .strict import strict
 
 CELLS = ["rnn", "lstm", "gru"]
 SENTENCE = "the quick brown fox jumps over the lazy dog. "
-TEXT = data.Vocabulary(SENTENCE).encode(SENTENCE * 6)  # 270 characters
+TEXT = Vocabulary(SENTENCE).encode(SENTENCE * 6)  # 270 characters
 
 
 def small(cell: str = "lstm", **options: Any) -> CharLM:
     """A model on the default device, with all there is to it unless told otherwise."""
     mg.manual_seed(0)
     usual = {"hidden": 8, "embedding": 4, "layers": 2, "dropout": 0.2}
-    return CharLM(Options(data.Vocabulary(SENTENCE).characters, cell, **(usual | options)))
+    return CharLM(Options(Vocabulary(SENTENCE).characters, cell, **(usual | options)))
 
 
 def waits(before: Counts) -> Counts:
@@ -69,12 +72,12 @@ def test_evaluation_copies_the_text_once_and_reads_once(cell: str) -> None:
         assert waits(before) == Counts(reads=1, uploads=1)
 
 
-@pytest.mark.parametrize("temperature", [0, 0.7])
+@pytest.mark.parametrize("choice", [{"temperature": 0}, {"temperature": 0.7}, {"top_k": 9, "top_p": 0.8}], ids=str)
 @pytest.mark.parametrize("cell", CELLS)
-def test_sampling_reads_some_characters_at_a_time(cell: str, temperature: float) -> None:
+def test_sampling_reads_some_characters_at_a_time(cell: str, choice: dict[str, Any]) -> None:
     model = small(cell)
     length = 2 * sampling.READ_EVERY + 5
-    options: Any = {"prime": "the ", "temperature": temperature, "seed": 5}
+    options: Any = {"prime": "the ", "seed": 5, **choice}
     text = "".join(sampling.sample(model, length, **options))
     model.to("strict")
     before, seen = strict.counts(), []
@@ -83,6 +86,18 @@ def test_sampling_reads_some_characters_at_a_time(cell: str, temperature: float)
         assert waits(before) == Counts(reads=k // sampling.READ_EVERY + 1, uploads=1)  # the prime
     assert "".join(seen) == text  # as on the CPU
     assert waits(before).reads == 3
+
+
+@pytest.mark.parametrize("guesses", [None, 2])
+def test_sampling_side_by_side_waits_no_more_often(guesses: int | None) -> None:
+    """The prime is copied once for all; their random numbers and what was drawn, every few symbols."""
+    model = small().to("strict")
+    before, length = strict.counts(), 2 * sampling.READ_EVERY + 5
+    found = sampling.sample_batch(
+        model, length, 3, prime="the ", choice=Choice(0.7, 9, 0.8), guesses=guesses, device="strict"
+    )
+    assert [len(one.text) for one in found] == [length] * 3
+    assert waits(before) == Counts(reads=3, uploads=1 + 3)
 
 
 def test_sampling_on_the_cpu_gives_each_character_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +112,7 @@ def test_sampling_on_the_cpu_gives_each_character_at_once(monkeypatch: pytest.Mo
 def test_a_model_without_numbers_says_so_on_every_device(device: str, temperature: float, number: float) -> None:
     model = small()
     nn.init.constant_(model.output.bias, number)
-    with pytest.raises(data.UserError, match="its training must have diverged"):
+    with pytest.raises(UserError, match="its training must have diverged"):
         list(sampling.sample(model, 3, prime="a", temperature=temperature, device=device))
 
 
@@ -107,13 +122,13 @@ def test_characters_are_drawn_as_often_as_they_are_expected(device: str) -> None
     with np.errstate(divide="ignore"):
         logits = mg.tensor(np.log(p) + 3.0)
     for u, expected in [(0.0, 0), (0.2499, 0), (0.2501, 2), (0.7499, 2), (0.7501, 3), (1 - 2**-53, 3)]:
-        assert sampling._choose(logits, 1.0, u).tolist() == [expected]
-    assert sampling._choose(mg.tensor([[1.0, 2.0, 2.0]]), 0, 0.9).tolist() == [1]  # the first of the likeliest
-    draws = [sampling._choose(logits, 0.5, u).item() for u in np.random.default_rng(0).random(300)]
+        assert choose(logits, Choice(), u).tolist() == [expected]
+    assert choose(mg.tensor([[1.0, 2.0, 2.0]]), Choice(0), 0.9).tolist() == [1]  # the first of the likeliest
+    draws = [choose(logits, Choice(0.5), u).item() for u in np.random.default_rng(0).random(300)]
     squared = p[0] ** 2 / (p[0] ** 2).sum()
     np.testing.assert_allclose(np.bincount(draws, minlength=4) / len(draws), squared, atol=0.07)
     with np.errstate(over="ignore"):  # as in `sample`
-        assert sampling._choose(mg.tensor([[0.0, 1.0]]), 1e-320, 0.5).tolist() == [1]
+        assert choose(mg.tensor([[0.0, 1.0]]), Choice(1e-320), 0.5).tolist() == [1]
 
 
 def test_the_command_line_waits_for_nothing_else(tmp_path: Path) -> None:

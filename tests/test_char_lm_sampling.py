@@ -173,7 +173,7 @@ def test_each_sample_has_its_own_stop():
     for text, one in zip(free, stopped, strict=True):
         ends = [text.index(stop) for stop in ("a", "qu") if stop in text]
         assert one.text == text[: min(ends, default=None)]
-        assert one.stop == (text[min(ends) :].startswith("qu") and "qu" or "a" if ends else None)
+        assert one.stop == ((text[min(ends) :].startswith("qu") and "qu") or "a" if ends else None)
         assert "".join(piece.symbol for piece in one.pieces) == one.text + (one.stop or "")
 
 
@@ -228,7 +228,7 @@ def test_stop_strings(text, stops):
         assert (found, stop) == (text[: ended - len(longest)], longest)
     for n in range(len(parts)):  # what is held back may be the beginning of a stop string, and is no longer than that
         held = text[: n + 1].removeprefix("".join(parts[: n + 1]))
-        assert stop is not None and n == len(parts) - 1 or held == "" or any(s.startswith(held) for s in stops)
+        assert (stop is not None and n == len(parts) - 1) or held == "" or any(s.startswith(held) for s in stops)
 
 
 @given(st.binary(max_size=30) | st.text(max_size=10).map(lambda text: text.encode("utf-8", "ignore")))
@@ -237,7 +237,7 @@ def test_bytes_become_whole_characters(raw):
     assert "".join(parts) == found
     decoded = raw.decode("utf-8", "replace")
     assert found in (decoded, decoded.removesuffix("\ufffd"))  # but for a character that the end cuts
-    assert [part for part in unfold("é☃🎈".encode(), unit="byte")[0]] == ["", "é", "", "", "☃", "", "", "", "🎈"]
+    assert unfold("é☃🎈".encode(), unit="byte")[0] == ["", "é", "", "", "☃", "", "", "", "🎈"]
 
 
 @given(st.text("ab☃é", min_size=1, max_size=12), st.text("ab☃é", min_size=1, max_size=3))
