@@ -128,6 +128,7 @@ def test_ties_go_to_the_smaller_number(device):
     assert choose(logits, Choice(top_k=1), us).tolist() == [1, 1, 1, 1]
     assert choose(logits, Choice(top_k=2), us).tolist() == [1, 1, 2, 2]
     assert choose(logits, Choice(1e-3, top_p=0.5), us).tolist() == [1, 1, 2, 2]  # a third each: two reach the half
+    assert choose(mg.zeros((4, 4)), Choice(top_p=0.5), us).tolist() == [0, 0, 1, 1]  # two are the half itself
     assert choose(logits, Choice(top_k=4, top_p=1.0), us).tolist() == [0, 1, 2, 4]
     assert choose(logits, Choice(0, top_k=3), 0.9).tolist() == [1, 1, 1, 1]
 
@@ -280,6 +281,8 @@ def test_nothing_is_drawn_of_length_0():
 def test_unknown_characters_in_the_prime():
     model, _ = small()
     assert written(model, prime="THEthe", unknown="skip") == written(model)
+    rare = CharLM(Options("ab\ufffd", hidden=4, embedding=4))
+    assert written(rare, prime="aéb", unknown="replace") == written(rare, prime="a\ufffdb")
 
 
 # Mistakes -----------------------------------------------------------------------------------------------
@@ -288,7 +291,9 @@ MISTAKES = [
     ({"prime": "THE"}, "'T' at position 0 is not in the vocabulary"),
     ({"prime": ""}, "the prime text is empty"),
     ({"prime": "É", "unknown": "skip"}, "the prime text has no character that the model knows"),
-    ({"prime": "a\udcff"}, r"the prime text is not UTF-8: '\\udcff' at position 1"),
+    ({"prime": "a\udcff"}, "the character '.udcff' at position 1 is not in the vocabulary"),
+    ({"prime": "THE", "unknown": "replace"}, "there is no U.FFFD in the vocabulary"),
+    ({"unknown": "ignore"}, "there is no policy 'ignore' for unknown characters"),
     ({"temperature": -1.0}, "the temperature must be 0 or more, got -1.0"),
     ({"temperature": math.nan}, "the temperature must be 0 or more, got nan"),
     ({"temperature": math.inf}, "the temperature must be 0 or more, got inf"),

@@ -100,10 +100,16 @@ def test_log_probabilities_line_by_line(folder, samples, unit):
             assert one["logprob"] <= one["guesses"][0][1] and one["guesses"][1][1] <= one["guesses"][0][1]
 
 
-def test_a_model_of_bytes_writes_utf8(folder):
+def test_a_model_of_bytes_writes_utf8(folder, tmp_path):
     written = run(folder / "bytes", "--prime", "é☃", "--length", 60)
     assert written.exit_code == 0
     assert written.stdout.startswith("é☃")
+    (prime := tmp_path / "prime.bin").write_bytes(b"\xffA")  # no UTF-8
+    one, other = (run(folder / "bytes", *given, "--length", 60).stdout for given in (
+        ["--prime-file", prime], ["--prime", "\udcffA"],  # as the command line gives such a byte
+    ))  # fmt: skip
+    assert one == other != ""
+    assert one.startswith("\ufffdA")
 
 
 def test_a_terminal_that_cannot_show_a_character(folder):
