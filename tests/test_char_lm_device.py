@@ -81,12 +81,12 @@ def test_evaluation_copies_the_text_once_and_reads_once(cell: str) -> None:
         assert waits(before) == Counts(reads=1, uploads=1)
 
 
-@pytest.mark.parametrize("temperature", [0, 0.7])
+@pytest.mark.parametrize("choice", [{"temperature": 0}, {"temperature": 0.7}, {"top_k": 9, "top_p": 0.8}], ids=str)
 @pytest.mark.parametrize("cell", CELLS)
-def test_sampling_reads_some_characters_at_a_time(cell: str, temperature: float) -> None:
+def test_sampling_reads_some_characters_at_a_time(cell: str, choice: dict[str, Any]) -> None:
     model = small(cell)
     length = 2 * sampling.READ_EVERY + 5
-    options: Any = {"prime": "the ", "temperature": temperature, "seed": 5}
+    options: Any = {"prime": "the ", "seed": 5, **choice}
     text = "".join(sampling.sample(model, length, **options))
     model.to("strict")
     before, seen = strict.counts(), []
@@ -95,6 +95,18 @@ def test_sampling_reads_some_characters_at_a_time(cell: str, temperature: float)
         assert waits(before) == Counts(reads=k // sampling.READ_EVERY + 1, uploads=1)  # the prime
     assert "".join(seen) == text  # as on the CPU
     assert waits(before).reads == 3
+
+
+@pytest.mark.parametrize("guesses", [None, 2])
+def test_sampling_side_by_side_waits_no_more_often(guesses: int | None) -> None:
+    """The prime is copied once for all; their random numbers and what was drawn, every few symbols."""
+    model = small().to("strict")
+    before, length = strict.counts(), 2 * sampling.READ_EVERY + 5
+    found = sampling.sample_batch(
+        model, length, 3, prime="the ", choice=Choice(0.7, 9, 0.8), guesses=guesses, device="strict"
+    )
+    assert [len(one.text) for one in found] == [length] * 3
+    assert waits(before) == Counts(reads=3, uploads=1 + 3)
 
 
 def test_sampling_on_the_cpu_gives_each_character_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

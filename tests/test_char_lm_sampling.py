@@ -128,6 +128,7 @@ def test_ties_go_to_the_smaller_number(device):
     assert choose(logits, Choice(top_k=1), us).tolist() == [1, 1, 1, 1]
     assert choose(logits, Choice(top_k=2), us).tolist() == [1, 1, 2, 2]
     assert choose(logits, Choice(1e-3, top_p=0.5), us).tolist() == [1, 1, 2, 2]  # a third each: two reach the half
+    assert choose(mg.zeros((4, 4)), Choice(top_p=0.5), us).tolist() == [0, 0, 1, 1]  # two are the half itself
     assert choose(logits, Choice(top_k=4, top_p=1.0), us).tolist() == [0, 1, 2, 4]
     assert choose(logits, Choice(0, top_k=3), 0.9).tolist() == [1, 1, 1, 1]
 
@@ -173,7 +174,7 @@ def test_each_sample_has_its_own_stop():
     for text, one in zip(free, stopped, strict=True):
         ends = [text.index(stop) for stop in ("a", "qu") if stop in text]
         assert one.text == text[: min(ends, default=None)]
-        assert one.stop == (text[min(ends) :].startswith("qu") and "qu" or "a" if ends else None)
+        assert one.stop == ((text[min(ends) :].startswith("qu") and "qu") or "a" if ends else None)
         assert "".join(piece.symbol for piece in one.pieces) == one.text + (one.stop or "")
 
 
@@ -228,7 +229,7 @@ def test_stop_strings(text, stops):
         assert (found, stop) == (text[: ended - len(longest)], longest)
     for n in range(len(parts)):  # what is held back may be the beginning of a stop string, and is no longer than that
         held = text[: n + 1].removeprefix("".join(parts[: n + 1]))
-        assert stop is not None and n == len(parts) - 1 or held == "" or any(s.startswith(held) for s in stops)
+        assert (stop is not None and n == len(parts) - 1) or held == "" or any(s.startswith(held) for s in stops)
 
 
 @given(st.binary(max_size=30) | st.text(max_size=10).map(lambda text: text.encode("utf-8", "ignore")))
@@ -237,7 +238,7 @@ def test_bytes_become_whole_characters(raw):
     assert "".join(parts) == found
     decoded = raw.decode("utf-8", "replace")
     assert found in (decoded, decoded.removesuffix("\ufffd"))  # but for a character that the end cuts
-    assert [part for part in unfold("é☃🎈".encode(), unit="byte")[0]] == ["", "é", "", "", "☃", "", "", "", "🎈"]
+    assert unfold("é☃🎈".encode(), unit="byte")[0] == ["", "é", "", "", "☃", "", "", "", "🎈"]
 
 
 @given(st.text("ab☃é", min_size=1, max_size=12), st.text("ab☃é", min_size=1, max_size=3))
@@ -280,6 +281,8 @@ def test_nothing_is_drawn_of_length_0():
 def test_unknown_characters_in_the_prime():
     model, _ = small()
     assert written(model, prime="THEthe", unknown="skip") == written(model)
+    rare = CharLM(Options("ab\ufffd", hidden=4, embedding=4))
+    assert written(rare, prime="aéb", unknown="replace") == written(rare, prime="a\ufffdb")
 
 
 # Mistakes -----------------------------------------------------------------------------------------------
@@ -288,7 +291,9 @@ MISTAKES = [
     ({"prime": "THE"}, "'T' at position 0 is not in the vocabulary"),
     ({"prime": ""}, "the prime text is empty"),
     ({"prime": "É", "unknown": "skip"}, "the prime text has no character that the model knows"),
-    ({"prime": "a\udcff"}, r"the prime text is not UTF-8: '\\udcff' at position 1"),
+    ({"prime": "a\udcff"}, "the character '.udcff' at position 1 is not in the vocabulary"),
+    ({"prime": "THE", "unknown": "replace"}, "there is no U.FFFD in the vocabulary"),
+    ({"unknown": "ignore"}, "there is no policy 'ignore' for unknown characters"),
     ({"temperature": -1.0}, "the temperature must be 0 or more, got -1.0"),
     ({"temperature": math.nan}, "the temperature must be 0 or more, got nan"),
     ({"temperature": math.inf}, "the temperature must be 0 or more, got inf"),

@@ -144,10 +144,6 @@ def pieces(
 
 def encode_prime(vocabulary: Vocabulary, prime: str, unknown: str = "error") -> np.ndarray:
     """The numbers of a text to go on from; there is at least one."""
-    try:
-        prime.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise UserError(f"the prime text is not UTF-8: {prime[error.start]!r} at position {error.start}") from error
     ids = vocabulary.encode(prime, unknown=unknown)
     if not len(ids):
         which = "is empty" if not prime else "has no character that the model knows"

@@ -28,7 +28,7 @@ class Unfolding:
     >>> from models.char_lm.vocabulary import Vocabulary
     >>> text = Unfolding(Vocabulary("", "byte"), ["END"])
     >>> [text.add(byte) for byte in "EËEND".encode()]
-    ['', 'E', 'Ë', '', '', '']
+    ['', '', 'EË', '', '', '']
     >>> text.stop
     'END'
     """
@@ -38,12 +38,12 @@ class Unfolding:
         self._stops = sorted(check_stops(stops), key=len, reverse=True)
         self._longest = max(map(len, self._stops), default=0)
         self._held = ""
-        self._vocabulary = vocabulary
+        self._characters = vocabulary.characters
         self._bytes = codecs.getincrementaldecoder("utf-8")("replace") if vocabulary.unit == "byte" else None
 
     def add(self, number: int) -> str:
         """What is sure by now and was not before."""
-        whole = self._bytes.decode(bytes([number])) if self._bytes else self._vocabulary.decode([number])
+        whole = self._bytes.decode(bytes([number])) if self._bytes else self._characters[number]
         return self._without_stops(whole) if self._stops else whole
 
     def end(self) -> str:

@@ -40,7 +40,10 @@ def sample(
     ] = None,
     unknown: Annotated[
         str,
-        Option(help="Of characters the model does not know: error, skip or replace.", rich_help_panel="Beginning"),
+        Option(
+            help="Of characters the model does not know: error, skip, or replace by U+FFFD.",
+            rich_help_panel="Beginning",
+        ),
     ] = "error",
     temperature: Annotated[
         float,
@@ -80,19 +83,19 @@ def sample(
         if interactive and str(prime_file) == "-":
             raise UserError("--interactive reads the input itself; name a file with --prime-file, or use --prime")
         choice, stops = Choice(temperature, top_k, top_p), tuple(stop or ())
-        given = _read(prime_file) if prime_file is not None else prime
         model = checkpoint.load(run).model.to(device)
+        vocabulary = model.vocabulary
+        given = prime if prime_file is None else _read(prime_file, vocabulary.unit)
         if interactive:
             settings = Settings(choice, length, seed, stops, unknown)
             converse(Session(model, settings, device), write_out, lambda line: typer.echo(line, err=True), given)
             return
 
-        start = sampling.usual_prime(model.vocabulary) if given is None else given
+        start = sampling.usual_prime(vocabulary) if given is None else given
         drawn = sampling.pieces(
             model, length, samples, prime=start, choice=choice, seed=seed, stop=stops, unknown=unknown, device=device,
             guesses=guesses if logprobs else None,
         )  # fmt: skip
-        vocabulary = model.vocabulary
         known = "" if given is None else vocabulary.decode(vocabulary.encode(given, unknown=unknown))
         if as_json:
             about = {"run": str(run), "prime": known, "seed": seed, **dataclasses.asdict(choice), "stop": stops}
@@ -108,14 +111,15 @@ def sample(
                 write_out([f"--- {k + 1} of {samples} ---\n", known, one.text])
 
 
-def _read(path: Path) -> str:
-    """A prime text; "-" is the input."""
+def _read(path: Path, unit: str) -> str:
+    """A prime text; "-" is the input. A model of bytes takes those that are no UTF-8 too."""
     raw = typer.get_binary_stream("stdin").read() if str(path) == "-" else path.read_bytes()
     name = "the input" if str(path) == "-" else str(path)
     if not raw:
         raise UserError(f"{name} is empty; the model needs at least one symbol to start from")
     try:
-        return raw.decode("utf-8-sig")  # without the mark that some editors put first
+        # Without the mark that some editors put first.
+        return raw.decode("utf-8-sig", "surrogateescape" if unit == "byte" else "strict")
     except UnicodeDecodeError as error:
         raise UserError(f"{name} is not UTF-8 text: byte 0x{raw[error.start]:02x} at offset {error.start}") from error
 
