@@ -1,6 +1,5 @@
 """The character model itself."""
 
-
 import numpy as np
 import pytest
 

@@ -27,7 +27,7 @@ LOG, OPTIONS, CURVE = "log.jsonl", "options.toml", "loss.png"
 
 
 class Stop:
-    """Whether somebody asked for the end: by Ctrl-C, or by a signal to terminate. Asked twice, it is at once."""
+    """Whether somebody asked for the end, by Ctrl-C or another signal. Asked twice, it is at once."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -45,7 +45,10 @@ class Stop:
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        named = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, being terminated, a terminal that is closed
+        numbers = [getattr(signal, name) for name in named if hasattr(signal, name)]
+        heeded = [n for n in numbers if signal.getsignal(n) != signal.SIG_IGN]  # nohup has one ignored
+        before = {number: signal.signal(number, ask) for number in heeded}
         try:
             yield self
         finally:

@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import typer
 from typer import Option
 
-from ..common.commands import fall_back, prefer, read_toml
 from ..common.console import clear_errors
 from ..common.errors import UserError
+from ..common.options import fall_back, prefer, read_toml
 from .model import CELLS
 from .streams import SPLITS
 from .vocabulary import UNITS

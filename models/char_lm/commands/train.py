@@ -19,7 +19,7 @@ import typer
 
 import minigrad as mg
 
-from ...common import commands, curves, files, journal
+from ...common import curves, files, journal, options
 from ...common.console import in_units, progress, say, table, write_out
 from ...common.errors import UserError
 from .. import checkpoint, evaluation, sampling, streams
@@ -116,13 +116,13 @@ def _recorded(ctx: typer.Context, settings: Settings, found: checkpoint.Checkpoi
         recorded = Settings(**found.about["settings"])
     except (KeyError, TypeError) as error:
         raise UserError(f"the checkpoint to resume does not say its settings: {error}") from error
-    typed = commands.given(ctx)
+    typed = options.given(ctx)
     for name in typed & (recorded.plain().keys() - CHANGEABLE - {"data", "corpus"}):
         was, now = recorded.plain()[name], settings.plain()[name]
         if was != now:
             raise UserError(
-                f"a resumed run keeps its {commands.flag(name)} {was}, got {now}. To change it, start another run; "
-                f"what may change is {', '.join(map(commands.flag, sorted(CHANGEABLE)))}"
+                f"a resumed run keeps its {options.flag(name)} {was}, got {now}. To change it, start another run; "
+                f"what may change is {', '.join(map(options.flag, sorted(CHANGEABLE)))}"
             )
     named = {"data", "corpus"} if typed & {"data", "corpus"} else set()  # the same text, at another place
     changed = {name: settings.plain()[name] for name in typed & CHANGEABLE | named}
@@ -145,7 +145,7 @@ def _updates(found: checkpoint.Checkpoint | None) -> int:
 
 def _write_options(folder: Path, settings: Settings) -> None:
     again = "python -m models.char_lm train --config FILE --out FOLDER starts a run with the same options"
-    files.write_text(folder / OPTIONS, commands.to_toml(settings.plain(), again))
+    files.write_text(folder / OPTIONS, options.to_toml(settings.plain(), again))
 
 
 @contextlib.contextmanager
@@ -261,4 +261,4 @@ def _machine() -> dict[str, Any]:
             "kernels": mg.fuse_backend()}  # fmt: skip
 
 
-command = commands.command(train, Settings, Session)
+command = options.command(train, Settings, Session)
