@@ -6,6 +6,7 @@ T: time steps   V: vocabulary
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterator
@@ -145,7 +146,7 @@ class Summary:
 
     def lines(self) -> Iterator[str]:
         """Tables: the share of the symbols, the share of the loss, and nats per symbol."""
-        edges = (f"below {EDGES[0]:g}", *(f"{a:g} to {b:g}" for a, b in zip(EDGES, EDGES[1:], strict=False)))
+        edges = (f"below {EDGES[0]:g}", *(f"{a:g} to {b:g}" for a, b in itertools.pairwise(EDGES)))
         sizes = (*edges, f"{EDGES[-1]:g} and more")
         for title, names, (symbols, nats) in (("nats", sizes, self.by_size), ("symbol", KINDS, self.by_kind)):
             yield f"{title:<16} {'of symbols':>11} {'of the loss':>12} {'nats each':>10}"

@@ -52,9 +52,11 @@ def eval(
     corpus: Corpus = None,
     split: Annotated[
         Optional[str],
-        Option(help="What of the text to judge by. " + "; ".join(f"{k}: {v}" for k, v in SPLITS.items()) + ". Losses "
-               "by different splits do not compare. Without it, the training's for its text, whole for another one."),
-    ] = None,  # fmt: skip
+        Option(
+            help="What of the text to judge by. " + "; ".join(f"{k}: {v}" for k, v in SPLITS.items()) + ". Losses "
+            "by different splits do not compare. Without it, the training's for its text, whole for another one."
+        ),
+    ] = None,
     unknown: Annotated[
         str, Option(help="Characters that the model does not know: error, skip (leave out), or replace (by U+FFFD).")
     ] = "error",
@@ -188,7 +190,7 @@ def _tell_surprises(summary: surprise.Summary, ids: Any, vocabulary: Vocabulary)
     ):
         say(f"\n{title} (position, nats, the likeliest instead)")
         for place in surprise.shown(rows, ids, vocabulary):
-            instead = f"{place.likeliest!r} {place.certainty:.0%}"
+            instead = f"'{place.likeliest}' {place.certainty:.0%}"
             say(
                 Line.assemble(
                     f"{place.position:>10,} {place.nats:8.4f}  {instead:<11} {place.left:>40}",
