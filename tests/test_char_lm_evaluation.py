@@ -114,6 +114,7 @@ def test_numbers_that_lie_in_a_file_are_read_in_blocks(monkeypatch: pytest.Monke
     assert evaluation.evaluate(model, [Slices(ids, log)], steps=10) == pytest.approx(model.naive([ids]))
     assert max(log) == 101
     assert sum(log) == 950 + 9
+    assert evaluation.estimate(model, [Slices(ids, log)], limit=500) == pytest.approx(model.naive([ids[:500]]))
 
 
 def test_the_size_of_a_chunk_is_bounded() -> None:
@@ -324,6 +325,13 @@ def test_a_text_that_has_changed(trained: Path, tmp_path: Path) -> None:
 def test_characters_that_training_replaced_are_replaced(tmp_path: Path) -> None:
     result = json.loads(good("eval", "--run", made(tmp_path, min_count=41), "--split", "whole", "--json").stdout)
     assert result["replaced"] == sum(count for count in Counter(TEXT).values() if count < 41) > 0
+
+
+def test_line_ends_that_training_took_away_are_taken_away(tmp_path: Path) -> None:
+    path = made(tmp_path, newline="unix")
+    (tmp_path / "other.txt").write_text("sein\r\noder", encoding="utf-8", newline="")
+    result = json.loads(good("eval", "--run", path, "--data", tmp_path / "other.txt", "--json").stdout)
+    assert result["symbols"] == len("sein\noder") - 1
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])

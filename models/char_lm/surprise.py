@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import itertools
 import json
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from .vocabulary import Vocabulary
 class Surprises:
     """Some symbols in a row; each array is (T,)."""
 
-    places: np.ndarray  # in the text
+    places: np.ndarray  # in the text; its first symbol is at 0
     before: np.ndarray  # the number of the symbol before
     symbols: np.ndarray  # its own number
     nats: np.ndarray  # -log of the probability it had
@@ -166,11 +165,6 @@ class Place:
     right: str
     likeliest: str
     certainty: float
-
-    @property
-    def probability(self) -> float:
-        """That the symbol had."""
-        return math.exp(-self.nats)
 
 
 def shown(rows: np.ndarray, ids: Any, vocabulary: Vocabulary, left: int = 40, right: int = 15) -> list[Place]:

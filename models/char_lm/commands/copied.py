@@ -62,8 +62,7 @@ def copied(
 
 
 def _sampled(model: CharLM, length: int, temperature: float, seed: int, device: str) -> str:
-    known = model.vocabulary
-    prime = "\n" if known.unit == "byte" or "\n" in known.characters else known.characters[0]
+    prime = sampling.usual_prime(model.vocabulary)
     return "".join(sampling.sample(model, length, prime=prime, temperature=temperature, seed=seed, device=device))
 
 
