@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
-from models.char_lm import copying
+from models.char_lm import checkpoint, copying, sampling, streams
+from models.char_lm.__main__ import app
+from models.char_lm.model import CharLM, Options
+from models.char_lm.text import open_text
 from models.common.errors import UserError
 
 symbols = st.integers(0, 2)
@@ -83,3 +91,103 @@ def test_mistakes(arguments: tuple, message: str, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(copying, "LIMIT", 10)
     with pytest.raises(UserError, match=message):
         copying.copied(*arguments)
+
+
+# The command line ----------------------------------------------------------------------------------------
+
+TEXT = "".join(np.random.default_rng(3).choice(list("abc ☃\n"), 3000).tolist())  # nothing long is twice there
+
+
+def run(*arguments: object, given: str | None = None) -> Any:
+    return CliRunner().invoke(app, [str(a) for a in arguments], input=given)
+
+
+def told(*arguments: object, given: str | None = None) -> Any:
+    result = run("copied", *arguments, "--json", given=given)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def trained(text: Path, tmp_path: Path) -> Path:
+    model = CharLM(Options("".join(sorted(set(TEXT))), hidden=4, embedding=4))
+    about = {"settings": {"data": [str(text)], "corpus": None, "split": "streams"},
+             "text": {"fingerprint": open_text([text]).fingerprint}}  # fmt: skip
+    checkpoint.save(tmp_path / "model.safetensors", checkpoint.Checkpoint(model, about))
+    return tmp_path / "model.safetensors"
+
+
+def test_a_passage_of_the_training_text(text: Path, tmp_path: Path) -> None:
+    """Among characters that the training text does not have."""
+    (tmp_path / "written.txt").write_text("zy" * 30 + TEXT[700:760] + "é" * 80, encoding="utf-8")
+    found = told(tmp_path / "written.txt", "--data", text)
+    assert (found["text"]["longest"], found["text"]["place"], found["text"]["source"]) == (60, 60, 700)
+    assert found["text"]["passage"] == TEXT[700:760]
+    assert found["text"]["shares"] == {"10": 0.3, "20": 0.3, "50": 0.3}
+    assert found["held-out text"]["symbols"] == found["text"]["symbols"] == 200
+    assert found["held-out text"]["shares"]["20"] == 0
+    shown = run("copied", tmp_path / "written.txt", "--data", text).stdout
+    assert "longest in the text, at 60, from 700 of the training text:" in shown
+    assert repr(TEXT[700:760]) in shown
+    assert shown.splitlines()[2].split() == ["text", "200", "30.0%", "30.0%", "30.0%", "60"]
+
+
+def test_what_was_held_out_was_not_copied_from(text: Path) -> None:
+    """By either split; and a place is one of the whole text, though a split cuts it into pieces."""
+    passage = TEXT[2900:2960]  # of streams of 60, of each of which the last 3 are held out
+    assert told("-", "--data", text, given=passage)["text"]["longest"] < 20
+    assert told("-", "--data", text, "--split", "streams", given=passage)["text"]["longest"] == 2937 - 2900
+    found = told("-", "--data", text, "--split", "streams", given=TEXT[1801:1850])
+    assert (found["text"]["longest"], found["text"]["source"]) == (49, 1801)
+
+
+def test_a_run_writes_what_is_looked_at(trained: Path) -> None:
+    found = told("--run", trained, "--length", 150, "--seed", 4)
+    model = checkpoint.load(trained).model
+    sample = "".join(sampling.sample(model, 150, prime="\n", temperature=1.0, seed=4))
+    train = streams.split(model.vocabulary.encode(TEXT), "streams").train
+    expected = copying.copied(model.vocabulary.encode(sample), train)
+    assert (found["text"]["symbols"], found["text"]["longest"]) == (150, expected.longest)
+    assert "of 50 equal pieces" in run("copied", "--run", trained, "--length", 10).stdout  # by the run's own split
+
+
+def test_bytes_are_compared_as_bytes(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_bytes(bytes(range(256)) * 4 + b"x" * 500)
+    checkpoint.save(
+        tmp_path / "model.safetensors",
+        checkpoint.Checkpoint(
+            CharLM(Options("", hidden=4, embedding=4, unit="byte")),
+            {"settings": {"data": [str(tmp_path / "text.txt")], "unit": "byte", "split": "contiguous"},
+             "text": {"fingerprint": open_text([tmp_path / "text.txt"], unit="byte").fingerprint}},
+        ),
+    )  # fmt: skip
+    (tmp_path / "written").write_bytes(bytes(range(200, 256)) + b"\0\2")
+    found = told(tmp_path / "written", "--run", tmp_path / "model.safetensors")
+    assert (found["text"]["longest"], found["text"]["source"]) == (57, 200)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none.txt"], "there is no text file none.txt"),
+        (["-", "--split", "whole"], "there is no split 'whole'"),
+        (["-"], "- is empty"),
+    ],
+)
+def test_mistakes_on_the_command_line(text: Path, arguments: list[str], message: str) -> None:
+    result = run("copied", *arguments, "--data", text, given="a" if "--split" in arguments else "")
+    assert result.exit_code == 1
+    assert message in result.output.replace("\n", " ")
+
+
+def test_no_model_and_no_text(tmp_path: Path) -> None:
+    result = run("copied", "--run", tmp_path)
+    assert result.exit_code == 1
+    assert "holds no trained model" in result.output.replace("\n", " ")

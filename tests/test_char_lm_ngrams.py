@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
-from models.char_lm import ngrams
+from models.char_lm import ngrams, streams
+from models.char_lm.__main__ import app
+from models.char_lm.vocabulary import Vocabulary
 from models.common.errors import UserError
 
 V = 3
@@ -105,7 +111,7 @@ def test_what_is_judged_is_what_a_model_is_judged_by() -> None:
 
 
 MISTAKES = [
-    (([[0, 1]], [[0]], 2, 1), "nothing to judge: the held-out text needs at least two symbols"),
+    (([[0, 1]], [[0]], 2, 1), "nothing to judge: the held-out text needs two symbols at least"),
     (([], [[0, 1]], 2, 1), "the text for counting n-grams is empty"),
     (([[0, 1]], [[0, 1]], 2, 0), "must be at least 1, got 0"),
     (([[0] * 11], [[0, 1]], 2, 1), "11 symbols are too many to count n-grams in memory; the most is 10"),
@@ -117,3 +123,67 @@ def test_mistakes(arguments: tuple, message: str, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(ngrams, "LIMIT", 10)
     with pytest.raises(UserError, match=message):
         list(ngrams.judge(*arguments))
+
+
+# The command line ----------------------------------------------------------------------------------------
+
+TEXT = "how much wood would a woodchuck chuck? " * 60
+
+
+def run(*arguments: object) -> Any:
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT)
+    return path
+
+
+@pytest.mark.parametrize("split", streams.SPLITS)
+def test_the_command_judges_by_what_a_model_is_judged_by(text: Path, split: str) -> None:
+    told = json.loads(run("ngram", "--data", text, "--split", split, "--orders", 4, "--json").stdout)
+    ids = Vocabulary(TEXT).encode(TEXT)
+    parts = streams.split(ids, split)
+    expected = list(ngrams.judge(parts.train, parts.held_out, len(set(TEXT)), 4))
+    for found, order in zip(told["orders"], expected, strict=True):
+        assert (found["order"], found["nats"], found["ngrams"]) == (order.order, order.nats, order.ngrams)
+        assert found["bits"] == pytest.approx(order.nats / math.log(2))
+        assert found["perplexity"] == pytest.approx(math.exp(order.nats))
+    assert told["learned"] + told["judged"] == len(TEXT)
+    rows = run("ngram", "--data", text, "--split", split, "--orders", 4).stdout.splitlines()
+    assert f"{split}: {streams.SPLITS[split]}" in rows[0]
+    assert [row.split()[:2] for row in rows[2:]] == [[str(o.order), f"{o.nats:.4f}"] for o in expected]
+
+
+def test_bytes_may_be_counted_too(text: Path) -> None:
+    told = json.loads(run("ngram", "--data", text, "--unit", "byte", "--orders", 1, "--json").stdout)
+    assert told["orders"][0]["ngrams"] == len(set(TEXT))
+    assert told["unit"] == "byte"
+
+
+def test_a_limit_takes_the_first_symbols(text: Path) -> None:
+    result = run("ngram", "--data", text, "--split", "streams", "--limit", 500, "--orders", 2, "--json")
+    told = json.loads(result.stdout)
+    assert (told["learned"], told["judged"]) == (500, len(TEXT) // 20 - 17)
+    assert "of 2,340 symbols, 500 are learned" in result.stderr
+    parts = streams.split(Vocabulary(TEXT).encode(TEXT), "streams")
+    expected = ngrams.judge([piece[:10] for piece in parts.train], parts.held_out, len(set(TEXT)), 2)
+    assert [found["nats"] for found in told["orders"]] == [order.nats for order in expected]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--split", "whole"], "there is no split 'whole'; choose one of contiguous, streams"),
+        (["--unit", "word"], "there is no unit 'word'"),
+        (["--corpus", "none"], "none"),
+        (["--split", "streams", "--limit", "3"], "nothing to judge"),
+    ],
+)
+def test_mistakes_on_the_command_line(text: Path, options: list[str], message: str) -> None:
+    result = run("ngram", *([] if "--corpus" in options else ["--data", text]), *options)
+    assert result.exit_code == 1
+    assert message in result.output.replace("\n", " ")
+    assert "Traceback" not in result.output

@@ -52,7 +52,7 @@ def estimate(model: CharLM, pieces: Sequence[Any], device: str = "cpu", limit: i
         limit: symbols that are read in all; of several pieces each gives its first ones.
     """
     share = max(limit // max(len(pieces), 1), 2)
-    rows = [row for piece in pieces for row in _cut(piece[: min(share, len(piece))], ROWS // len(pieces))]
+    rows = [row for piece in pieces for row in _cut(piece[0 : min(share, len(piece))], ROWS // len(pieces))]
     return _nats(model, rows, device, None)
 
 

@@ -48,9 +48,7 @@ def judge(train: Sequence[Any], held_out: Sequence[Any], symbols: int, orders: i
         UserError: there is nothing to learn or to judge, the order is below 1, or a text is longer than LIMIT.
     """
     if not any(len(piece) > 1 for piece in held_out):
-        raise UserError(
-            "there is nothing to judge: the held-out text needs at least two symbols, as the first is given"
-        )
+        raise UserError("there is nothing to judge: the held-out text needs two symbols at least, the first is given")
     counted = np.concatenate([np.arange(len(piece)) > 0 for piece in held_out])
     started = time.perf_counter()
     for order, (p, ngrams) in enumerate(probabilities(train, held_out, symbols, orders), 1):

@@ -6,8 +6,8 @@ T: time steps   V: vocabulary
 from __future__ import annotations
 
 import csv
+import itertools
 import json
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ from .vocabulary import Vocabulary
 class Surprises:
     """Some symbols in a row; each array is (T,)."""
 
-    places: np.ndarray  # in the text
+    places: np.ndarray  # in the text; its first symbol is at 0
     before: np.ndarray  # the number of the symbol before
     symbols: np.ndarray  # its own number
     nats: np.ndarray  # -log of the probability it had
@@ -145,7 +145,7 @@ class Summary:
 
     def lines(self) -> Iterator[str]:
         """Tables: the share of the symbols, the share of the loss, and nats per symbol."""
-        edges = (f"below {EDGES[0]:g}", *(f"{a:g} to {b:g}" for a, b in zip(EDGES, EDGES[1:], strict=False)))
+        edges = (f"below {EDGES[0]:g}", *(f"{a:g} to {b:g}" for a, b in itertools.pairwise(EDGES)))
         sizes = (*edges, f"{EDGES[-1]:g} and more")
         for title, names, (symbols, nats) in (("nats", sizes, self.by_size), ("symbol", KINDS, self.by_kind)):
             yield f"{title:<16} {'of symbols':>11} {'of the loss':>12} {'nats each':>10}"
@@ -165,11 +165,6 @@ class Place:
     right: str
     likeliest: str
     certainty: float
-
-    @property
-    def probability(self) -> float:
-        """That the symbol had."""
-        return math.exp(-self.nats)
 
 
 def shown(rows: np.ndarray, ids: Any, vocabulary: Vocabulary, left: int = 40, right: int = 15) -> list[Place]:

@@ -47,10 +47,14 @@ def copied(
             split = split or (same and settings_of(found).get("split")) or "contiguous"
         else:
             learned, split = open_text(data or (), corpus=corpus), split or "contiguous"
-        written = (
-            _sampled(found.model.to(device), length, temperature, seed, device) if file is None else read_text(file)
-        )
-        results = _compare(learned, split, _numbers(written, learned.vocabulary))
+        if file is None:
+            drawn = _sampled(found.model.to(device), length, temperature, seed, device)
+            written = _numbers(drawn, learned.vocabulary)
+        elif learned.vocabulary.unit == "byte":
+            written = np.asarray(open_text([file], unit="byte").ids)
+        else:
+            written = _numbers(read_text(file), learned.vocabulary)
+        results = _compare(learned, split, written)
         if as_json:
             print(json.dumps(results))
         else:
@@ -58,8 +62,7 @@ def copied(
 
 
 def _sampled(model: CharLM, length: int, temperature: float, seed: int, device: str) -> str:
-    known = model.vocabulary
-    prime = "\n" if known.unit == "byte" or "\n" in known.characters else known.characters[0]
+    prime = sampling.usual_prime(model.vocabulary)
     return "".join(sampling.sample(model, length, prime=prime, temperature=temperature, seed=seed, device=device))
 
 

@@ -21,6 +21,7 @@ from ...common.console import clear_errors, say
 from ...common.errors import UserError
 from .. import checkpoint, evaluation, surprise
 from ..model import CharLM
+from ..text import Text
 from ..vocabulary import Vocabulary
 from .texts import SPLITS, Corpus, Data, Device, Json, Run, judged, settings_of, slices, text_for, warn
 
@@ -41,8 +42,8 @@ class Result:
     bits_per_byte: float  # of the text in UTF-8
     bits_per_character: float
     seconds: float
-    skipped: int  # characters that the model does not know
-    replaced: int
+    skipped: int  # characters that the model does not know and that were left out,
+    replaced: int  # or became U+FFFD
     learned: bool  # whether some of the text was trained on
 
 
@@ -56,7 +57,7 @@ def eval(
             help="What of the text to judge by. " + "; ".join(f"{k}: {v}" for k, v in SPLITS.items()) + ". Losses "
             "by different splits do not compare. Without it, the training's for its text, whole for another one."
         ),
-    ] = None,  # fmt: skip
+    ] = None,
     unknown: Annotated[
         str, Option(help="Characters that the model does not know: error, skip (leave out), or replace (by U+FFFD).")
     ] = "error",
@@ -127,7 +128,7 @@ def _symbol_by_symbol(
 
 
 def _result(
-    text: Any, split: str, places: Sequence[range], nats: float, seconds: float, learned: bool, vocabulary: Vocabulary
+    text: Text, split: str, places: Sequence[range], nats: float, seconds: float, learned: bool, vocabulary: Vocabulary
 ) -> Result:
     symbols = sum(max(len(place) - 1, 0) for place in places)
     others = _others(text.ids, places, vocabulary)
@@ -144,8 +145,8 @@ def _result(
         bits_per_byte=bits * symbols / bytes_,
         bits_per_character=bits * symbols / max(characters, 1),
         seconds=round(seconds, 3),
-        skipped=getattr(text, "skipped", 0),
-        replaced=getattr(text, "replaced", 0),
+        skipped=text.skipped,
+        replaced=text.replaced,
         learned=learned,
     )
 
@@ -188,9 +189,9 @@ def _tell_surprises(summary: surprise.Summary, ids: Any, vocabulary: Vocabulary)
         ("most certain", summary.least, "black on green"),
         ("most surprising", summary.most, "white on red"),
     ):
-        say(f"\n{title} (position, nats, the likeliest instead)")
+        say(f"\n{title} (position from 0, nats, the likeliest)")
         for place in surprise.shown(rows, ids, vocabulary):
-            instead = f"{place.likeliest!r} {place.certainty:.0%}"
+            instead = f"'{place.likeliest}' {place.certainty:.0%}"
             say(
                 Line.assemble(
                     f"{place.position:>10,} {place.nats:8.4f}  {instead:<11} {place.left:>40}",

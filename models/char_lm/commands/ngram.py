@@ -60,4 +60,4 @@ def ngram(
 def _first(pieces: Sequence[Any], limit: int) -> list[Any]:
     """The first symbols of each piece, `limit` of them in all."""
     share = limit // len(pieces)
-    return list(pieces) if sum(map(len, pieces)) <= limit else [piece[: min(share, len(piece))] for piece in pieces]
+    return list(pieces) if sum(map(len, pieces)) <= limit else [piece[0 : min(share, len(piece))] for piece in pieces]

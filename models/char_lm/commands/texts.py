@@ -56,7 +56,7 @@ def text_for(
         if settings.get("min_count", 1) > 1:
             unknown = "replace"
     text = open_text([Path(path) for path in data or ()], corpus=corpus, vocabulary=found.model.vocabulary,
-                     unknown=unknown)  # fmt: skip
+                     unknown=unknown, newline=settings.get("newline", "keep"))  # fmt: skip
     same = text.fingerprint == learned.get("fingerprint")
     if own and not same:
         warn(f"{text.source} has changed since the model was trained on it")
