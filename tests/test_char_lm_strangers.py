@@ -27,6 +27,15 @@ from models.common.errors import UserError
 from .characters import small
 from .checkpoints import inspected, numbers, parts, with_header, written
 
+
+def valid(**options: Any) -> bytes:
+    metadata, arrays = parts(**options)
+    return safetensors.numpy.save(arrays | {"training/x": np.arange(3.0)}, metadata)
+
+
+VALID = [valid(), valid(cell="gru", layers=2), valid(embedding=0), valid(unit="byte", vocabulary="", hidden=1)]
+
+
 # Mistakes -----------------------------------------------------------------------------------------
 
 
@@ -98,6 +107,10 @@ MISTAKES = {
     ),
     "cut in the header": (_cut(100), r"is not a whole safetensors file: its header would take .* It was cut short"),
     "cut at the end": (_cut(-1), r"x.safetensors is not a whole safetensors file: .* It was cut short"),
+    "a header that commands the terminal": (
+        lambda path: path.write_bytes(with_header(VALID[0], lambda text: text.replace("F32", "\\u001b[31m"))),
+        r"is not a whole safetensors file: [ -~]*unknown variant `\\x1b\[31m`",
+    ),
     "a header without end": (_long_header, r"is refused: its header takes 33,554,432 bytes, more than the 16,777,216"),
     "another program's": (
         lambda path: written(path, {}, {"x": np.ones(2)}),
@@ -211,12 +224,6 @@ def read_everywhere(path: Path, raw: bytes) -> set[str]:
     return accepted
 
 
-def valid(**options: Any) -> bytes:
-    metadata, arrays = parts(**options)
-    return safetensors.numpy.save(arrays | {"training/x": np.arange(3.0)}, metadata)
-
-
-VALID = [valid(), valid(cell="gru", layers=2), valid(embedding=0), valid(unit="byte", vocabulary="", hidden=1)]
 json_values = st.recursive(
     st.none()
     | st.booleans()

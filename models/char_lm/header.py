@@ -53,7 +53,9 @@ def read_header(path: Path) -> Header:
             dtypes = {name: x.get_dtype() for name, x in slices.items()}
             return Header(path, size, dict(file.metadata() or {}), shapes, dtypes)
     except safetensors.SafetensorError as error:
-        raise UserError(f"{path} is not a whole safetensors file: {error}. {_cure(path, start)}") from error
+        raise UserError(
+            f"{path} is not a whole safetensors file: {plain(str(error), 300)}. {_cure(path, start)}"
+        ) from error
 
 
 def _cure(path: Path, start: bytes) -> str:
