@@ -210,6 +210,14 @@ def test_turns_through_a_pipe(folder):
     assert begun == [a + b for a, b in zip(["the quick", ""], continued(["the quick", " fox"]), strict=True)]
 
 
+def test_a_session_that_begins_with_unknown_characters(folder):
+    skipped = session_of(folder, [], "--prime", "THEthe", "--unknown", "skip")
+    assert skipped.stdout.splitlines() == ["the" + drawn(20)[0]]
+    refused = session_of(folder, ["the"], "--prime", "THE")
+    assert refused.stdout.splitlines() == drawn(20)
+    assert refused.stderr.startswith("error: the character 'T' at position 0")
+
+
 def test_commands_of_a_session(folder):
     lines = [
         "the", ":reset", "the", ":seed 1", ":reset", ":length 5", "the", ":temperature 0", ":reset", "the",

@@ -226,7 +226,7 @@ def _draw(
             kept.append(_with_logprobs(last, logits) if tell else last)
             if len(kept) < together and place < length - 1:
                 continue
-            rows = mg.stack(kept).tolist()
+            rows = mg.stack(kept).tolist() if len(kept) > 1 else [kept[0].tolist()]
         kept = []
         for row in rows:
             yield ([int(one[0]) for one in row], [one[1:] for one in row]) if tell else (row, None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -86,14 +85,16 @@ class Session:
         if name == "seed":
             self._random = sampling.generator(self.settings.seed)
 
-    def turn(self, text: str) -> Iterator[str]:
-        """Go on with `text`, and then with what the model writes, which comes as it is drawn."""
+    def turn(self, text: str, shown_too: bool = False) -> Iterator[str]:
+        """Go on with `text`, which is shown too if asked for, and then with what the model writes, as it is drawn."""
         vocabulary, settings = self._model.vocabulary, self.settings
         if not text and self._logits is None:
             text = sampling.usual_prime(vocabulary)
         if text:
             given = sampling.encode_prime(vocabulary, text, settings.unknown).astype(np.int64)
             self._unread = np.concatenate([self._unread, given])
+            if shown_too:
+                yield vocabulary.decode(given)
         if len(self._unread):
             self._logits, self._state = sampling.read(self._model, self._unread, self._state, self._device)
             self._unread = self._unread[:0]
@@ -131,8 +132,8 @@ def converse(
             begin, first = first or "", None
             text = begin or _command(session, _ask("> " if asks else ""), tell)
             if text is not None:
-                with contextlib.closing(session.turn(text)) as parts:
-                    write(itertools.chain([begin], parts))
+                with contextlib.closing(session.turn(text, shown_too=bool(begin))) as parts:
+                    write(parts)
         except EOFError:
             return
         except KeyboardInterrupt:
