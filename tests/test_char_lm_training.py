@@ -1,5 +1,6 @@
 """Training the character model: what an update does, and going on as if nothing had been between."""
 
+import itertools
 import json
 import math
 
@@ -66,7 +67,7 @@ def test_the_learning_rate_rises_and_falls():
     assert rates[0] == pytest.approx(0.05)
     assert max(rates) == rates[9] < 0.5
     assert rates[50] == pytest.approx(0.25)
-    assert all(a > b for a, b in zip(rates[9:], rates[10:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(rates[9:]))
     assert trainer.lr == 0
 
 

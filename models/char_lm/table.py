@@ -29,6 +29,7 @@ try:
 except ImportError as error:
     raise SystemExit(f"{error}. This program needs minigrad's extras: pip install -e '.[models,bench]'") from error
 
+from ..common import files
 from ..common.console import clear_errors, in_units, say
 from ..common.errors import UserError
 from . import measured, ngrams, streams, text
@@ -129,9 +130,7 @@ def keep(path: Path, item: Item, learned: text.Text, found: dict[str, Any]) -> N
         document["machines"].append(machine)
     document["results"][item.name] = found | {"machine": document["machines"].index(machine)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".json.part")
-    beside.write_text(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    beside.replace(path)
+    files.write_text(path, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 # The README ---------------------------------------------------------------------------------------

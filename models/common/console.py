@@ -17,7 +17,7 @@ import minigrad as mg
 
 from .errors import UserError
 
-console = Console(highlight=False)
+console = Console(highlight=False, emoji=False)
 
 # How the news of an update are told, by their names in the journal.
 NEWS: dict[str, Callable[[float], str]] = {
@@ -35,7 +35,7 @@ def clear_errors() -> Iterator[None]:
     except BrokenPipeError:  # whoever read the output has had enough; typer ends quietly
         raise
     except (UserError, mg.DeviceError, OSError, ImportError) as error:
-        Console(stderr=True, highlight=False).print(f"error: {error}", soft_wrap=True, markup=False)
+        Console(stderr=True, highlight=False, emoji=False).print(f"error: {error}", soft_wrap=True, markup=False)
         raise typer.Exit(1) from error
 
 

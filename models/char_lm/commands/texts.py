@@ -28,7 +28,7 @@ Device = Annotated[str, Option(help='"cpu", or "cuda" for a GPU.')]
 
 def warn(line: str) -> None:
     """Say what may mislead, aside from the output."""
-    Console(stderr=True, highlight=False).print(f"warning: {line}", soft_wrap=True, markup=False)
+    Console(stderr=True, highlight=False, emoji=False).print(f"warning: {line}", soft_wrap=True, markup=False)
 
 
 def settings_of(found: Checkpoint) -> dict[str, Any]:
