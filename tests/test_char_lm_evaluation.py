@@ -118,13 +118,11 @@ def test_numbers_that_lie_in_a_file_are_read_in_blocks(monkeypatch: pytest.Monke
 
 
 def test_the_size_of_a_chunk_is_bounded() -> None:
-    rows = [(ids, 0) for ids in pieces_of(*[2000] * 50)]
-    inputs, _ = next(evaluation.chunks(rows, 100_000, "cpu"))
-    assert inputs.shape == (1, 50)  # never less than a step
-    inputs, _ = next(evaluation.chunks(rows, 256, "cpu"))
-    assert inputs.size * 256 <= evaluation.LOGITS
-    inputs, _ = next(evaluation.chunks(rows[:1], 65, "cpu"))
-    assert inputs.shape == (1000, 1)
+    """By what each symbol takes, and by the guesses where there are many symbols to choose from."""
+    rows = [(ids, 0) for ids in pieces_of(*[9000] * 50)]
+    for number, symbols, steps in [(50, 65, 81), (1, 65, 4096), (50, 10_000, 16), (50, 1_000_000, 1)]:
+        inputs, targets = next(evaluation.chunks(rows[:number], symbols, "cpu"))
+        assert inputs.shape == targets.shape == (steps, number)
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -14,8 +14,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from models.char_lm import ngrams, streams
+from models.char_lm import checkpoint, ngrams, streams
 from models.char_lm.__main__ import app
+from models.char_lm.model import CharLM, Options
+from models.char_lm.text import open_text
 from models.char_lm.vocabulary import Vocabulary
 from models.common.errors import UserError
 
@@ -155,6 +157,20 @@ def test_the_command_judges_by_what_a_model_is_judged_by(text: Path, split: str)
     rows = run("ngram", "--data", text, "--split", split, "--orders", 4).stdout.splitlines()
     assert f"{split}: {streams.SPLITS[split]}" in rows[0]
     assert [row.split()[:2] for row in rows[2:]] == [[str(o.order), f"{o.nats:.4f}"] for o in expected]
+
+
+def test_the_text_and_split_of_a_run(text: Path) -> None:
+    """Trained with characters replaced, so that its symbols are others than the text's."""
+    learned = open_text([text], min_count=70)
+    assert len(learned.vocabulary) < len(set(TEXT))
+    about = {"settings": {"data": [str(text)], "split": "streams", "min_count": 70},
+             "text": {"fingerprint": learned.fingerprint}}  # fmt: skip
+    model = CharLM(Options(learned.vocabulary.characters, hidden=4, embedding=4))
+    checkpoint.save(text.parent / "m.safetensors", checkpoint.Checkpoint(model, about))
+    told = json.loads(run("ngram", "--run", text.parent / "m.safetensors", "--orders", 1, "--json").stdout)
+    parts = streams.split(learned.ids, "streams")
+    (expected,) = ngrams.judge(parts.train, parts.held_out, len(learned.vocabulary), 1)
+    assert (told["split"], told["orders"][0]["nats"]) == ("streams", expected.nats)
 
 
 def test_bytes_may_be_counted_too(text: Path) -> None:

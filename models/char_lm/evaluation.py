@@ -20,6 +20,7 @@ WARM_UP = 100  # symbols that an estimate reads before those that it counts
 ROWS = 32  # that an estimate makes of a text
 TOGETHER = 64  # rows read side by side at most
 UPLOAD = 1 << 20  # symbols copied to a device at once: a short text whole
+CHUNK = 4096  # symbols in a chunk of all rows: more takes memory (4 H numbers each in an LSTM), not less time
 LOGITS = 1 << 23  # numbers that a chunk's guesses have at most, 32 MB
 NOT_COUNTED = -100
 
@@ -94,7 +95,7 @@ def chunks(
 
     The state of one chunk fits the next.
     """
-    steps = steps or max(1, min(1000, LOGITS // (len(rows) * symbols)))
+    steps = steps or max(1, min(CHUNK, LOGITS // symbols) // len(rows))
     length = max(len(ids) for ids, _ in rows) - 1
     upload = max(UPLOAD // len(rows), steps)
     for start in range(0, length, upload):

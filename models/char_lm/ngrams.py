@@ -23,7 +23,7 @@ import numpy as np
 
 from ..common.errors import UserError
 
-LIMIT = 1 << 24  # symbols that are counted: about 120 bytes of memory each
+LIMIT = 1 << 24  # symbols that are counted: up to 160 bytes of memory each
 _NONE = np.iinfo(np.int64).min  # no key
 
 

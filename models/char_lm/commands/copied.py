@@ -15,7 +15,7 @@ from .. import checkpoint, copying, sampling, streams
 from ..model import CharLM
 from ..text import Text, open_text, read_text
 from ..vocabulary import Vocabulary
-from .texts import Corpus, Data, Device, Json, Run, settings_of, slices, text_for
+from .texts import Corpus, Data, Device, Json, Run, learned_text, slices
 
 
 def copied(
@@ -42,11 +42,7 @@ def copied(
     """
     with clear_errors():
         found = checkpoint.load(run) if file is None or not (data or corpus) else None
-        if found is not None:
-            learned, same = text_for(found, data, corpus)
-            split = split or (same and settings_of(found).get("split")) or "contiguous"
-        else:
-            learned, split = open_text(data or (), corpus=corpus), split or "contiguous"
+        learned, split = learned_text(found, data, corpus, split)
         if file is None:
             drawn = _sampled(found.model.to(device), length, temperature, seed, device)
             written = _numbers(drawn, learned.vocabulary)

@@ -6,23 +6,33 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Optional
 
 from typer import Option
 
 from ...common.console import clear_errors, say
-from .. import ngrams, streams
-from ..text import open_text
-from .texts import Corpus, Data, Json, warn
+from .. import checkpoint, ngrams, streams
+from .texts import Corpus, Json, learned_text, warn
 
 
 def ngram(
-    data: Data = None,
+    run: Annotated[
+        Optional[Path], Option(help="A trained model, to compare with: its text, its symbols, its split.")
+    ] = None,
+    data: Annotated[
+        Optional[list[Path]],
+        Option(help="A text: a file, or a folder of *.txt; may repeat. Without a text, the one inside Python."),
+    ] = None,
     corpus: Corpus = None,
     unit: Annotated[str, Option(help="char, or byte.")] = "char",
     split: Annotated[
-        str, Option(help="What is held out. " + "; ".join(f"{k}: {v}" for k, v in streams.SPLITS.items()) + ".")
-    ] = "contiguous",
+        Optional[str],
+        Option(
+            help="What is held out. " + "; ".join(f"{k}: {v}" for k, v in streams.SPLITS.items()) + ". Without it, "
+            "contiguous, or as the run has it."
+        ),
+    ] = None,
     orders: Annotated[int, Option(help="The longest n-grams, in symbols.", min=1)] = 8,
     limit: Annotated[
         int, Option(help="Symbols to learn from, and to judge by: the first ones of each piece.", min=1)
@@ -31,10 +41,10 @@ def ngram(
 ) -> None:
     """Judge n-grams of 1, 2, ... symbols on a text as a model is judged: nats and bits per symbol.
 
-    Interpolated modified Kneser-Ney (Chen and Goodman 1998). Without --data or --corpus, the text inside Python.
+    Interpolated modified Kneser-Ney (Chen and Goodman 1998).
     """
     with clear_errors():
-        text = open_text(data or (), corpus=corpus, unit=unit)
+        text, split = learned_text(run and checkpoint.load(run), data, corpus, split, unit)
         parts = streams.split(text.ids, split)
         train, held_out = (_first(pieces, limit) for pieces in (parts.train, parts.held_out))
         learned, judged = (sum(map(len, pieces)) for pieces in (train, held_out))
@@ -53,7 +63,7 @@ def ngram(
                     f"{found.seconds:8.2f}"
                 )
         if as_json:
-            about = {"text": text.source, "fingerprint": text.fingerprint, "split": split, "unit": unit}
+            about = {"text": text.source, "fingerprint": text.fingerprint, "split": split, "unit": text.vocabulary.unit}
             print(json.dumps(about | {"learned": learned, "judged": judged, "orders": results}))
 
 

@@ -63,6 +63,16 @@ def text_for(
     return text, same
 
 
+def learned_text(
+    found: Checkpoint | None, data: Sequence[Path] | None, corpus: str | None, split: str | None, unit: str = "char"
+) -> tuple[Text, str]:
+    """A text to learn from and the split that says of what: those of a run, as far as nothing else is named."""
+    if found is None:
+        return open_text([Path(path) for path in data or ()], corpus=corpus, unit=unit), split or "contiguous"
+    text, same = text_for(found, data, corpus)
+    return text, split or (same and settings_of(found).get("split")) or "contiguous"
+
+
 def judged(length: int, split: str) -> list[range]:
     """The places of the held-out pieces of a text of this length."""
     if split not in SPLITS:
