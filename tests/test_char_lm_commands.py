@@ -177,6 +177,8 @@ def test_what_a_resumed_run_may_change(tmp_path, text):
         (["--hidden", 9], "a resumed run keeps its --hidden 8, got 9. To change it, start another run"),
         (["--seed", 3], "a resumed run keeps its --seed 0, got 3"),
         (["--split", "streams"], "a resumed run keeps its --split contiguous"),
+        (["--preset", "fast"], "a resumed run has its options and its folder; leave --preset out"),
+        (["--out", tmp_path / "other"], "leave --out out"),
     ]:
         result = run("train", "--resume", out, *wrong)
         assert result.exit_code == 1

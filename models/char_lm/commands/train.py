@@ -117,6 +117,8 @@ def _recorded(ctx: typer.Context, settings: Settings, found: checkpoint.Checkpoi
     except (KeyError, TypeError) as error:
         raise UserError(f"the checkpoint to resume does not say its settings: {error}") from error
     typed = options.given(ctx)
+    for name in typed & {"preset", "config", "out", "overwrite", "dry_run"}:
+        raise UserError(f"a resumed run has its options and its folder; leave {options.flag(name)} out")
     for name in typed & (recorded.plain().keys() - CHANGEABLE - {"data", "corpus"}):
         was, now = recorded.plain()[name], settings.plain()[name]
         if was != now:
