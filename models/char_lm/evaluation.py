@@ -16,6 +16,7 @@ from minigrad.nn import functional as F
 from ..common.errors import UserError
 from .model import CharLM
 
+LIMIT = 1_000_000  # symbols that an estimate reads in all
 WARM_UP = 100  # symbols that an estimate reads before those that it counts
 ROWS = 32  # that an estimate makes of a text
 TOGETHER = 64  # rows read side by side at most
@@ -43,7 +44,7 @@ def evaluate(model: CharLM, pieces: Sequence[Any], device: str = "cpu", steps: i
     return _nats(model, [(piece, 0) for piece in pieces], device, steps)
 
 
-def estimate(model: CharLM, pieces: Sequence[Any], device: str = "cpu", limit: int = 1_000_000) -> float:
+def estimate(model: CharLM, pieces: Sequence[Any], device: str = "cpu", limit: int = LIMIT) -> float:
     """About the same as `evaluate`, in a fraction of the time: what training looks at.
 
     A long piece is cut into rows that are read side by side. A row begins with the 100 symbols before it, which

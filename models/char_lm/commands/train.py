@@ -30,6 +30,7 @@ from ..text import Text, open_text
 from ..training import Trainer
 
 TRIAL = 5  # updates of a dry run
+EXACT = 250_000  # symbols held out that are read one after another at the end; more would take minutes
 
 
 def train(ctx: typer.Context, settings: Settings, session: Session) -> None:
@@ -190,27 +191,33 @@ def _resume(folder: Path) -> str:
 
 
 def _conclude(fit: Fit, ended: str, learned: Text) -> None:
-    """Tell how it went, judge the best weights by the whole held-out text, and let them write once the run is done."""
+    """Tell how it went; once the run is done, judge the best weights by the held-out text, and let them write."""
     folder, settings, at = fit.folder, fit.trainer.settings, fit.trainer.updates
     records = journal.read(folder / LOG)
     print(curves.in_terminal(records))
     curves.draw(records, folder / CURVE, f"{learned.source}: {settings.cell} {settings.layers} x {settings.hidden}")
     say(f"{ended} after {at:,} updates and {fit.seconds:.0f} s of training; saved in {folder}")
-    if fit.best is not None:
-        model = checkpoint.load(folder / checkpoint.BEST).model.to(fit.trainer.device)
-        nats = evaluation.evaluate(model, fit.held_out, fit.trainer.device)
-        with contextlib.closing(journal.Journal(folder / LOG)) as log:
-            log.write("result", update=fit.best["update"], nats=nats)
-        count = sum(len(piece) for piece in fit.held_out)
-        say(f"validation: {in_units(nats)} per {settings.unit}, the {settings.split} split's {count:,} held-out "
-            f"symbols, weights of update {fit.best['update']:,}")  # fmt: skip
     if ended in ("paused", "stopped"):
         say(f"go on with: {_resume(folder)}")
     elif fit.best is not None:
-        say("")
+        model = checkpoint.load(folder / checkpoint.BEST).model.to(fit.trainer.device)
+        nats, judged_by = _judge(model, fit)
+        with contextlib.closing(journal.Journal(folder / LOG)) as log:
+            log.write("result", update=fit.best["update"], nats=nats)
+        say(f"validation: {in_units(nats)} per {settings.unit}, the {settings.split} split's {judged_by} held-out "
+            f"symbols, weights of update {fit.best['update']:,}\n")  # fmt: skip
         prime = _opening(learned)
         drawn = sampling.sample(model, 500, prime=prime, temperature=0.7, seed=settings.seed, device=fit.trainer.device)
         write_out(itertools.chain(prime, drawn))
+
+
+def _judge(model: CharLM, fit: Fit) -> tuple[float, str]:
+    """Nats per symbol of the held-out text, of a very long one as while training; and of how much of it."""
+    count = sum(len(piece) for piece in fit.held_out)
+    if count <= EXACT:
+        return evaluation.evaluate(model, fit.held_out, fit.trainer.device), f"{count:,}"
+    nats = evaluation.estimate(model, fit.held_out, fit.trainer.device)
+    return nats, f"{count:,}" if count <= evaluation.LIMIT else f"first {evaluation.LIMIT:,} of {count:,}"
 
 
 def _opening(learned: Text) -> str:
