@@ -127,6 +127,7 @@ def all_of(trainer):
             "layers": st.integers(1, 2),
             "embedding": st.sampled_from([0, 5]),
             "dropout": st.sampled_from([0.0, 0.4]),
+            "dropout_input": st.sampled_from([0.0, 0.3]),
         }
     ),
     st.fixed_dictionaries(

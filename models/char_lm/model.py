@@ -26,7 +26,8 @@ class Options:
     hidden: int = 256
     layers: int = 1
     embedding: int = 256  # D; 0 means one-hot characters instead of learned vectors
-    dropout: float = 0.0
+    dropout: float = 0.0  # between layers, and before the output
+    dropout_input: float = 0.0  # of the symbols' vectors
     unit: str = "char"  # or byte
 
     def __post_init__(self) -> None:
@@ -36,8 +37,10 @@ class Options:
             size = getattr(self, name)
             if not isinstance(size, int) or size < least:
                 raise UserError(f"{name} must be an integer of at least {least}, got {size!r}")
-        if not isinstance(self.dropout, (int, float)) or not 0 <= self.dropout <= 1:
-            raise UserError(f"dropout must be a probability from 0 to 1, got {self.dropout!r}")
+        for name in ("dropout", "dropout_input"):
+            p = getattr(self, name)
+            if not isinstance(p, (int, float)) or not 0 <= p <= 1:
+                raise UserError(f"{name} must be a probability from 0 to 1, got {p!r}")
         characters = self.vocabulary
         if self.unit not in UNITS:
             raise UserError(f"there is no unit {self.unit!r}; choose one of {', '.join(UNITS)}")
@@ -65,6 +68,7 @@ class CharLM(nn.Module):
         width = options.embedding or size
         between = options.dropout if options.layers > 1 else 0.0
         self.rnn = CELLS[options.cell](width, options.hidden, options.layers, dropout=between)
+        self.dropout_input = nn.Dropout(options.dropout_input)
         self.dropout = nn.Dropout(options.dropout)
         self.output = nn.Linear(options.hidden, size)
 
@@ -80,5 +84,5 @@ class CharLM(nn.Module):
     def _vectors(self, ids: Tensor) -> Tensor:
         """A vector for each character: (..., D)."""
         if self.options.embedding:
-            return self.embedding(ids)
-        return F.one_hot(ids, self.options.symbols, dtype=self.output.weight.dtype)
+            return self.dropout_input(self.embedding(ids))
+        return self.dropout_input(F.one_hot(ids, self.options.symbols, dtype=self.output.weight.dtype))

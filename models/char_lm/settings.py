@@ -63,6 +63,10 @@ class Settings:
         Option(help="Probability of dropping a value between layers and before the output.", min=0, max=1,
                rich_help_panel=MODEL),
     ] = 0.0  # fmt: skip
+    dropout_input: Annotated[
+        float,
+        Option(help="Probability of dropping a value of a symbol's vector.", min=0, max=1, rich_help_panel=MODEL),
+    ] = 0.0
     weights: Annotated[
         Path | None,
         Option(help="Start from the weights in a safetensors file, of minigrad or of PyTorch, with the same layers.",

@@ -84,7 +84,7 @@ def _begin(learned: Text, settings: Settings, device: str) -> tuple[Trainer, Any
     width = 0 if settings.one_hot else settings.embedding or settings.hidden
     model = CharLM(
         Options(vocabulary.characters, settings.cell, settings.hidden, settings.layers, width, settings.dropout,
-                vocabulary.unit)
+                settings.dropout_input, vocabulary.unit)
     )  # fmt: skip
     if settings.weights is not None:
         checkpoint.load_weights(model, settings.weights)
