@@ -45,8 +45,10 @@ def train(ctx: typer.Context, settings: Settings, session: Session) -> None:
             settings = _recorded(ctx, settings, found)
         elif not session.dry_run:
             _prepare(session)
+        if settings.tensorboard:
+            journal.summary_writer()  # before a run is replaced
         if session.preset or session.config:
-            table("options", settings.plain())
+            table("options", {options.flag(name): value for name, value in settings.plain().items()})
         learned = open_text(settings.data, corpus=settings.corpus, unit=settings.unit, min_count=settings.min_count,
                             newline=settings.newline)  # fmt: skip
         trainer, held_out = _begin(learned, settings, session.device)
