@@ -180,7 +180,7 @@ def test_stopping_and_going_on_makes_no_difference(tmp_path, text):
     straight, stopped = tmp_path / "straight", tmp_path / "stopped"
     good("train", "--out", straight, *options, "--updates", 70)
     told = good("train", "--out", stopped, *options, "--updates", 70, "--pause-at", 33)
-    assert f"go on with: python -m models.char_lm train --resume {stopped}" in told.replace("\n", " ")
+    assert f"go on with: {sys.orig_argv[0]} -m models.char_lm train --resume {stopped}" in told.replace("\n", " ")
     told = good("train", "--resume", stopped, "--pause-at", 51)
     assert "paused after 51 updates" in told
     good("train", "--resume", stopped)
@@ -273,7 +273,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, text):
         running.kill()
     assert running.returncode == 0, told
     assert "stopping after this chunk" in told
-    assert f"go on with: python -m models.char_lm train --resume '{out}'" in told
+    assert f"go on with: {sys.executable} -m models.char_lm train --resume '{out}'" in told
     update = checkpoint.load(out / "last.safetensors").about["update"]
     assert f"stopped after {update:,} updates" in told
     good("train", "--resume", out, "--pause-at", update + 7)
@@ -363,7 +363,7 @@ def test_a_full_disk_stops_a_run_with_its_checkpoint_intact(tmp_path, text):
     )  # fmt: skip
     assert result.returncode == 1
     assert "last.safetensors cannot be written: " in result.stderr
-    assert f"With that mended, go on with: python -m models.char_lm train --resume {out}" in result.stderr
+    assert f"With that mended, go on with: {sys.executable} -m models.char_lm train --resume {out}" in result.stderr
     assert {path.name: path.read_bytes() for path in out.glob("last*")} == {
         "last.safetensors": before["last.safetensors"]
     }

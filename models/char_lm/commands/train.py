@@ -8,6 +8,7 @@ import platform
 import shlex
 import shutil
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -186,7 +187,7 @@ def _telling_how_to_go_on(folder: Path) -> Iterator[None]:
 
 
 def _resume(folder: Path) -> str:
-    return f"python -m models.char_lm train --resume {shlex.quote(str(folder))}"
+    return shlex.join([sys.orig_argv[0], "-m", "models.char_lm", "train", "--resume", str(folder)])  # the same Python
 
 
 def _conclude(fit: Fit, ended: str, learned: Text) -> None:
