@@ -87,7 +87,9 @@ def test_the_command_line_goes_before_a_file_before_a_preset_before_the_default(
         assert (found["lr"], found["hidden"], found["seq"]) == (0.01, 9, PRESETS["tiny"]["seq"])
         assert (found["weight_decay"], found["layers"]) == (0.25, 1)
         for name, value in found.items():  # all are shown
-            assert re.search(rf"^  {name} +{re.escape('-' if value is None else str(value))}$", told, re.M), name
+            assert re.search(
+                rf"^  --{name.replace('_', '-')} +{re.escape('-' if value is None else str(value))}$", told, re.M
+            ), name
 
 
 def test_the_options_of_a_run_make_the_same_run(tmp_path, text):
@@ -104,6 +106,7 @@ def test_the_options_of_a_run_make_the_same_run(tmp_path, text):
         ("hiden = 3", "there is no option 'hiden'; there are average, batch"),
         ("hidden = ", "is not a TOML file"),
         ("[model]\nhidden = 3", "there is no option 'model'"),
+        ("eval_every = 3\nx = 1", "average, batch, cell, clip, corpus, data, dropout, embedding, eval-every"),
         ("[hidden]\na = 3", "expected a value for 'hidden', got a table"),
         ('hidden = "many"', "--hidden"),
         ("hidden = 0", "--hidden"),
@@ -115,6 +118,12 @@ def test_a_file_of_options_that_is_wrong(tmp_path, content, message):
     result = run("train", "--config", tmp_path / "mine.toml", "--out", tmp_path / "run")
     assert result.exit_code in (1, 2)
     assert message in " ".join(result.output.replace("│", " ").split())
+
+
+def test_one_text_in_a_file_of_options(tmp_path, text):
+    (tmp_path / "mine.toml").write_text(f'data = "{text.as_posix()}"\nupdates = 2\nseq = 8\nbatch = 4\nhidden = 4')
+    good("train", "--config", tmp_path / "mine.toml", "--out", tmp_path / "run")
+    assert settings_of(tmp_path / "run")["data"] == [str(text)]
 
 
 # Dry runs -----------------------------------------------------------------------------------------
@@ -150,6 +159,18 @@ def test_a_run_is_not_lost_by_another(tmp_path, text):
     assert len(events(out, "start")) == 1
 
 
+def test_a_run_is_not_lost_where_tensorboard_is_missing(tmp_path, text, monkeypatch):
+    out = tmp_path / "run"
+    same = ["train", "--data", text, "--out", out, *SMALL, "--updates", 2]
+    good(*same)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    result = run(*same, "--overwrite", "--tensorboard")
+    assert result.exit_code == 1
+    assert "pip install -e '.[tensorboard]'" in " ".join(result.output.split())
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
 # Going on -----------------------------------------------------------------------------------------
 
 
@@ -159,7 +180,7 @@ def test_stopping_and_going_on_makes_no_difference(tmp_path, text):
     straight, stopped = tmp_path / "straight", tmp_path / "stopped"
     good("train", "--out", straight, *options, "--updates", 70)
     told = good("train", "--out", stopped, *options, "--updates", 70, "--pause-at", 33)
-    assert f"go on with: python -m models.char_lm train --resume {stopped}" in told.replace("\n", " ")
+    assert f"go on with: {sys.orig_argv[0]} -m models.char_lm train --resume {stopped}" in told.replace("\n", " ")
     told = good("train", "--resume", stopped, "--pause-at", 51)
     assert "paused after 51 updates" in told
     good("train", "--resume", stopped)
@@ -205,6 +226,9 @@ def test_resuming_what_is_no_run(tmp_path, text):
     assert "there is no file" in told and "Train a model first" in told
     out = tmp_path / "run"
     good("train", "--data", text, "--out", out, *SMALL, "--updates", 20, "--pause-at", 10)
+    result = run("train", "--resume", out / checkpoint.LAST)
+    assert result.exit_code == 1
+    assert f"is a file; to go on with a run, name its folder: {out}" in " ".join(result.output.split())
     for path in out.glob("*.safetensors"):
         path.write_bytes(b"nothing")
     result = run("train", "--resume", out)
@@ -251,7 +275,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, text):
         running.kill()
     assert running.returncode == 0, told
     assert "stopping after this chunk" in told
-    assert f"go on with: python -m models.char_lm train --resume '{out}'" in told
+    assert f"go on with: {sys.executable} -m models.char_lm train --resume '{out}'" in told
     update = checkpoint.load(out / "last.safetensors").about["update"]
     assert f"stopped after {update:,} updates" in told
     good("train", "--resume", out, "--pause-at", update + 7)
@@ -341,7 +365,7 @@ def test_a_full_disk_stops_a_run_with_its_checkpoint_intact(tmp_path, text):
     )  # fmt: skip
     assert result.returncode == 1
     assert "last.safetensors cannot be written: " in result.stderr
-    assert f"With that mended, go on with: python -m models.char_lm train --resume {out}" in result.stderr
+    assert f"With that mended, go on with: {sys.executable} -m models.char_lm train --resume {out}" in result.stderr
     assert {path.name: path.read_bytes() for path in out.glob("last*")} == {
         "last.safetensors": before["last.safetensors"]
     }

@@ -171,6 +171,17 @@ def test_bytes_are_compared_as_bytes(tmp_path: Path) -> None:
     (tmp_path / "written").write_bytes(bytes(range(200, 256)) + b"\0\2")
     found = told(tmp_path / "written", "--run", tmp_path / "model.safetensors")
     assert (found["text"]["longest"], found["text"]["source"]) == (57, 200)
+    # What the model writes, too, though most of it is no UTF-8.
+    found = told("--run", tmp_path / "model.safetensors", "--length", 300)
+    assert found["text"]["symbols"] == 300
+
+
+def test_a_long_passage_is_shown_in_part(tmp_path: Path) -> None:
+    written = np.random.default_rng(4).choice(list("abc \n"), 3000).tolist()
+    (tmp_path / "text.txt").write_text("".join(written))
+    shown = run("copied", "-", "--data", tmp_path / "text.txt", given="".join(written[100:1400])).stdout
+    assert f"{''.join(written[100:300])!r} and 1,100 more" in shown
+    assert max(map(len, shown.splitlines())) < 300
 
 
 @pytest.mark.parametrize(

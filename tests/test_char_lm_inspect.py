@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from models.char_lm import checkpoint
 from models.char_lm.checkpoint import Checkpoint, save
@@ -44,6 +45,15 @@ def test_inspect(tmp_path: Path) -> None:
     assert found["about"]["text"] == ABOUT["text"]
     assert found["parameters"] == 4540
     assert found["arrays"]["training/x"] == {"dtype": "F64", "shape": [3], "finite": True}
+
+
+def test_inspect_looks_where_train_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "runs/char_lm").mkdir(parents=True)
+    save(tmp_path / "runs/char_lm" / checkpoint.BEST, Checkpoint(small()[0], ABOUT))
+    monkeypatch.chdir(tmp_path)
+    result = inspected()
+    assert result.exit_code == 0
+    assert "best.safetensors: a checkpoint of char_lm" in result.output
 
 
 def test_inspect_other_files(tmp_path: Path) -> None:

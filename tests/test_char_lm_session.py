@@ -123,8 +123,8 @@ def test_a_terminal_that_cannot_show_a_character(folder):
 MISTAKES = [
     (["--prime", "a", "--prime-file", "b"], "--prime and --prime-file were both given; choose one"),
     (["--prime", ""], "the prime text is empty"),
-    (["--prime-file", "-"], "the input is empty"),
-    (["--prime-file", "none.txt"], "none.txt"),
+    (["--prime-file", "-"], "the standard input is empty"),
+    (["--prime-file", "none.txt"], "error: none.txt: No such file or directory"),
     (["--prime", "THE"], "'T' at position 0 is not in the vocabulary"),
     (["--top-k", "-1"], "top-k must be 1 or more, or 0 for all symbols, got -1"),
     (["--top-p", "0"], "top-p must be above 0 and at most 1, got 0.0"),
@@ -133,7 +133,7 @@ MISTAKES = [
     (["--device", "gpu"], "unknown device 'gpu'"),
     (["--interactive", "--json"], "--interactive writes one text"),
     (["--interactive", "--samples", "2"], "--interactive writes one text"),
-    (["--interactive", "--prime-file", "-"], "--interactive reads the input itself"),
+    (["--interactive", "--prime-file", "-"], "--interactive reads the standard input itself"),
 ]
 
 

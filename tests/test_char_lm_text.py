@@ -147,7 +147,7 @@ def test_a_pipe_that_is_too_long_for_the_disk(monkeypatch):
 
 
 MISTAKES = [
-    ({"a.txt": b""}, {}, r"a.txt is empty: there is nothing to learn from"),
+    ({"a.txt": b""}, {}, r"a.txt is empty: there is nothing to read"),
     ({"a.txt": b"\xef\xbb\xbf"}, {}, r"a.txt is empty"),
     ({"a.txt": b"", "b.txt": b""}, {}, r"\(2 files\) is empty"),
     ({"a.txt": "naïve".encode("latin-1")}, {}, "a.txt is not UTF-8 text: byte 0xef at offset 2 .*iconv -f latin1"),
@@ -169,7 +169,7 @@ MISTAKES = [
     ({"a.txt": b"a"}, {"min_count": 2, "unit": "byte"}, r"\(of bytes, 1\), got 2"),
     ({"a.txt": b"a"}, {"corpus": "text8"}, "choose one text: the corpus text8 or"),
     ({"a.txt": b"abc", "b.txt": "12€".encode()}, {"vocabulary": Vocabulary("abc12")},
-     r"'€' at position 2 of .*b.txt is not in the vocabulary. Its 5 characters are those of the training text: 12abc"),
+     r"'€' at position 2 of .*b.txt is not in the vocabulary; --unknown .* The 5 characters .*: 12abc"),
     ({"a.txt": b"xyz"}, {"vocabulary": Vocabulary("abc"), "unknown": "skip"}, "none of its characters is in the voca"),
     ({"a.txt": b"xyz"}, {"vocabulary": Vocabulary("abc"), "unknown": "replace"}, "no U.FFFD in the vocabulary.*--min"),
 ]  # fmt: skip

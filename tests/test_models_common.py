@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import re
 import sys
 from pathlib import Path
 
@@ -53,6 +54,25 @@ def test_in_a_terminal_progress_is_a_bar_that_goes_away(terminal):
     assert "30/50" in shown and "loss 2.000 nats, 2.885 bits  grad 0.25  90,000 symbols/s" in shown
     assert "a line above the bar [not markup]\n" in shown
     assert shown.endswith("\x1b[2K")  # the last that is done erases the line
+
+
+@pytest.mark.parametrize(
+    ("width", "news"),
+    [
+        (80, "loss 2.000 nats, 2.885 bits  grad 0.25  90,000 symbols/s"),
+        (60, "loss 2.000 nats, 2.885 bits"),
+        (40, "loss 2.000 nats"),
+    ],
+)
+def test_progress_fits_a_narrow_terminal(monkeypatch, width, news):
+    """The updates are whole, and so is each number."""
+    written = io.StringIO()
+    narrow = Console(file=written, force_terminal=True, width=width, highlight=False, color_system=None)
+    monkeypatch.setattr(console, "console", narrow)
+    with console.progress(8000) as report:
+        report(7990, **LOSSES)
+    last = [line for line in written.getvalue().replace("\r", "\n").splitlines() if "7990/8000" in line][-1]
+    assert re.sub(r"\x1b\[[0-9;?]*\w", "", last).rstrip().endswith(f" {news}")
 
 
 def test_an_error_inside_progress_comes_out():

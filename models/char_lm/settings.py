@@ -28,8 +28,8 @@ class Settings:
 
     data: Annotated[
         list[Path],
-        Option(help="UTF-8 text to learn: a file, or a folder of *.txt; may repeat. Without it, the language reference "
-               "inside Python.", show_default=False, rich_help_panel=TEXT),
+        Option(help="UTF-8 text to learn: a file, or a folder of *.txt and *.md; may repeat. Without it, the "
+               "language reference inside Python.", show_default=False, rich_help_panel=TEXT),
     ] = field(default_factory=list)  # fmt: skip
     corpus: Annotated[
         str | None, Option(help="A well-known text, downloaded once: tinyshakespeare, ...", rich_help_panel=TEXT)
@@ -166,7 +166,10 @@ def _preset(ctx: typer.Context, name: str | None) -> str | None:
 def _config(ctx: typer.Context, path: Path | None) -> Path | None:
     if path is not None:
         with clear_errors():
-            prefer(ctx, read_toml(path, Settings))
+            values = read_toml(path, Settings)
+            if isinstance(values.get("data"), str):
+                values["data"] = [values["data"]]
+            prefer(ctx, values)
     return path
 
 

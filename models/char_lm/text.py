@@ -119,7 +119,7 @@ def read_text(path: Path) -> str:
     with contextlib.ExitStack() as stack:
         text = "".join("".join(read(source, "char")) for source in find_sources([path], stack))
     if not text:
-        raise UserError(f"{path} is empty: there is nothing to learn from")
+        raise UserError(f"{path} is empty: there is nothing to read")
     return text
 
 
@@ -154,7 +154,7 @@ class _Reading:
             values, counts = np.unique(codes, return_counts=True)  # 32 bits sort 20 times faster than 8
             self.counts.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
         if not self.counts:
-            raise UserError(f"{name} is empty: there is nothing to learn from")
+            raise UserError(f"{name} is empty: there is nothing to read")
         self.fingerprint = digest.hexdigest()
 
     def again(self) -> Iterator[tuple[Source, str | bytes]]:

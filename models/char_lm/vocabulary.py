@@ -85,7 +85,7 @@ class Vocabulary:
         shown = self.characters.replace("\n", "\\n")
         return (
             f"the character {text[at]!r} at position {start + at}{source and ' of ' + source} is not in the "
-            f"vocabulary. Its {len(self)} characters are those of the training text: "
+            f"vocabulary; --unknown skip leaves such characters out. The {len(self)} characters of the training text: "
             f"{shown[:200]}{'...' if len(shown) > 200 else ''}"
         )
 

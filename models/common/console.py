@@ -35,7 +35,9 @@ def clear_errors() -> Iterator[None]:
     except BrokenPipeError:  # whoever read the output has had enough; typer ends quietly
         raise
     except (UserError, mg.DeviceError, OSError, ImportError) as error:
-        Console(stderr=True, highlight=False, emoji=False).print(f"error: {error}", soft_wrap=True, markup=False)
+        of_a_file = isinstance(error, OSError) and error.filename is not None and error.strerror
+        told = f"{error.filename}: {error.strerror}" if of_a_file else str(error)
+        Console(stderr=True, highlight=False, emoji=False).print(f"error: {told}", soft_wrap=True, markup=False)
         raise typer.Exit(1) from error
 
 
@@ -86,9 +88,9 @@ def progress(total: int, *, start: int = 0) -> Iterator[Callable[..., None]]:
     """
     live = console.is_terminal and not console.is_dumb_terminal
     columns = (
-        rich.progress.BarColumn(bar_width=8),
+        rich.progress.BarColumn(bar_width=6),
         rich.progress.MofNCompleteColumn(),
-        rich.progress.TimeRemainingColumn(),
+        rich.progress.TimeRemainingColumn(compact=True),
         rich.progress.TextColumn("{task.fields[news]}", markup=False),
     )
     tenths = start * 10 // total
@@ -99,12 +101,24 @@ def progress(total: int, *, start: int = 0) -> Iterator[Callable[..., None]]:
             """Tell how far it is; of the news, those in NEWS."""
             nonlocal tenths
             told = "  ".join(tell(news[name]) for name, tell in NEWS.items() if name in news)
-            bar.update(task, completed=update, news=told)
+            room = console.width - 2 * len(str(total)) - 16  # beside the bar, the updates and the time
+            bar.update(task, completed=update, news=_shortened(told, room))
             if not live and update * 10 // total > tenths:
                 tenths = update * 10 // total
                 say(f"update {update}/{total}  {told}")
 
         yield report
+
+
+def _shortened(news: str, room: int) -> str:
+    """As much of the news as there is room for, but no half of a number.
+
+    >>> _shortened("loss 2.000 nats, 2.885 bits  grad 0.25", 30), _shortened("loss 2.000 nats, 2.885 bits", 20)
+    ('loss 2.000 nats, 2.885 bits', 'loss 2.000 nats')
+    """
+    while len(news) > room:
+        news = news[: max(news.rfind("  "), news.rfind(", "), 0)]
+    return news
 
 
 def _show_whatever_comes() -> None:

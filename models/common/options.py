@@ -84,7 +84,10 @@ def read_toml(path: Path, table: type, also: tuple[str, ...] = ()) -> dict[str, 
     known = {f.name for f in dataclasses.fields(table)} | set(also)
     for name, value in options.items():
         if name not in known:
-            raise UserError(f"{path}: there is no option {name!r}; there are {', '.join(sorted(known))}")
+            raise UserError(
+                f"{path}: there is no option {name!r}; there are "
+                f"{', '.join(sorted(option.replace('_', '-') for option in known))}"
+            )
         if isinstance(value, dict):
             raise UserError(f"{path}: expected a value for {name!r}, got a table; write options without [sections]")
     return options

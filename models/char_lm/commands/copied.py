@@ -12,10 +12,13 @@ from typer import Argument, Option
 
 from ...common.console import clear_errors, say
 from .. import checkpoint, copying, sampling, streams
+from ..choice import Choice
 from ..model import CharLM
 from ..text import Text, open_text, read_text
 from ..vocabulary import Vocabulary
 from .texts import Corpus, Data, Device, Json, Run, learned_text, slices
+
+SHOWN = 200  # characters of a passage
 
 
 def copied(
@@ -30,7 +33,9 @@ def copied(
         Optional[str],
         Option(help="What of the training text was learned: " + ", ".join(streams.SPLITS) + ". Without it, the run's."),
     ] = None,
-    length: Annotated[int, Option(help="Characters for the model to write.", min=1)] = 10_000,
+    length: Annotated[
+        int, Option(help="Symbols for the model to write: characters, or bytes of a model of bytes.", min=1)
+    ] = 10_000,
     temperature: Annotated[float, Option(help="At which it writes.", min=0)] = 1.0,
     seed: Annotated[int, Option(help="The same seed writes the same text.", min=0)] = 0,
     as_json: Json = False,
@@ -44,8 +49,7 @@ def copied(
         found = checkpoint.load(run) if file is None or not (data or corpus) else None
         learned, split = learned_text(found, data, corpus, split)
         if file is None:
-            drawn = _sampled(found.model.to(device), length, temperature, seed, device)
-            written = _numbers(drawn, learned.vocabulary)
+            written = _sampled(found.model.to(device), length, temperature, seed, device)
         elif learned.vocabulary.unit == "byte":
             written = np.asarray(open_text([file], unit="byte").ids)
         else:
@@ -57,9 +61,13 @@ def copied(
             _tell(f"{learned.source}, without what {split} holds out: {streams.SPLITS[split]}", results)
 
 
-def _sampled(model: CharLM, length: int, temperature: float, seed: int, device: str) -> str:
-    prime = sampling.usual_prime(model.vocabulary)
-    return "".join(sampling.sample(model, length, prime=prime, temperature=temperature, seed=seed, device=device))
+def _sampled(model: CharLM, length: int, temperature: float, seed: int, device: str) -> np.ndarray:
+    """The numbers of what a model writes; as a text, bytes that are no UTF-8 would become others."""
+    prime, choice = sampling.usual_prime(model.vocabulary), Choice(temperature)
+    drawn = sampling.pieces(model, length, prime=prime, choice=choice, seed=seed, device=device)
+    if model.vocabulary.unit == "byte":
+        return np.array([piece.symbol for piece in drawn], np.int64)
+    return model.vocabulary.encode("".join(str(piece.symbol) for piece in drawn))
 
 
 def _numbers(text: str, vocabulary: Vocabulary) -> np.ndarray:
@@ -97,4 +105,5 @@ def _tell(source: str, results: dict[str, dict[str, Any]]) -> None:
     for name, result in results.items():
         if result["longest"]:
             say(f"longest in the {name}, at {result['place']:,}, from {result['source']:,} of the training text:")
-            say(f"  {result['passage']!r}")
+            passage, more = result["passage"][:SHOWN], len(result["passage"]) - SHOWN
+            say(f"  {passage!r}" + (f" and {more:,} more" if more > 0 else ""))

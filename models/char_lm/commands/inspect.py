@@ -17,7 +17,9 @@ from ..header import NUMPY_DTYPES, Header, plain, read_arrays, read_header
 
 
 def inspect(
-    path: Annotated[Path, Argument(help="A safetensors file, of this program or another; or the folder of a run.")],
+    path: Annotated[
+        Path, Argument(help="A safetensors file, of this program or another; or the folder of a run.")
+    ] = Path("runs/char_lm"),
     as_json: Annotated[bool, Option("--json", help="For other programs: everything, as one JSON object.")] = False,
 ) -> None:
     """Show what is in a checkpoint, or in any safetensors file: options, arrays, how it was trained.

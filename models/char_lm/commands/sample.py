@@ -18,30 +18,30 @@ from ...common.errors import UserError
 from .. import checkpoint, sampling
 from ..choice import Choice
 from ..session import Session, Settings, converse
-
-RUN = Path("runs/char_lm")
+from .texts import Device, Run
 
 
 def sample(
-    run: Annotated[Path, Option(help="Folder of a run, of which the best model is taken, or a checkpoint file.")] = RUN,
-    device: Annotated[str, Option(help='"cpu", or "cuda" for a GPU.')] = "cpu",
+    run: Run = Path("runs/char_lm"),
+    device: Device = "cpu",
     length: Annotated[int, Option(help="Symbols to write: characters, or bytes of a model of bytes.", min=0)] = 1000,
     samples: Annotated[int, Option(help="Texts to write, drawn side by side.", min=1)] = 1,
-    stop: Annotated[
-        Optional[list[str]], Option(help="End before this text, which is not written. May be given several times.")
-    ] = None,
+    stop: Annotated[Optional[list[str]], Option(help="End before this text, which is not written. May repeat.")] = None,
     seed: Annotated[int, Option(help="The same seed writes the same text.", min=0)] = 0,
     prime: Annotated[
         Optional[str], Option(help="Text to go on from; without it, a new line.", rich_help_panel="Beginning")
     ] = None,
     prime_file: Annotated[
         Optional[Path],
-        Option(help='UTF-8 file to go on from, its last new line too; "-" is the input.', rich_help_panel="Beginning"),
+        Option(
+            help='UTF-8 file to go on from, its last new line too; "-" is the standard input.',
+            rich_help_panel="Beginning",
+        ),
     ] = None,
     unknown: Annotated[
         str,
         Option(
-            help="Of characters the model does not know: error, skip, or replace by U+FFFD.",
+            help="Characters that the model does not know: error, skip (leave out), or replace (by U+FFFD).",
             rich_help_panel="Beginning",
         ),
     ] = "error",
@@ -81,7 +81,9 @@ def sample(
         if interactive and (as_json or logprobs or samples > 1):
             raise UserError("--interactive writes one text, as text; leave out --json, --logprobs and --samples")
         if interactive and str(prime_file) == "-":
-            raise UserError("--interactive reads the input itself; name a file with --prime-file, or use --prime")
+            raise UserError(
+                "--interactive reads the standard input itself; name a file with --prime-file, or use --prime"
+            )
         choice, stops = Choice(temperature, top_k, top_p), tuple(stop or ())
         model = checkpoint.load(run).model.to(device)
         vocabulary = model.vocabulary
@@ -112,9 +114,9 @@ def sample(
 
 
 def _read(path: Path, unit: str) -> str:
-    """A prime text; "-" is the input. A model of bytes takes those that are no UTF-8 too."""
+    """A prime text; "-" is the standard input. A model of bytes takes those that are no UTF-8 too."""
     raw = typer.get_binary_stream("stdin").read() if str(path) == "-" else path.read_bytes()
-    name = "the input" if str(path) == "-" else str(path)
+    name = "the standard input" if str(path) == "-" else str(path)
     if not raw:
         raise UserError(f"{name} is empty; the model needs at least one symbol to start from")
     try:

@@ -16,10 +16,12 @@ from ..text import Text, open_text
 
 SPLITS = {"whole": "all of it", **streams.SPLITS}
 
-Run = Annotated[Path, Option(help="Folder with a trained model, or a checkpoint in it.")]
+Run = Annotated[Path, Option(help="Folder of a run, of which the best model is taken, or a checkpoint file.")]
 Data = Annotated[
     Optional[list[Path]],
-    Option(help="A text: a file, or a folder of *.txt; may repeat. Without it, the text the model was trained on."),
+    Option(
+        help="A text: a file, or a folder of *.txt and *.md; may repeat. Without it, the text the model was trained on."
+    ),
 ]
 Corpus = Annotated[Optional[str], Option(help="A well-known text instead, downloaded once: tinyshakespeare, ...")]
 Json = Annotated[bool, Option("--json", help="Print numbers as JSON.")]

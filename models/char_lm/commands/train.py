@@ -8,6 +8,7 @@ import platform
 import shlex
 import shutil
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -46,8 +47,10 @@ def train(ctx: typer.Context, settings: Settings, session: Session) -> None:
             settings = _recorded(ctx, settings, found)
         elif not session.dry_run:
             _prepare(session)
+        if settings.tensorboard:
+            journal.summary_writer()  # before a run is replaced
         if session.preset or session.config:
-            table("options", settings.plain())
+            table("options", {options.flag(name): value for name, value in settings.plain().items()})
         learned = open_text(settings.data, corpus=settings.corpus, unit=settings.unit, min_count=settings.min_count,
                             newline=settings.newline)  # fmt: skip
         trainer, held_out = _begin(learned, settings, session.device)
@@ -187,7 +190,7 @@ def _telling_how_to_go_on(folder: Path) -> Iterator[None]:
 
 
 def _resume(folder: Path) -> str:
-    return f"python -m models.char_lm train --resume {shlex.quote(str(folder))}"
+    return shlex.join([sys.orig_argv[0], "-m", "models.char_lm", "train", "--resume", str(folder)])  # the same Python
 
 
 def _conclude(fit: Fit, ended: str, learned: Text) -> None:
