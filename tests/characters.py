@@ -1,7 +1,11 @@
 """A small model of characters, for the tests of the programs."""
 
+import os
+import signal
+
 import minigrad as mg
 from models.char_lm.model import CharLM, Options
+from models.char_lm.sampling import gather, pieces
 from models.char_lm.vocabulary import Vocabulary
 
 CELLS = ["rnn", "lstm", "gru"]
@@ -12,3 +16,16 @@ def small(cell="lstm", **options):
     vocabulary = Vocabulary(SENTENCE)
     mg.manual_seed(0)
     return CharLM(Options(vocabulary.characters, cell, **({"hidden": 16, "embedding": 8} | options))), vocabulary
+
+
+def sample_batch(model, length, samples, **options):
+    """Texts drawn side by side; the options are those of `pieces`."""
+    return gather(pieces(model, length, samples, **options), samples)
+
+
+def _heed_ctrl_c():
+    """Before a process starts, for a shell has what it runs in its background ignore Ctrl-C, these tests too."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+heed_ctrl_c = None if os.name == "nt" else _heed_ctrl_c

@@ -17,7 +17,7 @@ from models.char_lm.__main__ import app
 from models.char_lm.settings import PRESETS
 from models.common import journal
 from models.common.console import clear_errors
-from tests.characters import SENTENCE
+from tests.characters import SENTENCE, heed_ctrl_c
 
 ROOT = Path(__file__).parent.parent
 SMALL = ["--hidden", "8", "--batch", "2", "--seq", "10"]
@@ -266,13 +266,13 @@ def wait_for(condition, seconds=60):
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, text):
     out = tmp_path / "a run"
     options = ["--data", text, *SMALL, "--eval-every", 5000, "--save-every", 0.01]
-    running = process("train", "--out", out, *options, "--updates", 100_000)
-    try:
-        wait_for(lambda: (out / "last.safetensors").exists() or running.poll() is not None)
-        running.send_signal(signal.SIGINT)
-        told, _ = running.communicate(timeout=60)
-    finally:
-        running.kill()
+    with process("train", "--out", out, *options, "--updates", 100_000, preexec_fn=heed_ctrl_c) as running:
+        try:
+            wait_for(lambda: (out / "last.safetensors").exists() or running.poll() is not None)
+            running.send_signal(signal.SIGINT)
+            told, _ = running.communicate(timeout=60)
+        finally:
+            running.kill()
     assert running.returncode == 0, told
     assert "stopping after this chunk" in told
     assert f"go on with: {sys.executable} -m models.char_lm train --resume '{out}'" in told

@@ -28,6 +28,7 @@ from models.char_lm.training import Trainer
 from models.char_lm.vocabulary import Vocabulary
 from models.common.errors import UserError
 
+from .characters import sample_batch
 from .counters import Counts
 from .strict import strict
 
@@ -102,9 +103,7 @@ def test_sampling_side_by_side_waits_no_more_often(guesses: int | None) -> None:
     """The prime is copied once for all; their random numbers and what was drawn, every few symbols."""
     model = small().to("strict")
     before, length = strict.counts(), 2 * sampling.READ_EVERY + 5
-    found = sampling.sample_batch(
-        model, length, 3, prime="the ", choice=Choice(0.7, 9, 0.8), guesses=guesses, device="strict"
-    )
+    found = sample_batch(model, length, 3, prime="the ", choice=Choice(0.7, 9, 0.8), guesses=guesses, device="strict")
     assert [len(one.text) for one in found] == [length] * 3
     assert waits(before) == Counts(reads=3, uploads=1 + 3)
 

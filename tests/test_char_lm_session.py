@@ -16,10 +16,10 @@ from models.char_lm import checkpoint
 from models.char_lm.choice import Choice
 from models.char_lm.commands.sample import sample
 from models.char_lm.model import CharLM, Options
-from models.char_lm.sampling import generator, read, sample_batch, write
+from models.char_lm.sampling import generator, read, write
 from models.char_lm.session import HELP, Session, Settings
 from models.common.errors import UserError
-from tests.characters import small
+from tests.characters import heed_ctrl_c, sample_batch, small
 
 app = typer.Typer(add_completion=False)
 app.command()(sample)
@@ -273,7 +273,7 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "PYTHO
 def test_ctrl_c_stops_the_turn_and_not_the_session(folder):
     options = ["--run", folder / "chars", "--interactive", "--length", "1000000000"]
     with subprocess.Popen(
-        [*PROGRAM, *options], env=ENVIRONMENT, text=True,
+        [*PROGRAM, *options], env=ENVIRONMENT, text=True, preexec_fn=heed_ctrl_c,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     ) as process:  # fmt: skip
         process.stdin.write("the\n")

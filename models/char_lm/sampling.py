@@ -93,11 +93,6 @@ def sample(
     return (piece.text for piece in drawn if piece.text)
 
 
-def sample_batch(model: CharLM, length: int, samples: int, **options: Any) -> list[Sample]:
-    """Draw several texts side by side; the options are those of `pieces`."""
-    return gather(pieces(model, length, samples, **options), samples)
-
-
 def gather(drawn: Iterable[Piece], samples: int) -> list[Sample]:
     """Pieces by the text they belong to."""
     found: list[list[Piece]] = [[] for _ in range(samples)]

@@ -33,12 +33,13 @@ from ..common import files
 from ..common.console import clear_errors, in_units, say
 from ..common.errors import UserError
 from . import measured, ngrams, streams, text
+from .checkpoint import GATES
+from .corpora import CORPORA
 from .settings import PRESETS, Settings
 
 FOLDER, README = measured.ROOT / "models" / "results", measured.ROOT / "models" / "README.md"
 MARKED = re.compile(r"(<!-- results: python -m models.char_lm.table -->\n).*?(<!-- end -->)", re.DOTALL)
-TINYSHAKESPEARE = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"  # TARGETS are about this text
-GATES = {"rnn": 1, "gru": 3, "lstm": 4}
+TINYSHAKESPEARE = CORPORA["tinyshakespeare"].sha256  # TARGETS are about this text
 SPEED = 1.5e11  # floating point operations per second, about those of two cores
 ORDERS = 8
 

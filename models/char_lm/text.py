@@ -134,11 +134,6 @@ def builtin_text() -> str:
     return "\n\n".join(topics[name].strip("\n") for name in sorted(topics)) + "\n"
 
 
-def fingerprint(text: str) -> str:
-    """SHA-256 of the text."""
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
-
-
 class _Reading:
     """The first reading of some sources: what is in them. `again` is the second."""
 

@@ -12,6 +12,7 @@ from typer import Option
 from ...common.errors import UserError
 from .. import streams
 from ..checkpoint import Checkpoint
+from ..corpora import CORPORA
 from ..text import Text, open_text
 
 SPLITS = {"whole": "all of it", **streams.SPLITS}
@@ -23,7 +24,7 @@ Data = Annotated[
         help="A text: a file, or a folder of *.txt and *.md; may repeat. Without it, the text the model was trained on."
     ),
 ]
-Corpus = Annotated[Optional[str], Option(help="A well-known text instead, downloaded once: tinyshakespeare, ...")]
+Corpus = Annotated[Optional[str], Option(help=f"A well-known text instead, downloaded once: {', '.join(CORPORA)}.")]
 Json = Annotated[bool, Option("--json", help="Print numbers as JSON.")]
 Device = Annotated[str, Option(help='"cpu", or "cuda" for a GPU.')]
 
