@@ -14,6 +14,7 @@ from typer import Option
 from ..common.console import clear_errors
 from ..common.errors import UserError
 from ..common.options import fall_back, prefer, read_toml
+from .corpora import CORPORA
 from .model import CELLS
 from .streams import SPLITS
 from .vocabulary import UNITS
@@ -28,11 +29,11 @@ class Settings:
 
     data: Annotated[
         list[Path],
-        Option(help="UTF-8 text to learn: a file, or a folder of *.txt and *.md; may repeat. Without it, the "
-               "language reference inside Python.", show_default=False, rich_help_panel=TEXT),
+        Option(help="UTF-8 text to learn: a file, or a folder of *.txt and *.md; several: --data A --data B. "
+               "Without it, the language reference inside Python.", show_default=False, rich_help_panel=TEXT),
     ] = field(default_factory=list)  # fmt: skip
     corpus: Annotated[
-        str | None, Option(help="A well-known text, downloaded once: tinyshakespeare, ...", rich_help_panel=TEXT)
+        str | None, Option(help=f"A well-known text, downloaded once: {', '.join(CORPORA)}.", rich_help_panel=TEXT)
     ] = None
     unit: Annotated[
         str, Option(help="char, or byte: any file, 256 symbols, no unknown ones.", rich_help_panel=TEXT)

@@ -12,6 +12,7 @@ from typer import Option
 from ...common.errors import UserError
 from .. import streams
 from ..checkpoint import Checkpoint
+from ..corpora import CORPORA
 from ..text import Text, open_text
 
 SPLITS = {"whole": "all of it", **streams.SPLITS}
@@ -20,10 +21,11 @@ Run = Annotated[Path, Option(help="Folder of a run, of which the best model is t
 Data = Annotated[
     Optional[list[Path]],
     Option(
-        help="A text: a file, or a folder of *.txt and *.md; may repeat. Without it, the text the model was trained on."
+        help="A text: a file, or a folder of *.txt and *.md; several: --data A --data B. Without it, the text "
+        "the model was trained on."
     ),
 ]
-Corpus = Annotated[Optional[str], Option(help="A well-known text instead, downloaded once: tinyshakespeare, ...")]
+Corpus = Annotated[Optional[str], Option(help=f"A well-known text instead, downloaded once: {', '.join(CORPORA)}.")]
 Json = Annotated[bool, Option("--json", help="Print numbers as JSON.")]
 Device = Annotated[str, Option(help='"cpu", or "cuda" for a GPU.')]
 
