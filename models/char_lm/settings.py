@@ -29,8 +29,8 @@ class Settings:
 
     data: Annotated[
         list[Path],
-        Option(help="UTF-8 text to learn: a file, or a folder of *.txt and *.md; may repeat. Without it, the "
-               "language reference inside Python.", show_default=False, rich_help_panel=TEXT),
+        Option(help="UTF-8 text to learn: a file, or a folder of *.txt and *.md; several: --data A --data B. "
+               "Without it, the language reference inside Python.", show_default=False, rich_help_panel=TEXT),
     ] = field(default_factory=list)  # fmt: skip
     corpus: Annotated[
         str | None, Option(help=f"A well-known text, downloaded once: {', '.join(CORPORA)}.", rich_help_panel=TEXT)

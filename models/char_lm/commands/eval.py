@@ -170,7 +170,7 @@ def _others(ids: Any, places: Sequence[range], vocabulary: Vocabulary) -> int:
 def _tell(result: Result) -> None:
     unit = {"char": "character", "byte": "byte"}[result.unit]
     say(f"text:       {result.text}")
-    say(f"judged by:  {result.split}: {SPLITS[result.split]}; {result.symbols:,} {unit}s")
+    say(f"judged by:  {result.split}: {SPLITS[result.split]}; {result.symbols:,} {unit}{'s' * (result.symbols != 1)}")
     if result.skipped or result.replaced:
         say(f"unknown:    {result.skipped:,} characters left out, {result.replaced:,} became U+FFFD")
     say(f"loss:       {result.nats:.4f} nats ({result.bits:.4f} bits) per {unit}, perplexity {result.perplexity:.3f}")

@@ -21,7 +21,8 @@ Run = Annotated[Path, Option(help="Folder of a run, of which the best model is t
 Data = Annotated[
     Optional[list[Path]],
     Option(
-        help="A text: a file, or a folder of *.txt and *.md; may repeat. Without it, the text the model was trained on."
+        help="A text: a file, or a folder of *.txt and *.md; several: --data A --data B. Without it, the text "
+        "the model was trained on."
     ),
 ]
 Corpus = Annotated[Optional[str], Option(help=f"A well-known text instead, downloaded once: {', '.join(CORPORA)}.")]

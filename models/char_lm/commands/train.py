@@ -249,8 +249,8 @@ def _estimate(trainer: Trainer, held_out: Any, parameters: int) -> None:
     table("dry run", {
         "weights": ", ".join(f"{name} {tuple(p.shape)}" for name, p in trainer.model.named_parameters()),
         "parameters": f"{parameters:,}",
-        "memory": f"{_peak()}; of it {4 * kept * parameters / 1e6:,.1f} MB are weights, gradients, Adam's moments"
-                  + (" and the average" if settings.average else ""),
+        "memory": f"{_peak()}; of it {4 * kept * parameters / 1e6:,.1f} MB are weights, gradients"
+                  + (", Adam's moments and the average" if settings.average else " and Adam's moments"),
         "text": f"{chunk:,} symbols an update, {trainer.streams.chunks:,} updates an epoch, "
                 f"{settings.updates / trainer.streams.chunks:.1f} epochs",
         "time": f"{whole:,.0f} s: {settings.updates:,} updates of {1e3 * each:.1f} ms, "
