@@ -4,6 +4,8 @@ Two tables: what a run is, recorded with it and kept when it is resumed; and how
 """
 
 import math
+import typing
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +17,7 @@ from ..common.console import clear_errors
 from ..common.errors import UserError
 from ..common.options import fall_back, prefer, read_toml
 from .corpora import CORPORA
+from .header import plain
 from .model import CELLS
 from .streams import SPLITS
 from .vocabulary import UNITS
@@ -116,6 +119,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data", [Path(path) for path in self.data])
+        object.__setattr__(self, "weights", None if self.weights is None else Path(self.weights))
         for name in ("lr", "clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UserError(f"--{name} must be positive, got {getattr(self, name)}")
@@ -137,6 +141,35 @@ class Settings:
         data = [str(path) if str(path) == "-" else str(path.absolute()) for path in self.data]
         named = {"data": data, "weights": self.weights and str(self.weights.absolute())}
         return asdict(self) | named
+
+
+def recorded(about: Mapping[str, Any]) -> Settings:
+    """The settings that a checkpoint says its model was trained with; what it does not say is the default.
+
+    Raises:
+        UserError: it says what cannot be settings.
+    """
+    said = about.get("settings", {})
+    wrong = (
+        "settings" if not isinstance(said, dict) else ", ".join(name for name in said if not _fits(name, said[name]))
+    )
+    if wrong:
+        raise UserError(f"the checkpoint says what cannot be options of `train`: {plain(wrong)}")
+    return Settings(**said)
+
+
+def _fits(name: str, value: Any) -> bool:
+    """Whether JSON's `value` can be a setting; a path is a string there."""
+    hint = typing.get_type_hints(Settings, include_extras=True).get(name)
+    if hint is None:
+        return False
+    kind, option = typing.get_args(hint)
+    if kind == list[Path]:
+        return isinstance(value, list) and all(isinstance(path, str) for path in value)
+    if isinstance(value, bool) or kind is bool:
+        return kind is bool and isinstance(value, bool)
+    kind = {float: int | float, Path | None: str | None}.get(kind, kind)
+    return isinstance(value, kind) and (option.min is None or value >= option.min)
 
 
 CHANGEABLE = {"updates", "lr", "clip", "eval_every", "patience", "guard", "save_every", "tensorboard"}  # on resuming
