@@ -11,7 +11,7 @@ from models.char_lm import checkpoint
 from models.char_lm.checkpoint import Checkpoint, save
 
 from .characters import small
-from .checkpoints import inspected, written
+from .checkpoints import inspected, with_header, written
 from .golden import files
 
 ABOUT = {"updates": 3, "settings": {"lr": 0.004}, "text": "größe \U0001f600\x1b"}
@@ -47,8 +47,9 @@ def test_inspect(tmp_path: Path) -> None:
 
 
 def test_inspect_other_files(tmp_path: Path) -> None:
-    arrays = {"a\x1b[31m": np.array([1.0, np.nan]), "b": np.ones((2, 3), int), "training/c": np.ones(1, np.complex64)}
+    arrays = {"a\x1b[31m": np.array([1.0, np.nan]), "b": np.ones((2, 3), int), "training/c": np.ones(1, np.float16)}
     path = written(tmp_path / "x", {"from": "elsewhere\n"}, arrays)
+    path.write_bytes(with_header(path.read_bytes(), lambda text: text.replace("F16", "BF16")))
     shown = inspected(path).output
     for line in [
         "x: a safetensors file, ",
@@ -56,7 +57,7 @@ def test_inspect_other_files(tmp_path: Path) -> None:
         "arrays, 8 numbers",
         "a\\x1b[31m  F64   (2,)",
         "b          I64   (2, 3)",
-        "training/c  C64   (1,)",
+        "training/c  BF16  (1,)",
         "not finite: a\\x1b[31m",
         "not read, because NumPy lacks the dtype: training/c",
     ]:
