@@ -109,7 +109,7 @@ MISTAKES = {
     "cut at the end": (_cut(-1), r"x.safetensors is not a whole safetensors file: .* It was cut short"),
     "a header that commands the terminal": (
         lambda path: path.write_bytes(with_header(VALID[0], lambda text: text.replace("F32", "\\u001b[31m"))),
-        r"is not a whole safetensors file: [ -~]*unknown variant `\\x1b\[31m`",
+        r"is not a whole safetensors file: [ -~]*(unknown variant `\\x1b\[31m`|InvalidHeader)",
     ),
     "a header without end": (_long_header, r"is refused: its header takes 33,554,432 bytes, more than the 16,777,216"),
     "another program's": (

@@ -14,7 +14,7 @@ from minigrad import nn
 from models.char_lm import checkpoint, evaluation, fitting
 from models.char_lm.averaging import Average
 from models.char_lm.model import CharLM
-from models.char_lm.settings import PRESETS, Settings
+from models.char_lm.settings import Settings
 from models.char_lm.training import Trainer
 from models.common.errors import UserError
 from tests.characters import CELLS, SENTENCE, small
@@ -267,7 +267,3 @@ def test_an_explosion_stops_a_run_unless_it_is_told_not_to(tmp_path):
 def test_settings_that_cannot_be(given_options, message):
     with pytest.raises(UserError, match=message):
         Settings(**given_options)
-
-
-def test_presets_are_settings():
-    assert {Settings(**options).cell for options in PRESETS.values()} == {"lstm"}

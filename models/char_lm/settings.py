@@ -4,6 +4,8 @@ Two tables: what a run is, recorded with it and kept when it is resumed; and how
 """
 
 import math
+import typing
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +17,7 @@ from ..common.console import clear_errors
 from ..common.errors import UserError
 from ..common.options import fall_back, prefer, read_toml
 from .corpora import CORPORA
+from .header import plain
 from .model import CELLS
 from .streams import SPLITS
 from .vocabulary import UNITS
@@ -120,6 +123,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data", [Path(path) for path in self.data])
+        object.__setattr__(self, "weights", None if self.weights is None else Path(self.weights))
         for name in ("lr", "clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UserError(f"--{name} must be positive, got {getattr(self, name)}")
@@ -143,14 +147,43 @@ class Settings:
         return asdict(self) | named
 
 
+def recorded(about: Mapping[str, Any]) -> Settings:
+    """The settings that a checkpoint says its model was trained with; what it does not say is the default.
+
+    Raises:
+        UserError: it says what cannot be settings.
+    """
+    said = about.get("settings", {})
+    wrong = (
+        "settings" if not isinstance(said, dict) else ", ".join(name for name in said if not _fits(name, said[name]))
+    )
+    if wrong:
+        raise UserError(f"the checkpoint says what cannot be options of `train`: {plain(wrong)}")
+    return Settings(**said)
+
+
+def _fits(name: str, value: Any) -> bool:
+    """Whether JSON's `value` can be a setting; a path is a string there."""
+    hint = typing.get_type_hints(Settings, include_extras=True).get(name)
+    if hint is None:
+        return False
+    kind, option = typing.get_args(hint)
+    if kind == list[Path]:
+        return isinstance(value, list) and all(isinstance(path, str) for path in value)
+    if isinstance(value, bool) or kind is bool:
+        return kind is bool and isinstance(value, bool)
+    kind = {float: int | float, Path | None: str | None}.get(kind, kind)
+    return isinstance(value, kind) and (option.min is None or value >= option.min)
+
+
 CHANGEABLE = {"updates", "lr", "clip", "eval_every", "patience", "guard", "save_every", "tensorboard"}  # on resuming
 
 PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {"hidden": 64, "batch": 16, "seq": 32, "updates": 400, "lr": 1e-2},
-    "fast": {"hidden": 256, "updates": 2000, "lr": 4e-3, "weight_decay": 0.01, "dropout": 0.1, "average": 0.99,
+    "fast": {"hidden": 256, "updates": 2500, "lr": 4e-3, "weight_decay": 0.01, "dropout": 0.1, "average": 0.99,
              "eval_every": 50},
-    "best": {"hidden": 512, "updates": 8000, "lr": 2e-3, "warmup": 100, "weight_decay": 0.01, "dropout": 0.5,
-             "average": 0.999, "eval_every": 250},
+    "best": {"hidden": 512, "embedding": 128, "updates": 9000, "lr": 2e-3, "warmup": 100, "weight_decay": 0.05,
+             "dropout": 0.5, "dropout_input": 0.2, "average": 0.999, "eval_every": 250},
 }  # fmt: skip
 REMARKS = {"tiny": "seconds, for a first look", "fast": "a good model soon", "best": "the best of a quarter of an hour"}
 

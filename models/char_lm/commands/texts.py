@@ -13,6 +13,7 @@ from ...common.errors import UserError
 from .. import streams
 from ..checkpoint import Checkpoint
 from ..corpora import CORPORA
+from ..settings import recorded
 from ..text import Text, open_text
 
 SPLITS = {"whole": "all of it", **streams.SPLITS}
@@ -36,8 +37,12 @@ def warn(line: str) -> None:
 
 
 def settings_of(found: Checkpoint) -> dict[str, Any]:
-    """The options that a model was trained with, if its file says them."""
-    return found.about.get("settings") or {}
+    """The options that a model was trained with, if its file says them.
+
+    Raises:
+        UserError: it says what cannot be options.
+    """
+    return recorded(found.about).plain() if "settings" in found.about else {}
 
 
 def text_for(
@@ -48,7 +53,8 @@ def text_for(
     Raises:
         UserError: nothing is named, and the model does not say what it was trained on.
     """
-    settings, learned = settings_of(found), found.about.get("text") or {}
+    settings, learned = settings_of(found), found.about.get("text")
+    learned = learned if isinstance(learned, dict) else {}
     own = not data and corpus is None
     if own:
         data, corpus = settings.get("data", ()), settings.get("corpus")
