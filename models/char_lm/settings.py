@@ -16,7 +16,6 @@ from typer import Option
 from ..common.console import clear_errors
 from ..common.errors import UserError
 from ..common.options import fall_back, prefer, read_toml
-from .corpora import CORPORA
 from .header import plain
 from .model import CELLS
 from .streams import SPLITS
@@ -36,7 +35,7 @@ class Settings:
                "inside Python.", show_default=False, rich_help_panel=TEXT),
     ] = field(default_factory=list)  # fmt: skip
     corpus: Annotated[
-        str | None, Option(help=f"A well-known text, downloaded once: {', '.join(CORPORA)}.", rich_help_panel=TEXT)
+        str | None, Option(help="A well-known text, downloaded once: tinyshakespeare, ...", rich_help_panel=TEXT)
     ] = None
     unit: Annotated[
         str, Option(help="char, or byte: any file, 256 symbols, no unknown ones.", rich_help_panel=TEXT)
