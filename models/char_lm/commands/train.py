@@ -116,10 +116,6 @@ def _recorded(ctx: typer.Context, settings: Settings, found: checkpoint.Checkpoi
         recorded = Settings(**found.about["settings"])
     except (KeyError, TypeError) as error:
         raise UserError(f"the checkpoint to resume does not say its settings: {error}") from error
-    model = found.model.options
-    same = all(getattr(recorded, name) == getattr(model, name) for name in ("cell", "hidden", "layers", "unit"))
-    if not same or recorded.embedding not in (0, model.embedding):  # memory is not taken for what is claimed
-        raise UserError("the checkpoint to resume holds another model than its settings describe")
     typed = options.given(ctx)
     for name in typed & (recorded.plain().keys() - CHANGEABLE - {"data", "corpus"}):
         was, now = recorded.plain()[name], settings.plain()[name]
@@ -130,6 +126,10 @@ def _recorded(ctx: typer.Context, settings: Settings, found: checkpoint.Checkpoi
             )
     named = {"data", "corpus"} if typed & {"data", "corpus"} else set()  # the same text, at another place
     changed = {name: settings.plain()[name] for name in typed & CHANGEABLE | named}
+    model = found.model.options
+    same = all(getattr(recorded, name) == getattr(model, name) for name in ("cell", "hidden", "layers", "unit"))
+    if not same or recorded.embedding not in (0, model.embedding):  # memory is not taken for what is claimed
+        raise UserError("the checkpoint to resume holds another model than its settings describe")
     return Settings(**recorded.plain() | changed)
 
 
