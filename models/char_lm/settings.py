@@ -16,8 +16,6 @@ from typer import Option
 from ..common.console import clear_errors
 from ..common.errors import UserError
 from ..common.options import fall_back, prefer, read_toml
-from .corpora import CORPORA
-from .header import plain
 from .model import CELLS
 from .streams import SPLITS
 from .vocabulary import UNITS
@@ -36,7 +34,7 @@ class Settings:
                "Without it, the language reference inside Python.", show_default=False, rich_help_panel=TEXT),
     ] = field(default_factory=list)  # fmt: skip
     corpus: Annotated[
-        str | None, Option(help=f"A well-known text, downloaded once: {', '.join(CORPORA)}.", rich_help_panel=TEXT)
+        str | None, Option(help="A well-known text, downloaded once: tinyshakespeare, ...", rich_help_panel=TEXT)
     ] = None
     unit: Annotated[
         str, Option(help="char, or byte: any file, 256 symbols, no unknown ones.", rich_help_panel=TEXT)
@@ -123,7 +121,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data", [Path(path) for path in self.data])
-        object.__setattr__(self, "weights", None if self.weights is None else Path(self.weights))
+        object.__setattr__(self, "weights", self.weights and Path(self.weights))  # in a checkpoint they are strings
         for name in ("lr", "clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UserError(f"--{name} must be positive, got {getattr(self, name)}")
@@ -158,7 +156,7 @@ def recorded(about: Mapping[str, Any]) -> Settings:
         "settings" if not isinstance(said, dict) else ", ".join(name for name in said if not _fits(name, said[name]))
     )
     if wrong:
-        raise UserError(f"the checkpoint says what cannot be options of `train`: {plain(wrong)}")
+        raise UserError(f"the checkpoint says what cannot be options of `train`: {wrong!r:.100}")
     return Settings(**said)
 
 

@@ -12,7 +12,6 @@ from typer import Option
 from ...common.errors import UserError
 from .. import streams
 from ..checkpoint import Checkpoint
-from ..corpora import CORPORA
 from ..settings import recorded
 from ..text import Text, open_text
 
@@ -26,7 +25,7 @@ Data = Annotated[
         "the model was trained on."
     ),
 ]
-Corpus = Annotated[Optional[str], Option(help=f"A well-known text instead, downloaded once: {', '.join(CORPORA)}.")]
+Corpus = Annotated[Optional[str], Option(help="A well-known text instead, downloaded once: tinyshakespeare, ...")]
 Json = Annotated[bool, Option("--json", help="Print numbers as JSON.")]
 Device = Annotated[str, Option(help='"cpu", or "cuda" for a GPU.')]
 

@@ -26,7 +26,7 @@ from ...common.errors import UserError
 from .. import checkpoint, evaluation, sampling, streams
 from ..fitting import CURVE, LOG, OPTIONS, Fit
 from ..model import CharLM, Options
-from ..settings import CHANGEABLE, Session, Settings, recorded
+from ..settings import CHANGEABLE, Session, Settings
 from ..text import Text, open_text
 from ..training import Trainer
 
@@ -116,18 +116,15 @@ def _prepare(session: Session) -> None:
 
 def _recorded(ctx: typer.Context, settings: Settings, found: checkpoint.Checkpoint) -> Settings:
     """The settings of a run that is resumed, with what may be changed."""
-    if "settings" not in found.about:
-        raise UserError("the checkpoint to resume does not say its settings")
-    settled, model = recorded(found.about), found.model.options
-    same = all(getattr(settled, name) == getattr(model, name) for name in ("cell", "hidden", "layers", "unit"))
-    if not same or settled.embedding not in (0, model.embedding):  # memory is not taken for what is claimed
-        raise UserError("the checkpoint to resume holds another model than its settings describe")
-    before = settled.plain()
+    try:
+        recorded = Settings(**found.about["settings"])
+    except (KeyError, TypeError) as error:
+        raise UserError(f"the checkpoint to resume does not say its settings: {error}") from error
     typed = options.given(ctx)
     for name in typed & {"preset", "config", "out", "overwrite", "dry_run"}:
         raise UserError(f"a resumed run has its options and its folder; leave {options.flag(name)} out")
-    for name in typed & (before.keys() - CHANGEABLE - {"data", "corpus"}):
-        was, now = before[name], settings.plain()[name]
+    for name in typed & (recorded.plain().keys() - CHANGEABLE - {"data", "corpus"}):
+        was, now = recorded.plain()[name], settings.plain()[name]
         if was != now:
             raise UserError(
                 f"a resumed run keeps its {options.flag(name)} {was}, got {now}. To change it, start another run; "
@@ -135,12 +132,15 @@ def _recorded(ctx: typer.Context, settings: Settings, found: checkpoint.Checkpoi
             )
     named = {"data", "corpus"} if typed & {"data", "corpus"} else set()  # the same text, at another place
     changed = {name: settings.plain()[name] for name in typed & CHANGEABLE | named}
-    return Settings(**before | changed)
+    model = found.model.options
+    same = all(getattr(recorded, name) == getattr(model, name) for name in ("cell", "hidden", "layers", "unit"))
+    if not same or recorded.embedding not in (0, model.embedding):  # memory is not taken for what is claimed
+        raise UserError("the checkpoint to resume holds another model than its settings describe")
+    return Settings(**recorded.plain() | changed)
 
 
 def _check_text(learned: Text, found: checkpoint.Checkpoint) -> None:
-    text = found.about.get("text")
-    was = text.get("fingerprint") if isinstance(text, dict) else None
+    was = found.about.get("text", {}).get("fingerprint")
     if was != learned.fingerprint:
         raise UserError(
             f"{learned.source} is not the text that this run was trained on: its SHA-256 begins with "
@@ -150,10 +150,7 @@ def _check_text(learned: Text, found: checkpoint.Checkpoint) -> None:
 
 
 def _updates(found: checkpoint.Checkpoint | None) -> int:
-    update = 0 if found is None else found.about.get("update", 0)
-    if not isinstance(update, int) or update < 0:
-        raise UserError("the checkpoint to resume does not say of which update it is")
-    return update
+    return 0 if found is None else int(found.about.get("update", 0))
 
 
 def _write_options(folder: Path, settings: Settings) -> None:
