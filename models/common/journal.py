@@ -116,11 +116,7 @@ class TensorBoard:
     """
 
     def __init__(self, folder: Path, resumed_at: int | None = None) -> None:
-        try:
-            from tensorboardX import SummaryWriter
-        except ImportError as error:
-            raise ImportError(f"{error}. TensorBoard's files need an extra: pip install -e '.[tensorboard]'") from error
-        self._writer = SummaryWriter(str(folder), purge_step=None if resumed_at is None else resumed_at + 1)
+        self._writer = summary_writer()(str(folder), purge_step=None if resumed_at is None else resumed_at + 1)
 
     def write(self, event: str, **facts: Any) -> None:
         """Add an event; of its facts, the numbers in SCALARS."""
@@ -130,3 +126,16 @@ class TensorBoard:
 
     def close(self) -> None:
         self._writer.close()
+
+
+def summary_writer() -> Any:
+    """The class that writes TensorBoard's files.
+
+    Raises:
+        ImportError: tensorboardX is not installed.
+    """
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError as error:
+        raise ImportError(f"{error}. TensorBoard's files need an extra: pip install -e '.[tensorboard]'") from error
+    return SummaryWriter

@@ -33,7 +33,8 @@ def warn(line: str) -> None:
 
 def settings_of(found: Checkpoint) -> dict[str, Any]:
     """The options that a model was trained with, if its file says them."""
-    return found.about.get("settings") or {}
+    settings = found.about.get("settings")
+    return settings if isinstance(settings, dict) else {}
 
 
 def text_for(
