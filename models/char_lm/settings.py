@@ -116,6 +116,7 @@ class Settings:
     def __post_init__(self) -> None:
         self._check_kinds()
         object.__setattr__(self, "data", [Path(path) for path in self.data])
+        object.__setattr__(self, "weights", self.weights and Path(self.weights))  # in a checkpoint they are strings
         for name in ("lr", "clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UserError(f"--{name} must be positive, got {getattr(self, name)}")
