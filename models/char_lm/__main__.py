@@ -14,6 +14,8 @@ try:
     from .commands.train import command as train
 except ImportError as error:
     raise SystemExit(f"{error}. This program needs minigrad's extra: pip install -e '.[models]'") from error
+except KeyboardInterrupt:
+    raise SystemExit(130) from None  # as a shell has it of a program that Ctrl-C ended
 
 app = typer.Typer(help=__doc__, add_completion=False, no_args_is_help=True)
 for command in (train, sample, evaluate, inspect, ngram, copied, cache):

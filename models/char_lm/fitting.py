@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import shlex
 import signal
 import threading
 import time
@@ -23,6 +24,7 @@ from . import checkpoint, evaluation
 from .training import Trainer
 
 READ_EVERY = 10  # updates between two looks at the loss; each look makes the host wait for the device
+BEST_OF = {"update": int, "nats": float, "seconds": float}  # what is known of the best look at the held-out text
 LOG, OPTIONS, CURVE = "log.jsonl", "options.toml", "loss.png"
 
 
@@ -40,7 +42,8 @@ class Stop:
             if self.asked:
                 raise KeyboardInterrupt
             self.asked = True
-            tell("stopping after this chunk; once more stops at once")
+            with contextlib.suppress(OSError, RuntimeError):  # a terminal that is closed; in the midst of other output
+                tell("stopping after this chunk; once more stops at once")
 
         if threading.current_thread() is not threading.main_thread():
             yield self
@@ -87,36 +90,43 @@ class Fit:
         until = min(settings.updates, pause_at or settings.updates)
         logged_every = max(READ_EVERY, settings.updates // 10_000 * READ_EVERY)  # not more than some thousand lines
         saved = time.monotonic()
-        ended: str | None = "done" if trainer.updates >= settings.updates else None
+        ended = self._ended(until)  # of a run that is gone on with
         while ended is None:
             with self._timed():
                 loss, norm = trainer.step()
                 at = trainer.updates
                 judge = at % settings.eval_every == 0 or at == settings.updates
-                ended = self._ended(until)
-                look = at % READ_EVERY == 0 or judge or ended is not None
+                look = at % READ_EVERY == 0 or judge or self._ended(until) is not None
                 if look:
                     value, size = mg.stack([loss, norm]).tolist()  # one wait for the two
             if look:
                 self._guard(value, size)
                 speed = settings.batch * settings.seq * at / self.seconds
-                self.report(at, loss=value, gradient_norm=size, characters_per_second=speed)
                 if at % logged_every == 0:
                     lr = trainer.optimizer.param_groups[0]["lr"]
                     self.record("train", update=at, loss=value, gradient_norm=size, lr=lr,
                                 characters_per_second=round(speed), seconds=round(self.seconds, 3))  # fmt: skip
             if judge:
                 self._judge()
-                if ended is None and settings.patience and self.since_best >= settings.patience:
-                    ended = f"no better after {self.since_best} looks at the held-out text"
-            if look and (judge or ended is not None or time.monotonic() - saved >= settings.save_every):
+            if not look:
+                continue
+            ended = self._ended(until)
+            if judge or ended is not None or time.monotonic() - saved >= settings.save_every:
                 self.save()
                 saved = time.monotonic()
+            try:
+                self.report(at, loss=value, gradient_norm=size, characters_per_second=speed)
+            except (OSError, SystemExit):  # the terminal was closed, or nobody reads the pipe, at which rich exits
+                self.save()
+                raise
         return ended
 
     def _ended(self, until: int) -> str | None:
-        if self.trainer.updates >= self.trainer.settings.updates:
+        settings = self.trainer.settings
+        if self.trainer.updates >= settings.updates:
             return "done"
+        if settings.patience and self.since_best >= settings.patience:
+            return f"no better after {self.since_best} looks at the held-out text"
         if self.trainer.updates >= until:
             return "paused"
         return "stopped" if self.stop.asked else None
@@ -140,7 +150,7 @@ class Fit:
             return
         self.record("end", why=wrong, update=self.trainer.updates, best=self.best)
         last = self.folder / checkpoint.LAST
-        kept = f"{last} is as it was; go on from it with --resume {self.folder} and"
+        kept = f"{last} is as it was; go on from it with --resume {shlex.quote(str(self.folder))} and"
         cure = kept if last.exists() else "Try again with"
         raise UserError(
             f"{wrong} at update {self.trainer.updates}. {cure} a smaller --lr, such as {settings.lr / 3:.2g}, "
@@ -172,7 +182,9 @@ class Fit:
         """Go on from a checkpoint of `last.safetensors`."""
         self.trainer.restore(found)
         try:
-            self.seconds, self.best = float(found.about["seconds"]), found.about["best"]
+            self.seconds, best = float(found.about["seconds"]), found.about["best"]
+            if best is not None:
+                self.best = {name: kind(best[name]) for name, kind in BEST_OF.items()}
             self.since_best = int(found.about["since_best"])
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"this checkpoint cannot be gone on with: {type(error).__name__}: {error}") from error

@@ -50,6 +50,8 @@ class StoredIds:
         if copy is False:
             raise ValueError("the numbers lie in a file, so an array of them is always a copy")
         array = np.empty(len(self), self.dtype)
+        if not len(array):  # of which there can be no view in bytes
+            return array if dtype is None else array.astype(dtype)
         self._file.read_into(memoryview(array).cast("B"), HEADER + self._start * self.dtype.itemsize)
         return array if dtype is None else array.astype(dtype, copy=False)
 
@@ -97,7 +99,7 @@ def store(folder: Path, key: str, parts: Iterable[np.ndarray], dtype: np.dtype) 
             scratch = Path(file.name)
             file.seek(HEADER)
             for part in parts:
-                file.write(memoryview(np.ascontiguousarray(part)).cast("B"))
+                file.write(part.tobytes())  # which may be empty
             symbols = (file.tell() - HEADER) // dtype.itemsize
             file.seek(0)
             file.write(json.dumps({"key": key, "dtype": dtype.str, "symbols": symbols}).encode().ljust(HEADER))

@@ -8,14 +8,14 @@ import typing
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 from typer import Option
 
 from ..common.console import clear_errors
 from ..common.errors import UserError
-from ..common.options import fall_back, prefer, read_toml
+from ..common.options import fall_back, flag, prefer, read_toml
 from .model import CELLS
 from .streams import SPLITS
 from .vocabulary import UNITS
@@ -120,6 +120,7 @@ class Settings:
     ] = False
 
     def __post_init__(self) -> None:
+        self._check_kinds()
         object.__setattr__(self, "data", [Path(path) for path in self.data])
         object.__setattr__(self, "weights", self.weights and Path(self.weights))  # in a checkpoint they are strings
         for name in ("lr", "clip"):
@@ -137,6 +138,18 @@ class Settings:
             raise UserError("--data and --corpus both name a text; choose one")
         if self.one_hot and self.embedding:
             raise UserError("--one-hot feeds symbols as they are; leave --embedding out")
+
+    def _check_kinds(self) -> None:
+        """Values may come from a file, where typer did not look at them."""
+        hints = get_type_hints(Settings, include_extras=True)
+        for name, hint in hints.items():
+            kind, option = get_args(hint)
+            value = getattr(self, name)
+            kinds = {int: (int,), float: (int, float), bool: (bool,), str: (str,)}.get(kind)  # and no bool for an int
+            if kinds is not None and type(value) not in kinds:
+                raise UserError(f"{flag(name)} must be {kinds[-1].__name__}, got {value!r:.60}")
+            if kinds is not None and option.min is not None and value < option.min:
+                raise UserError(f"{flag(name)} must be {option.min} or more, got {value}")
 
     def plain(self) -> dict[str, Any]:
         """As JSON and TOML can say it."""

@@ -47,6 +47,8 @@ def find_sources(paths: Sequence[Path], stack: contextlib.ExitStack) -> list[Sou
     found: list[Source] = []
     for path in paths:
         if str(path) == "-":
+            if sys.stdin is None:
+                raise UserError("the standard input is closed; name a file")
             found.append(_copied("standard input", sys.stdin.buffer, stack))
             continue
         try:

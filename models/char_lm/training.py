@@ -109,7 +109,7 @@ class Trainer:
             self.updates, self.average.updates = int(progress["updates"]), int(progress["averaged"])
             if progress["rng"]["device"].partition(":")[0] == self.device.partition(":")[0]:
                 mg.set_rng_state(progress["rng"]["state"], self.device)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise UserError(f"this checkpoint cannot be gone on with: {type(error).__name__}: {error}") from error
 
 

@@ -37,8 +37,18 @@ def clear_errors() -> Iterator[None]:
     except (UserError, mg.DeviceError, OSError, ImportError) as error:
         of_a_file = isinstance(error, OSError) and error.filename is not None and error.strerror
         told = f"{error.filename}: {error.strerror}" if of_a_file else str(error)
-        Console(stderr=True, highlight=False, emoji=False).print(f"error: {told}", soft_wrap=True, markup=False)
+        _tell_error(told)
         raise typer.Exit(1) from error
+    except MemoryError as error:
+        _tell_error(f"there is not enough memory: {error}")
+        raise typer.Exit(1) from error
+
+
+def _tell_error(message: str) -> None:
+    """What a file or a name has in it does not command the terminal."""
+    shown = "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in message)
+    with contextlib.suppress(OSError):  # nobody reads it
+        Console(stderr=True, highlight=False, emoji=False).print(f"error: {shown}", soft_wrap=True, markup=False)
 
 
 def say(line: str | Text) -> None:

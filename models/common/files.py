@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from .errors import UserError
+
 try:
     import fcntl
 except ImportError:  # Windows, which refuses to delete a file that somebody has open, and so needs no lock
@@ -61,6 +63,33 @@ def replace_file(path: Path, write: Callable[[Path], object], *, keep_previous: 
         reason = error.strerror or error.__cause__ or error
         kept = "; the file that was there before is as it was" if path.exists() else ""
         raise OSError(f"{path} cannot be written: {reason}{kept}") from error
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep a folder to oneself inside a `with` block, among those who ask; where the system has no locks, do nothing.
+
+    Raises:
+        UserError: there is no such folder, or another process has it.
+    """
+    if fcntl is None:
+        yield
+        return
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}; name one that is there")
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"another process is at work in {folder}; wait for its end, or stop it, or name another folder"
+            ) from error
+        except OSError:  # a file system without locks
+            pass
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -81,7 +81,8 @@ def read_toml(path: Path, table: type, also: tuple[str, ...] = ()) -> dict[str, 
     except ValueError as error:
         raise UserError(f"{path} is not a TOML file: {error}") from error
     options = {name.replace("-", "_"): value for name, value in found.items()}
-    known = {f.name for f in dataclasses.fields(table)} | set(also)
+    defaults = {f.name: default_of(f) for f in dataclasses.fields(table)}
+    known = defaults.keys() | set(also)
     for name, value in options.items():
         if name not in known:
             raise UserError(
@@ -90,6 +91,10 @@ def read_toml(path: Path, table: type, also: tuple[str, ...] = ()) -> dict[str, 
             )
         if isinstance(value, dict):
             raise UserError(f"{path}: expected a value for {name!r}, got a table; write options without [sections]")
+        if name in defaults and isinstance(value, bool) != isinstance(defaults[name], bool):
+            raise UserError(f"{path}: true and false are for switches, and nothing else; got {name} = {_toml(value)}")
+        if isinstance(defaults.get(name), list) and not isinstance(value, list):
+            raise UserError(f"{path}: expected a list, such as {name} = [{_toml(str(value))}], got {value!r:.60}")
     return options
 
 
@@ -98,7 +103,9 @@ def to_toml(values: Mapping[str, Any], remark: str) -> str:
     lines = [f"# {remark}"]
     for name, value in values.items():
         if value is not None:
-            lines.append(f"{name.replace('_', '-')} = {_toml(value)}")
+            line = f"{name.replace('_', '-')} = {_toml(value)}"
+            whole = line.encode("utf-8", "backslashreplace").decode()
+            lines.append(line if line == whole else f"# {whole}  # a name that is no Unicode, which TOML cannot say")
     return "\n".join(lines) + "\n"
 
 

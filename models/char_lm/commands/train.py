@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import platform
 import shlex
-import shutil
 import statistics
 import sys
 import tempfile
@@ -26,12 +25,14 @@ from ...common.errors import UserError
 from .. import checkpoint, evaluation, sampling, streams
 from ..fitting import CURVE, LOG, OPTIONS, Fit
 from ..model import CharLM, Options
-from ..settings import CHANGEABLE, Session, Settings
+from ..settings import CHANGEABLE, Session, Settings, recorded
 from ..text import Text, open_text
 from ..training import Trainer
 
 TRIAL = 5  # updates of a dry run
 EXACT = 250_000  # symbols held out that are read one after another at the end; more would take minutes
+WRITTEN = (checkpoint.LAST, checkpoint.PREVIOUS, checkpoint.BEST, LOG, OPTIONS, CURVE)  # into the folder of a run
+BOARD = "tensorboard"  # and a folder in it
 
 
 def train(ctx: typer.Context, settings: Settings, session: Session) -> None:
@@ -40,22 +41,28 @@ def train(ctx: typer.Context, settings: Settings, session: Session) -> None:
     Ctrl-C stops after the chunk at hand, saves, and prints the command that goes on.
     """
     # NumPy need not warn of what is no number: the loss is looked at.
-    with mg.use_device(session.device), np.errstate(all="ignore"):
-        found = None
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mg.use_device(session.device))
+        stack.enter_context(np.errstate(all="ignore"))
+        found, folder = None, session.resume or session.out
+        if not session.dry_run:
+            if session.resume is None:
+                _make(folder)
+            stack.enter_context(files.held(folder))
         if session.resume is not None:
-            found = checkpoint.load_last(session.resume)
+            found = checkpoint.load_last(folder)
             settings = _recorded(ctx, settings, found)
         elif not session.dry_run:
-            _prepare(session)
+            _refuse_another(session)
         if settings.tensorboard:
             journal.summary_writer()  # before a run is replaced
         if session.preset or session.config:
             table("options", {options.flag(name): value for name, value in settings.plain().items()})
         learned = open_text(settings.data, corpus=settings.corpus, unit=settings.unit, min_count=settings.min_count,
                             newline=settings.newline)  # fmt: skip
-        trainer, held_out = _begin(learned, settings, session.device)
         if found is not None:
             _check_text(learned, found)
+        trainer, held_out = _begin(learned, settings, session.device, fresh=found is None)
         say(f"text:  {learned.summary()}")
         parameters = sum(p.size for p in trainer.model.parameters())
         say(f"model: {settings.cell} {settings.layers} x {settings.hidden}, {parameters:,} parameters, "
@@ -64,7 +71,6 @@ def train(ctx: typer.Context, settings: Settings, session: Session) -> None:
             _estimate(trainer, held_out, parameters)
             return
 
-        folder = session.resume or session.out
         about = {"settings": settings.plain(), "text": {"source": learned.source, "fingerprint": learned.fingerprint}}
         with _recording(folder, settings, found) as record, progress(settings.updates, start=_updates(found)) as report:
             fit = Fit(trainer, held_out, folder, about, record, report)
@@ -80,8 +86,8 @@ def train(ctx: typer.Context, settings: Settings, session: Session) -> None:
         _conclude(fit, ended, learned)
 
 
-def _begin(learned: Text, settings: Settings, device: str) -> tuple[Trainer, Any]:
-    """A trainer at update 0, and the text to judge it by."""
+def _begin(learned: Text, settings: Settings, device: str, *, fresh: bool) -> tuple[Trainer, Any]:
+    """A trainer at update 0, or, if not `fresh`, one to be restored; and the text to judge it by."""
     mg.manual_seed(settings.seed)
     vocabulary = learned.vocabulary
     width = 0 if settings.one_hot else settings.embedding or settings.hidden
@@ -89,21 +95,28 @@ def _begin(learned: Text, settings: Settings, device: str) -> tuple[Trainer, Any
         Options(vocabulary.characters, settings.cell, settings.hidden, settings.layers, width, settings.dropout,
                 settings.dropout_input, vocabulary.unit)
     )  # fmt: skip
-    if settings.weights is not None:
+    if fresh and settings.weights is not None:
         checkpoint.load_weights(model, settings.weights)
     parts = streams.split(learned.ids, settings.split)
     return Trainer(model.to(device), parts.train, settings, device), parts.held_out
 
 
-def _prepare(session: Session) -> None:
-    """See that the folder can be written to, and hold a run: nothing must be in the way once a model is trained."""
+def _refuse_another(session: Session) -> None:
+    """Nothing is written over unless that is asked for."""
     folder = session.out
-    there = [folder / name for name in (checkpoint.LAST, checkpoint.BEST, LOG) if (folder / name).exists()]
-    if there and not session.overwrite:
-        raise UserError(
-            f"{folder} holds a run already ({there[0].name}): go on with it by --resume {shlex.quote(str(folder))}, "
-            "name another folder with --out, or replace it with --overwrite"
-        )
+    there = [name for name in (*WRITTEN, BOARD) if (folder / name).exists()]
+    if not there or session.overwrite:
+        return
+    resumable = checkpoint.LAST in there or checkpoint.PREVIOUS in there
+    resume = f"go on with it by --resume {shlex.quote(str(folder))}, " if resumable else ""
+    raise UserError(
+        f"{folder} holds a run already ({there[0]}): {resume}name another folder with --out, or replace it with "
+        "--overwrite"
+    )
+
+
+def _make(folder: Path) -> None:
+    """See that the folder can be written to: nothing must be in the way once a model is trained."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -116,15 +129,18 @@ def _prepare(session: Session) -> None:
 
 def _recorded(ctx: typer.Context, settings: Settings, found: checkpoint.Checkpoint) -> Settings:
     """The settings of a run that is resumed, with what may be changed."""
-    try:
-        recorded = Settings(**found.about["settings"])
-    except (KeyError, TypeError) as error:
-        raise UserError(f"the checkpoint to resume does not say its settings: {error}") from error
+    if "settings" not in found.about:
+        raise UserError("the checkpoint to resume does not say its settings")
+    settled, model = recorded(found.about), found.model.options
+    same = all(getattr(settled, name) == getattr(model, name) for name in ("cell", "hidden", "layers", "unit"))
+    if not same or settled.embedding not in (0, model.embedding):  # memory is not taken for what is claimed
+        raise UserError("the checkpoint to resume holds another model than its settings describe")
+    before = settled.plain()
     typed = options.given(ctx)
     for name in typed & {"preset", "config", "out", "overwrite", "dry_run"}:
         raise UserError(f"a resumed run has its options and its folder; leave {options.flag(name)} out")
-    for name in typed & (recorded.plain().keys() - CHANGEABLE - {"data", "corpus"}):
-        was, now = recorded.plain()[name], settings.plain()[name]
+    for name in typed & (before.keys() - CHANGEABLE - {"data", "corpus"}):
+        was, now = before[name], settings.plain()[name]
         if was != now:
             raise UserError(
                 f"a resumed run keeps its {options.flag(name)} {was}, got {now}. To change it, start another run; "
@@ -132,15 +148,12 @@ def _recorded(ctx: typer.Context, settings: Settings, found: checkpoint.Checkpoi
             )
     named = {"data", "corpus"} if typed & {"data", "corpus"} else set()  # the same text, at another place
     changed = {name: settings.plain()[name] for name in typed & CHANGEABLE | named}
-    model = found.model.options
-    same = all(getattr(recorded, name) == getattr(model, name) for name in ("cell", "hidden", "layers", "unit"))
-    if not same or recorded.embedding not in (0, model.embedding):  # memory is not taken for what is claimed
-        raise UserError("the checkpoint to resume holds another model than its settings describe")
-    return Settings(**recorded.plain() | changed)
+    return Settings(**before | changed)
 
 
 def _check_text(learned: Text, found: checkpoint.Checkpoint) -> None:
-    was = found.about.get("text", {}).get("fingerprint")
+    text = found.about.get("text")
+    was = text.get("fingerprint") if isinstance(text, dict) else None
     if was != learned.fingerprint:
         raise UserError(
             f"{learned.source} is not the text that this run was trained on: its SHA-256 begins with "
@@ -150,7 +163,11 @@ def _check_text(learned: Text, found: checkpoint.Checkpoint) -> None:
 
 
 def _updates(found: checkpoint.Checkpoint | None) -> int:
-    return 0 if found is None else int(found.about.get("update", 0))
+    """How many were made, and saved."""
+    number = 0 if found is None else found.about.get("update", 0)
+    if type(number) is not int or number < 0:
+        raise UserError(f"the checkpoint to resume does not say its update, but {number!r:.60}")
+    return number
 
 
 def _write_options(folder: Path, settings: Settings) -> None:
@@ -162,17 +179,16 @@ def _write_options(folder: Path, settings: Settings) -> None:
 def _recording(folder: Path, settings: Settings, found: checkpoint.Checkpoint | None) -> Iterator[Callable[..., None]]:
     """A function that notes an event in the run's journal, and in TensorBoard's if wanted."""
     if found is None:
-        for path in folder.glob("*.safetensors"):
-            if path.name.split(".")[0] in ("last", "best"):
-                path.unlink()
-        (folder / LOG).unlink(missing_ok=True)
-        shutil.rmtree(folder / "tensorboard", ignore_errors=True)
+        for name in WRITTEN:
+            (folder / name).unlink(missing_ok=True)
+        for path in (folder / BOARD).glob("events.out.tfevents.*"):
+            path.unlink()
     with contextlib.ExitStack() as stack:
         writers: list[Any] = [stack.enter_context(journal.Journal(folder / LOG))]
         if found is not None:
             writers[0].keep(_updates(found))
         if settings.tensorboard:
-            writers.append(journal.TensorBoard(folder / "tensorboard", None if found is None else _updates(found)))
+            writers.append(journal.TensorBoard(folder / BOARD, None if found is None else _updates(found)))
             stack.callback(writers[1].close)
 
         def record(event: str, **facts: Any) -> None:
@@ -202,7 +218,10 @@ def _conclude(fit: Fit, ended: str, learned: Text) -> None:
     folder, settings, at = fit.folder, fit.trainer.settings, fit.trainer.updates
     records = journal.read(folder / LOG)
     print(curves.in_terminal(records))
-    curves.draw(records, folder / CURVE, f"{learned.source}: {settings.cell} {settings.layers} x {settings.hidden}")
+    try:
+        curves.draw(records, folder / CURVE, f"{learned.source}: {settings.cell} {settings.layers} x {settings.hidden}")
+    except OSError as error:
+        say(f"{folder / CURVE} could not be drawn: {error}")
     say(f"{ended} after {at:,} updates and {fit.seconds:.0f} s of training; saved in {folder}")
     if ended in ("paused", "stopped"):
         say(f"go on with: {_resume(folder)}")
