@@ -168,7 +168,6 @@ def test_a_checkpoint_edited_by_hand(tmp_path, text, where, value):
     [
         ("hidden = true", "true and false are for switches"),
         ("one-hot = 1", "true and false are for switches"),
-        ("data = 'text.txt'", 'expected a list, such as data = ["text.txt"]'),
     ],
 )
 def test_options_of_another_kind(tmp_path, line, message):

@@ -115,8 +115,6 @@ def load_last(run: Path, tell: Callable[[str], None] = say) -> Checkpoint:
     Raises:
         UserError, OSError: as for `load`, if neither can be read.
     """
-    if run.is_file():
-        raise UserError(f"{run} is a file; to go on with a run, name its folder: {run.parent}")
     try:
         return load(run / LAST)
     except UserError as error:

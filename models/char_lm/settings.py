@@ -4,9 +4,8 @@ Two tables: what a run is, recorded with it and kept when it is resumed; and how
 """
 
 import math
-import typing
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
@@ -140,16 +139,16 @@ class Settings:
             raise UserError("--one-hot feeds symbols as they are; leave --embedding out")
 
     def _check_kinds(self) -> None:
-        """Values may come from a file, where typer did not look at them."""
-        hints = get_type_hints(Settings, include_extras=True)
-        for name, hint in hints.items():
-            kind, option = get_args(hint)
-            value = getattr(self, name)
-            kinds = {int: (int,), float: (int, float), bool: (bool,), str: (str,)}.get(kind)  # and no bool for an int
-            if kinds is not None and type(value) not in kinds:
-                raise UserError(f"{flag(name)} must be {kinds[-1].__name__}, got {value!r:.60}")
-            if kinds is not None and option.min is not None and value < option.min:
+        """Values may come from a file, where typer did not look at them, and where a path is a string."""
+        for name, hint in get_type_hints(Settings, include_extras=True).items():
+            (kind, option), value = get_args(hint), getattr(self, name)
+            kinds = {float: float | int, list[Path]: list, Path | None: str | Path | None}.get(kind, kind)
+            if not isinstance(value, kinds) or isinstance(value, bool) != (kind is bool):
+                raise UserError(f"{flag(name)} must be {getattr(kind, '__name__', kind)}, got {value!r:.60}")
+            if option.min is not None and value < option.min:
                 raise UserError(f"{flag(name)} must be {option.min} or more, got {value}")
+        if not all(isinstance(path, (str, Path)) for path in self.data):
+            raise UserError(f"--data must be names of files, got {self.data!r:.60}")
 
     def plain(self) -> dict[str, Any]:
         """As JSON and TOML can say it."""
@@ -165,26 +164,13 @@ def recorded(about: Mapping[str, Any]) -> Settings:
         UserError: it says what cannot be settings.
     """
     said = about.get("settings", {})
-    wrong = (
-        "settings" if not isinstance(said, dict) else ", ".join(name for name in said if not _fits(name, said[name]))
-    )
-    if wrong:
-        raise UserError(f"the checkpoint says what cannot be options of `train`: {wrong!r:.100}")
-    return Settings(**said)
-
-
-def _fits(name: str, value: Any) -> bool:
-    """Whether JSON's `value` can be a setting; a path is a string there."""
-    hint = typing.get_type_hints(Settings, include_extras=True).get(name)
-    if hint is None:
-        return False
-    kind, option = typing.get_args(hint)
-    if kind == list[Path]:
-        return isinstance(value, list) and all(isinstance(path, str) for path in value)
-    if isinstance(value, bool) or kind is bool:
-        return kind is bool and isinstance(value, bool)
-    kind = {float: int | float, Path | None: str | None}.get(kind, kind)
-    return isinstance(value, kind) and (option.min is None or value >= option.min)
+    names = {field.name for field in fields(Settings)}
+    if not isinstance(said, dict) or not said.keys() <= names:
+        raise UserError(f"the checkpoint says what cannot be options of `train`: {said!r:.100}")
+    try:
+        return Settings(**said)
+    except UserError as error:
+        raise UserError(f"the checkpoint says what cannot be options of `train`: {error}") from error
 
 
 CHANGEABLE = {"updates", "lr", "clip", "eval_every", "patience", "guard", "save_every", "tensorboard"}  # on resuming
@@ -211,10 +197,7 @@ def _preset(ctx: typer.Context, name: str | None) -> str | None:
 def _config(ctx: typer.Context, path: Path | None) -> Path | None:
     if path is not None:
         with clear_errors():
-            values = read_toml(path, Settings)
-            if isinstance(values.get("data"), str):
-                values["data"] = [values["data"]]
-            prefer(ctx, values)
+            prefer(ctx, read_toml(path, Settings))
     return path
 
 

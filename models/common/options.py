@@ -93,9 +93,10 @@ def read_toml(path: Path, table: type, also: tuple[str, ...] = ()) -> dict[str, 
             raise UserError(f"{path}: expected a value for {name!r}, got a table; write options without [sections]")
         if name in defaults and isinstance(value, bool) != isinstance(defaults[name], bool):
             raise UserError(f"{path}: true and false are for switches, and nothing else; got {name} = {_toml(value)}")
-        if isinstance(defaults.get(name), list) and not isinstance(value, list):
-            raise UserError(f"{path}: expected a list, such as {name} = [{_toml(str(value))}], got {value!r:.60}")
-    return options
+    return {
+        name: [value] if isinstance(defaults.get(name), list) and isinstance(value, str) else value
+        for name, value in options.items()
+    }
 
 
 def to_toml(values: Mapping[str, Any], remark: str) -> str:

@@ -48,6 +48,8 @@ def train(ctx: typer.Context, settings: Settings, session: Session) -> None:
         if not session.dry_run:
             if session.resume is None:
                 _make(folder)
+            elif folder.is_file():
+                raise UserError(f"{folder} is a file; to go on with a run, name its folder: {folder.parent}")
             stack.enter_context(files.held(folder))
         if session.resume is not None:
             found = checkpoint.load_last(folder)
