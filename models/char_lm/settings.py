@@ -177,8 +177,8 @@ CHANGEABLE = {"updates", "lr", "clip", "eval_every", "patience", "guard", "save_
 
 PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {"hidden": 64, "batch": 16, "seq": 32, "updates": 400, "lr": 1e-2},
-    "fast": {"hidden": 256, "updates": 2500, "lr": 4e-3, "weight_decay": 0.01, "dropout": 0.1, "average": 0.99,
-             "eval_every": 50},
+    "fast": {"hidden": 256, "updates": 2500, "lr": 6e-3, "warmup": 50, "weight_decay": 0.01, "dropout": 0.1,
+             "average": 0.99, "eval_every": 50},
     "best": {"hidden": 512, "embedding": 128, "updates": 9000, "lr": 2e-3, "warmup": 100, "weight_decay": 0.05,
              "dropout": 0.5, "dropout_input": 0.2, "average": 0.999, "eval_every": 250},
 }  # fmt: skip

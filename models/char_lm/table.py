@@ -220,7 +220,7 @@ def main(
     = "1x128,1x256,1x512,2x256",
     split: Annotated[Names, names(streams.SPLITS, "split")] = "contiguous,streams",
     preset: Annotated[Names, names((*PRESETS, "none"), "preset")] = "fast,best",
-    updates: Annotated[int, Option(help="Of each run of the grid.", min=1)] = 1500,
+    updates: Annotated[int, Option(help="Of each run of the grid.", min=1)] = 1200,
     batch: Annotated[int, Option(help="Streams read side by side.", min=1)] = 32,
     seq: Annotated[int, Option(help="Symbols per chunk.", min=1)] = 64,
     only: Annotated[str, Option(help="Commands that contain this; * stands for anything.")] = "*",
