@@ -46,7 +46,7 @@ def bits(folder, name=checkpoint.LAST):
 
 def events(folder, *names):
     """What happened, but for the times it took."""
-    times = {"seconds", "characters_per_second", "best"}
+    times = {"seconds", "symbols_per_second", "best"}
     records = journal.read(folder / "log.jsonl")
     return [{k: v for k, v in r.items() if k not in times} for r in records if r["event"] in names]
 
@@ -57,7 +57,7 @@ def test_train_and_sample(tmp_path, text, options):
     told = good("train", "--data", text, "--out", out, *SMALL, "--updates", 20, *options).replace("\n", " ")
     assert "1,351 characters, 29 distinct, sha256" in told
     assert re.search(
-        r"validation: \d\.\d{3} nats \(\d\.\d{3} bits\) per char, the contiguous split's 136 held-out", told
+        r"validation: \d\.\d{3} nats \(\d\.\d{3} bits\) per character, the contiguous split's 136 held-out", told
     )
     assert {path.name for path in out.iterdir()} == {
         "best.safetensors", "last.safetensors", "log.jsonl", "loss.png", "options.toml"

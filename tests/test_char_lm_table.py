@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from models.char_lm import measured, table
 from models.char_lm.__main__ import app
+from models.char_lm.settings import PRESETS, Settings
 from tests.characters import SENTENCE
 
 TINY = ["--grid", "1x8,2x8", "--cell", "rnn,lstm", "--preset", "fast", "--updates", "20", "--batch", "2", "--seq", "8"]
@@ -217,6 +218,14 @@ def test_the_readme_is_made_from_the_results():
     text = table.README.read_text(encoding="utf-8")
     assert table.MARKED.search(text)
     assert table.rewritten(text) == text, "run `python -m models.char_lm.table`"
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_presets_in_the_readme_are_those_there_are(name):
+    chosen = Settings(**PRESETS[name])
+    row = f"| `{name}` | {chosen.layers} x {chosen.hidden} | {chosen.updates:,} |"
+    assert chosen.cell == "lstm"  # as the column says
+    assert row in table.README.read_text(encoding="utf-8")
 
 
 COMMANDS = re.findall(r"^python -m models\.char_lm (.+)$", table.MARKED.sub("", table.README.read_text("utf-8")), re.M)

@@ -155,7 +155,7 @@ def test_k_updates_and_the_rest_are_all_updates(tmp_path_factory, cell, k, optio
 
 
 def test_a_checkpoint_that_cannot_be_gone_on_with():
-    whole = trainer_of(small()[0], SENTENCE * 30)
+    whole = trainer_of(small()[0], SENTENCE * 30, average=0.5)
     whole.step()
     for break_it in (
         lambda c: c.about.clear(),
@@ -166,11 +166,14 @@ def test_a_checkpoint_that_cannot_be_gone_on_with():
         lambda c: c.arrays.update({"optimizer.0.exp_avg": np.zeros(3)}),
         lambda c: c.arrays.update({"average.weight": np.zeros(3)}),
         lambda c: c.arrays.update({"optimizer.x.y": np.zeros(3)}),
+        lambda c: c.arrays.pop("state.1") is c.arrays.pop("state.0"),
+        lambda c: c.arrays.pop("optimizer.3.exp_avg") is c.arrays.pop("optimizer.3.exp_avg_sq"),
+        lambda c: c.arrays.pop("average.output.bias"),
     ):
         found = whole.checkpoint({})
         break_it(found)
         with pytest.raises(UserError, match="this checkpoint cannot be gone on with"):
-            trainer_of(small()[0], SENTENCE * 30).restore(found)
+            trainer_of(small()[0], SENTENCE * 30, average=0.5).restore(found)
 
 
 def test_training_goes_on_on_another_device(device, tmp_path):

@@ -14,7 +14,7 @@ from rich.console import Console
 from models.common import console, curves, journal
 from models.common.errors import UserError
 
-LOSSES = {"loss": 2.0, "gradient_norm": 0.25, "characters_per_second": 90_000.4, "lr": 1e-3}
+LOSSES = {"loss": 2.0, "gradient_norm": 0.25, "symbols_per_second": 90_000.4, "lr": 1e-3}
 
 
 @pytest.fixture
@@ -175,6 +175,7 @@ MISTAKES = [
     (b'{"event": "start"}\nnonsense\n{"event": "end"}\n', r"line 2 is not JSON"),
     (b'{"event": "start"}\n\xff\xff\n', r"line 2 is not JSON"),
     (b"[1]\n", r"line 1 must be a JSON object"),
+    (b'{"event": "train", "update": "x"}\n', r"line 1: expected a number of updates"),
 ]
 
 

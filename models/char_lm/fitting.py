@@ -43,7 +43,7 @@ class Stop:
                 raise KeyboardInterrupt
             self.asked = True
             with contextlib.suppress(OSError, RuntimeError):  # a terminal that is closed; in the midst of other output
-                tell("stopping after this chunk; once more stops at once")
+                tell("stopping after this chunk, to save; once more stops at once, with what was saved before")
 
         if threading.current_thread() is not threading.main_thread():
             yield self
@@ -57,6 +57,10 @@ class Stop:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _unheard(*_: Any, **__: Any) -> None:
+    """Nobody is told."""
 
 
 @dataclass
@@ -73,8 +77,8 @@ class Fit:
     held_out: Sequence[Any]
     folder: Path
     about: dict[str, Any]
-    record: Callable[..., None]
-    report: Callable[..., None]
+    record: Callable[..., None] = _unheard
+    report: Callable[..., None] = _unheard
     seconds: float = 0.0  # of training alone, over all sessions
     best: dict[str, Any] | None = None  # update and nats of the best look at the held-out text
     since_best: int = 0  # looks
@@ -105,20 +109,20 @@ class Fit:
                 if at % logged_every == 0:
                     lr = trainer.optimizer.param_groups[0]["lr"]
                     self.record("train", update=at, loss=value, gradient_norm=size, lr=lr,
-                                characters_per_second=round(speed), seconds=round(self.seconds, 3))  # fmt: skip
+                                symbols_per_second=round(speed), seconds=round(self.seconds, 3))  # fmt: skip
             if judge:
                 self._judge()
             if not look:
                 continue
             ended = self._ended(until)
-            if judge or ended is not None or time.monotonic() - saved >= settings.save_every:
-                self.save()
-                saved = time.monotonic()
             try:
-                self.report(at, loss=value, gradient_norm=size, characters_per_second=speed)
+                self.report(at, loss=value, gradient_norm=size, symbols_per_second=speed)
             except (OSError, SystemExit):  # the terminal was closed, or nobody reads the pipe, at which rich exits
                 self.save()
                 raise
+            if judge or ended is not None or time.monotonic() - saved >= settings.save_every:
+                self.save()
+                saved = time.monotonic()
         return ended
 
     def _ended(self, until: int) -> str | None:

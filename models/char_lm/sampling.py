@@ -18,7 +18,7 @@ from minigrad.nn import functional as F
 from ..common.errors import UserError
 from .choice import ALL, Choice, choose
 from .model import CharLM
-from .stopping import Unfolding, check_stops
+from .unfolding import Unfolding, check_stops
 from .vocabulary import Vocabulary
 
 # Symbols between two looks at what was drawn: each look makes the host wait for the device. The CPU never waits.

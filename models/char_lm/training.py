@@ -107,6 +107,10 @@ class Trainer:
             parts = tuple(state[number] for number in sorted(state))
             self.state = None if not parts else parts if self.model.options.cell == "lstm" else parts[0]
             self.updates, self.average.updates = int(progress["updates"]), int(progress["averaged"])
+            learned = sum(len(group["params"]) for group in self.optimizer.param_groups)
+            averaged = {name for name in arrays if name.startswith("average.")}
+            if len(averaged) < len(self.average.values) or (self.updates and (not parts or len(states) < learned)):
+                raise ValueError("arrays of it are missing")
             if progress["rng"]["device"].partition(":")[0] == self.device.partition(":")[0]:
                 mg.set_rng_state(progress["rng"]["state"], self.device)
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:

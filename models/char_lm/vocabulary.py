@@ -9,7 +9,7 @@ import numpy as np
 
 from ..common.errors import UserError
 
-UNITS = ("char", "byte")
+UNITS = {"char": "character", "byte": "byte"}  # and what a symbol of it is called
 UNKNOWN = {
     "error": "say which character it is, and where",
     "skip": "leave it out",

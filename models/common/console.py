@@ -23,7 +23,7 @@ console = Console(highlight=False, emoji=False)
 NEWS: dict[str, Callable[[float], str]] = {
     "loss": lambda nats: f"loss {nats:.3f} nats, {nats / math.log(2):.3f} bits",
     "gradient_norm": lambda norm: f"grad {norm:.2f}",
-    "characters_per_second": lambda speed: f"{speed:,.0f} symbols/s",
+    "symbols_per_second": lambda speed: f"{speed:,.0f} symbols/s",
 }
 
 
@@ -88,7 +88,7 @@ def progress(total: int, *, start: int = 0) -> Iterator[Callable[..., None]]:
     """A bar with the latest news while updates are made; where there is no terminal, a line for each tenth of the way.
 
         with progress(1000) as report:
-            report(10, loss=2.5, gradient_norm=0.3, characters_per_second=90_000)
+            report(10, loss=2.5, gradient_norm=0.3, symbols_per_second=90_000)
 
     `say` prints above the bar.
 

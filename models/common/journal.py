@@ -23,7 +23,7 @@ SCALARS = {
     ("validation", "nats"): "loss/validation",
     ("train", "gradient_norm"): "training/gradient_norm",
     ("train", "lr"): "training/learning_rate",
-    ("train", "characters_per_second"): "training/symbols_per_second",
+    ("train", "symbols_per_second"): "training/symbols_per_second",
 }
 
 
@@ -78,6 +78,8 @@ def read(path: Path) -> list[dict[str, Any]]:
             raise UserError(f"{path}, line {number} is not JSON: {error}") from error
         if not isinstance(record, dict):
             raise UserError(f"{path}, line {number} must be a JSON object such as {{...}}, got {line[:60]!r}")
+        if not isinstance(record.get("update", 0), int):
+            raise UserError(f"{path}, line {number}: expected a number of updates, got {record['update']!r:.60}")
         records.append(record)
     return records
 

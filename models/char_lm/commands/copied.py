@@ -14,6 +14,7 @@ from ...common.console import clear_errors, say
 from .. import checkpoint, copying, sampling, streams
 from ..choice import Choice
 from ..model import CharLM
+from ..settings import RUN
 from ..text import Text, open_text, read_text
 from ..vocabulary import Vocabulary
 from .texts import Corpus, Data, Device, Json, Run, learned_text, slices
@@ -26,7 +27,7 @@ def copied(
         Optional[Path],
         Argument(help='The text to look at; "-" is the standard input. Without it, the model of --run writes one.'),
     ] = None,
-    run: Run = Path("runs/char_lm"),
+    run: Run = RUN,
     data: Data = None,
     corpus: Corpus = None,
     split: Annotated[

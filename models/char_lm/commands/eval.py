@@ -21,8 +21,9 @@ from ...common.console import clear_errors, say
 from ...common.errors import UserError
 from .. import checkpoint, evaluation, surprise
 from ..model import CharLM
+from ..settings import RUN
 from ..text import Text
-from ..vocabulary import Vocabulary
+from ..vocabulary import UNITS, Vocabulary
 from .texts import SPLITS, Corpus, Data, Device, Json, Run, judged, settings_of, slices, text_for, warn
 
 BLOCK = 1 << 20  # symbols of a file that are counted at a time
@@ -48,7 +49,7 @@ class Result:
 
 
 def eval(
-    run: Run = Path("runs/char_lm"),
+    run: Run = RUN,
     data: Data = None,
     corpus: Corpus = None,
     split: Annotated[
@@ -78,6 +79,8 @@ def eval(
             raise UserError("--show is for readers and --json for programs; choose one, or write --surprise FILE")
         if surprise_to is not None:
             surprise.check_rows(surprise_to)
+            if any(surprise_to.exists() and path.exists() and path.samefile(surprise_to) for path in data or ()):
+                raise UserError(f"--surprise would replace the text itself, {surprise_to}; name another file")
         found = checkpoint.load(run)
         model = found.model.to(device)
         text, same = text_for(found, data, corpus, unknown)
@@ -168,7 +171,7 @@ def _others(ids: Any, places: Sequence[range], vocabulary: Vocabulary) -> int:
 
 
 def _tell(result: Result) -> None:
-    unit = {"char": "character", "byte": "byte"}[result.unit]
+    unit = UNITS[result.unit]
     say(f"text:       {result.text}")
     say(f"judged by:  {result.split}: {SPLITS[result.split]}; {result.symbols:,} {unit}{'s' * (result.symbols != 1)}")
     if result.skipped or result.replaced:

@@ -14,12 +14,13 @@ from typer import Argument, Option
 from ...common.console import clear_errors, write_out
 from .. import checkpoint
 from ..header import NUMPY_DTYPES, Header, plain, read_arrays, read_header
+from ..settings import RUN
 
 
 def inspect(
     path: Annotated[
         Path, Argument(help="A safetensors file, of this program or another; or the folder of a run.")
-    ] = Path("runs/char_lm"),
+    ] = RUN,
     as_json: Annotated[bool, Option("--json", help="For other programs: everything, as one JSON object.")] = False,
 ) -> None:
     """Show what is in a checkpoint, or in any safetensors file: options, arrays, how it was trained.

@@ -17,12 +17,13 @@ from ...common.console import clear_errors, write_out
 from ...common.errors import UserError
 from .. import checkpoint, sampling
 from ..choice import Choice
-from ..session import Session, Settings, converse
+from ..conversation import Conversation, Manner, converse
+from ..settings import RUN
 from .texts import Device, Run
 
 
 def sample(
-    run: Run = Path("runs/char_lm"),
+    run: Run = RUN,
     device: Device = "cpu",
     length: Annotated[int, Option(help="Symbols to write: characters, or bytes of a model of bytes.", min=0)] = 1000,
     samples: Annotated[int, Option(help="Texts to write, drawn side by side.", min=1)] = 1,
@@ -89,8 +90,8 @@ def sample(
         vocabulary = model.vocabulary
         given = prime if prime_file is None else _read(prime_file, vocabulary.unit)
         if interactive:
-            settings = Settings(choice, length, seed, stops, unknown)
-            converse(Session(model, settings, device), write_out, lambda line: typer.echo(line, err=True), given)
+            manner = Manner(choice, length, seed, stops, unknown)
+            converse(Conversation(model, manner, device), write_out, lambda line: typer.echo(line, err=True), given)
             return
 
         start = sampling.usual_prime(vocabulary) if given is None else given

@@ -10,7 +10,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from ..model import CharLM, Options
 from ..settings import CHANGEABLE, Session, Settings, recorded
 from ..text import Text, open_text
 from ..training import Trainer
+from ..vocabulary import UNITS
 
 TRIAL = 5  # updates of a dry run
 EXACT = 250_000  # symbols held out that are read one after another at the end; more would take minutes
@@ -74,17 +75,18 @@ def train(ctx: typer.Context, settings: Settings, session: Session) -> None:
             return
 
         about = {"settings": settings.plain(), "text": {"source": learned.source, "fingerprint": learned.fingerprint}}
-        with _recording(folder, settings, found) as record, progress(settings.updates, start=_updates(found)) as report:
-            fit = Fit(trainer, held_out, folder, about, record, report)
+        fit = Fit(trainer, held_out, folder, about)
+        if found is not None:
+            fit.restore(found)
+        with _recording(fit, fresh=found is None), progress(settings.updates, start=trainer.updates) as fit.report:
             if found is None:
                 _write_options(folder, settings)
-                record("start", **about, parameters=parameters, minigrad=mg.__version__, machine=_machine())
+                fit.record("start", **about, parameters=parameters, minigrad=mg.__version__, machine=_machine())
             else:
-                fit.restore(found)
-                record("resumed", update=trainer.updates, machine=_machine())
+                fit.record("resumed", update=trainer.updates, machine=_machine())
             with fit.stop.listening(say), _telling_how_to_go_on(folder):
                 ended = fit.go(session.pause_at)
-            record("end", why=ended, update=trainer.updates, best=fit.best, seconds=round(fit.seconds, 3))
+            fit.record("end", why=ended, update=trainer.updates, best=fit.best, seconds=round(fit.seconds, 3))
         _conclude(fit, ended, learned)
 
 
@@ -149,6 +151,8 @@ def _recorded(ctx: typer.Context, settings: Settings, found: checkpoint.Checkpoi
                 f"what may change is {', '.join(map(options.flag, sorted(CHANGEABLE)))}"
             )
     named = {"data", "corpus"} if typed & {"data", "corpus"} else set()  # the same text, at another place
+    if not named and before["data"] == ["-"]:
+        raise UserError("the run's text came from the standard input; name it with --data FILE, or --data - again")
     changed = {name: settings.plain()[name] for name in typed & CHANGEABLE | named}
     return Settings(**before | changed)
 
@@ -164,40 +168,34 @@ def _check_text(learned: Text, found: checkpoint.Checkpoint) -> None:
         )
 
 
-def _updates(found: checkpoint.Checkpoint | None) -> int:
-    """How many were made, and saved."""
-    number = 0 if found is None else found.about.get("update", 0)
-    if type(number) is not int or number < 0:
-        raise UserError(f"the checkpoint to resume does not say its update, but {number!r:.60}")
-    return number
-
-
 def _write_options(folder: Path, settings: Settings) -> None:
     again = "python -m models.char_lm train --config FILE --out FOLDER starts a run with the same options"
     files.write_text(folder / OPTIONS, options.to_toml(settings.plain(), again))
 
 
 @contextlib.contextmanager
-def _recording(folder: Path, settings: Settings, found: checkpoint.Checkpoint | None) -> Iterator[Callable[..., None]]:
-    """A function that notes an event in the run's journal, and in TensorBoard's if wanted."""
-    if found is None:
+def _recording(fit: Fit, *, fresh: bool) -> Iterator[None]:
+    """Have a run's events noted in its journal, and in TensorBoard's if wanted; after those of earlier sessions."""
+    folder, at = fit.folder, fit.trainer.updates
+    if fresh:
         for name in WRITTEN:
             (folder / name).unlink(missing_ok=True)
         for path in (folder / BOARD).glob("events.out.tfevents.*"):
             path.unlink()
     with contextlib.ExitStack() as stack:
         writers: list[Any] = [stack.enter_context(journal.Journal(folder / LOG))]
-        if found is not None:
-            writers[0].keep(_updates(found))
-        if settings.tensorboard:
-            writers.append(journal.TensorBoard(folder / BOARD, None if found is None else _updates(found)))
+        if not fresh:
+            writers[0].keep(at)
+        if fit.trainer.settings.tensorboard:
+            writers.append(journal.TensorBoard(folder / BOARD, None if fresh else at))
             stack.callback(writers[1].close)
 
         def record(event: str, **facts: Any) -> None:
             for writer in writers:
                 writer.write(event, **facts)
 
-        yield record
+        fit.record = record
+        yield
 
 
 @contextlib.contextmanager
@@ -232,8 +230,8 @@ def _conclude(fit: Fit, ended: str, learned: Text) -> None:
         nats, judged_by = _judge(model, fit)
         with contextlib.closing(journal.Journal(folder / LOG)) as log:
             log.write("result", update=fit.best["update"], nats=nats)
-        say(f"validation: {in_units(nats)} per {settings.unit}, the {settings.split} split's {judged_by} held-out "
-            f"symbols, weights of update {fit.best['update']:,}\n")  # fmt: skip
+        say(f"validation: {in_units(nats)} per {UNITS[settings.unit]}, the {settings.split} split's {judged_by} "
+            f"held-out symbols, weights of update {fit.best['update']:,}\n")  # fmt: skip
         prime = _opening(learned)
         drawn = sampling.sample(model, 500, prime=prime, temperature=0.7, seed=settings.seed, device=fit.trainer.device)
         write_out(itertools.chain(prime, drawn))

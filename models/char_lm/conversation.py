@@ -14,7 +14,7 @@ from ..common.errors import UserError
 from . import sampling
 from .choice import Choice
 from .model import CharLM
-from .stopping import check_stops
+from .unfolding import check_stops
 
 HELP = """\
 Type a text and Enter: the model goes on from all that was written so far. Enter alone lets it write more.
@@ -28,7 +28,7 @@ Type a text and Enter: the model goes on from all that was written so far. Enter
 
 
 @dataclass(frozen=True)
-class Settings:
+class Manner:
     """How the model takes its turns."""
 
     choice: Choice = field(default_factory=Choice)
@@ -44,15 +44,15 @@ class Settings:
         check_stops(self.stop)
 
 
-class Session:
+class Conversation:
     """What was written so far, and how to go on.
 
     The model has read the text but for what it wrote in its last turn; that it reads with the next one, exactly as
     shown: without what a stop string or Ctrl-C cut off, though a device may have drawn it.
     """
 
-    def __init__(self, model: CharLM, settings: Settings, device: str = "cpu") -> None:
-        self.settings = settings
+    def __init__(self, model: CharLM, manner: Manner, device: str = "cpu") -> None:
+        self.manner = manner
         self._model, self._device = model, device
         self.reset()
 
@@ -61,21 +61,21 @@ class Session:
         self._logits: Any = None
         self._state: Any = None
         self._unread = np.array([], np.int64)
-        self._random = sampling.generator(self.settings.seed)
+        self._random = sampling.generator(self.manner.seed)
 
     def set(self, name: str, value: str) -> None:
         """Change a setting by its name in HELP; where the value is wrong, nothing changes."""
-        s = self.settings
+        s = self.manner
         try:
             if name in ("temperature", "top-p"):
                 choice = replace(s.choice, **{name.replace("-", "_"): float(value)})
-                self.settings = replace(s, choice=choice)
+                self.manner = replace(s, choice=choice)
             elif name == "top-k":
-                self.settings = replace(s, choice=replace(s.choice, top_k=int(value)))
+                self.manner = replace(s, choice=replace(s.choice, top_k=int(value)))
             elif name == "stop":
-                self.settings = replace(s, stop=(value,) if value else ())
+                self.manner = replace(s, stop=(value,) if value else ())
             elif name in ("length", "seed"):
-                self.settings = replace(s, **{name: int(value)})
+                self.manner = replace(s, **{name: int(value)})
             else:
                 raise UserError(f"there is no command :{name}; :help lists them")
         except UserError:
@@ -83,15 +83,15 @@ class Session:
         except ValueError as error:
             raise UserError(f":{name} takes a number, got {value!r}") from error
         if name == "seed":
-            self._random = sampling.generator(self.settings.seed)
+            self._random = sampling.generator(self.manner.seed)
 
     def turn(self, text: str, shown_too: bool = False) -> Iterator[str]:
         """Go on with `text`, which is shown too if asked for, and then with what the model writes, as it is drawn."""
-        vocabulary, settings = self._model.vocabulary, self.settings
+        vocabulary, manner = self._model.vocabulary, self.manner
         if not text and self._logits is None:
             text = sampling.usual_prime(vocabulary)
         if text:
-            given = sampling.encode_prime(vocabulary, text, settings.unknown).astype(np.int64)
+            given = sampling.encode_prime(vocabulary, text, manner.unknown).astype(np.int64)
             self._unread = np.concatenate([self._unread, given])
             if shown_too:
                 yield vocabulary.decode(given)
@@ -101,7 +101,7 @@ class Session:
         shown: list[str] = []
         try:
             for piece in sampling.write(
-                self._model, self._logits, self._state, settings.length, [self._random], settings.choice, settings.stop
+                self._model, self._logits, self._state, manner.length, [self._random], manner.choice, manner.stop
             ):
                 shown.append(piece.text)
                 yield piece.text
@@ -110,7 +110,7 @@ class Session:
 
 
 def converse(
-    session: Session,
+    conversation: Conversation,
     write: Callable[[Iterable[str]], None],
     tell: Callable[[str], None],
     first: str | None = None,
@@ -130,9 +130,9 @@ def converse(
     while True:
         try:
             begin, first = first or "", None
-            text = begin or _command(session, _ask("> " if asks else ""), tell)
+            text = begin or _command(conversation, _ask("> " if asks else ""), tell)
             if text is not None:
-                with contextlib.closing(session.turn(text, shown_too=bool(begin))) as parts:
+                with contextlib.closing(conversation.turn(text, shown_too=bool(begin))) as parts:
                     write(parts)
         except EOFError:
             return
@@ -143,7 +143,7 @@ def converse(
             tell(f"error: {error}")
 
 
-def _command(session: Session, line: str, tell: Callable[[str], None]) -> str | None:
+def _command(conversation: Conversation, line: str, tell: Callable[[str], None]) -> str | None:
     """The text that a line means, or None if it is a command, which is carried out."""
     if not line.startswith(":"):
         return line
@@ -155,9 +155,9 @@ def _command(session: Session, line: str, tell: Callable[[str], None]) -> str | 
     if name == "help":
         tell(HELP)
     elif name == "reset":
-        session.reset()
+        conversation.reset()
     else:
-        session.set(name, value)
+        conversation.set(name, value)
     return None
 
 

@@ -24,7 +24,7 @@ class Unfolding:
     of a stop string is held back until it is known. The text ends before the first stop string that is completed;
     of several that the same character completes, before the longest.
 
-    >>> from models.char_lm.stopping import Unfolding
+    >>> from models.char_lm.unfolding import Unfolding
     >>> from models.char_lm.vocabulary import Vocabulary
     >>> text = Unfolding(Vocabulary("", "byte"), ["END"])
     >>> [text.add(byte) for byte in "EËEND".encode()]

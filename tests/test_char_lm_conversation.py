@@ -15,9 +15,9 @@ import minigrad as mg
 from models.char_lm import checkpoint
 from models.char_lm.choice import Choice
 from models.char_lm.commands.sample import sample
+from models.char_lm.conversation import HELP, Conversation, Manner
 from models.char_lm.model import CharLM, Options
 from models.char_lm.sampling import generator, read, write
-from models.char_lm.session import HELP, Session, Settings
 from models.common.errors import UserError
 from tests.characters import heed_ctrl_c, sample_batch, small
 
@@ -176,12 +176,12 @@ def continued(texts, **options):
 @pytest.mark.parametrize("stop", [(), ("e", "th")])
 def test_a_session_goes_on_from_all_that_was_written(device, stop):
     texts = ["the quick", " fox", "", "dog. "]
-    session = Session(small()[0].to(device), Settings(Choice(0.7), length=20, stop=stop), device)
+    session = Conversation(small()[0].to(device), Manner(Choice(0.7), length=20, stop=stop), device)
     assert ["".join(session.turn(text)) for text in texts] == continued(texts, stop=stop)
 
 
 def test_a_turn_that_is_cut_short_counts_as_far_as_it_was_shown(device):
-    session, other = (Session(small()[0].to(device), Settings(Choice(0), length=40), device) for _ in range(2))
+    session, other = (Conversation(small()[0].to(device), Manner(Choice(0), length=40), device) for _ in range(2))
     turn = session.turn("the")
     shown = "".join(next(turn) for _ in range(7))
     turn.close()
@@ -189,7 +189,7 @@ def test_a_turn_that_is_cut_short_counts_as_far_as_it_was_shown(device):
 
 
 def test_an_unknown_character_loses_nothing():
-    session, other = (Session(small()[0], Settings(Choice(0.7), length=20)) for _ in range(2))
+    session, other = (Conversation(small()[0], Manner(Choice(0.7), length=20)) for _ in range(2))
     for one in (session, other):
         list(one.turn("the"))
     with pytest.raises(UserError, match="'T' at position 1"):
