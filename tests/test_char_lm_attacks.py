@@ -148,7 +148,6 @@ def test_what_is_missing_is_seen_before_a_run_is_overwritten(tmp_path, text, mon
         (("progress",), {}),
         (("progress", "groups"), [1]),
         (("progress", "rng"), "x"),
-        (("progress", "updates"), None),
     ],
 )
 def test_a_checkpoint_edited_by_hand(tmp_path, text, where, value):

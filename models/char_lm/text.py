@@ -25,7 +25,7 @@ from .corpora import corpus_source
 from .sources import BLOCK, NEWLINES, Source, find_sources, read
 from .vocabulary import REPLACEMENT, Vocabulary, check_unknown, code_points
 
-FORMAT = 1  # of what is kept; another number, and it is made anew
+FORMAT = 2  # of what is kept; another number, and it is made anew
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ def _numbers(reading: _Reading, vocabulary: Vocabulary, policy: str, own: bool, 
     key = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]
     folder = texts_folder(cache)
     found = stored.find(folder, key)
-    return stored.store(folder, key, parts, vocabulary.dtype) if found is None else found
+    return stored.store(folder, key, parts, len(vocabulary)) if found is None else found
 
 
 def _encoded(reading: _Reading, vocabulary: Vocabulary, policy: str, own: bool) -> Iterator[np.ndarray]:
