@@ -235,7 +235,8 @@ from models.char_lm.text import open_text
 opened = open_text([Path(sys.argv[1])], cache=Path(sys.argv[2]))
 train, held_out = streams.split(opened.ids).train, streams.split(opened.ids).held_out
 read = streams.Streams(train, 64, 128)
-seen = [opened.vocabulary.decode(np.unique(read.chunk(n)[0].numpy())) for n in (0, 1, read.chunks // 2, read.chunks - 1)]
+chunks = [read.chunk(n)[0].numpy() for n in (0, 1, read.chunks // 2, read.chunks - 1)]
+seen = [opened.vocabulary.decode(np.unique(chunk)) for chunk in chunks]
 memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 first = opened.vocabulary.decode(np.asarray(opened.ids[:1000]))
 last = opened.vocabulary.decode(np.asarray(opened.ids[-1000:]))
