@@ -3,7 +3,10 @@
 import os
 import signal
 
+from typer.testing import CliRunner
+
 import minigrad as mg
+from models.char_lm.__main__ import app
 from models.char_lm.model import CharLM, Options
 from models.char_lm.sampling import gather, pieces
 from models.char_lm.vocabulary import Vocabulary
@@ -29,3 +32,15 @@ def _heed_ctrl_c():
 
 
 heed_ctrl_c = None if os.name == "nt" else _heed_ctrl_c
+
+
+def run(*arguments, given=None):
+    """The program's command line: what came of some arguments, and of an input."""
+    return CliRunner().invoke(app, [str(a) for a in arguments], input=given)
+
+
+def good(*arguments):
+    """What is told where all goes well."""
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    return result.output

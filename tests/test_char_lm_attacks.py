@@ -11,29 +11,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 from models.char_lm import checkpoint, ids
-from models.char_lm.__main__ import app
 from models.char_lm.settings import Settings
 from models.char_lm.text import open_text
 from models.common import files, options
 from models.common.errors import UserError
 
-from .characters import SENTENCE
+from .characters import SENTENCE, good, run
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["--hidden", 4, "--batch", 2, "--seq", 5, "--updates", 20, "--eval-every", 5]
-
-
-def run(*arguments):
-    return CliRunner().invoke(app, [str(a) for a in arguments])
-
-
-def good(*arguments):
-    result = run(*arguments)
-    assert result.exit_code == 0, result.output
-    return result.output
 
 
 def refused(*arguments):

@@ -10,27 +10,15 @@ from pathlib import Path
 
 import pytest
 from safetensors.numpy import load_file
-from typer.testing import CliRunner
 
 from models.char_lm import checkpoint
-from models.char_lm.__main__ import app
 from models.char_lm.settings import PRESETS
 from models.common import journal
 from models.common.console import clear_errors
-from tests.characters import SENTENCE, heed_ctrl_c
+from tests.characters import SENTENCE, good, heed_ctrl_c, run
 
 ROOT = Path(__file__).parent.parent
 SMALL = ["--hidden", "8", "--batch", "2", "--seq", "10"]
-
-
-def run(*arguments):
-    return CliRunner().invoke(app, [str(a) for a in arguments])
-
-
-def good(*arguments):
-    result = run(*arguments)
-    assert result.exit_code == 0, result.output
-    return result.output
 
 
 @pytest.fixture

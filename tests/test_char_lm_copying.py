@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
 from models.char_lm import checkpoint, copying, sampling, streams
-from models.char_lm.__main__ import app
 from models.char_lm.model import CharLM, Options
 from models.char_lm.text import open_text
 from models.common.errors import UserError
+
+from .characters import run
 
 symbols = st.integers(0, 2)
 texts = st.lists(st.integers(-1, 2), min_size=1, max_size=40)
@@ -96,10 +96,6 @@ def test_mistakes(arguments: tuple, message: str, monkeypatch: pytest.MonkeyPatc
 # The command line ----------------------------------------------------------------------------------------
 
 TEXT = "".join(np.random.default_rng(3).choice(list("abc ☃\n"), 3000).tolist())  # nothing long is twice there
-
-
-def run(*arguments: object, given: str | None = None) -> Any:
-    return CliRunner().invoke(app, [str(a) for a in arguments], input=given)
 
 
 def told(*arguments: object, given: str | None = None) -> Any:

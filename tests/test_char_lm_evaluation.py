@@ -15,19 +15,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
-from typer.testing import CliRunner
 
 import minigrad as mg
 from minigrad import nn
 from minigrad.nn import functional as F
 from models.char_lm import checkpoint, evaluation, streams, surprise
-from models.char_lm.__main__ import app
 from models.char_lm.model import CharLM, Options
 from models.char_lm.text import open_text
 from models.char_lm.vocabulary import Vocabulary
 from models.common import console as common_console
 from models.common.errors import UserError
-from tests.characters import CELLS, SENTENCE, small
+from tests.characters import CELLS, SENTENCE, run, small
 
 V = 5  # symbols of the made-up models
 
@@ -233,10 +231,6 @@ def test_places_are_shown_in_a_line() -> None:
 # The command line ----------------------------------------------------------------------------------------
 
 TEXT = "Sein oder nicht sein,\ndas ist hier die Frage: ☃ und Grüße. " * 40
-
-
-def run(*arguments: object) -> Any:
-    return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
 def good(*arguments: object) -> Any:

@@ -6,20 +6,19 @@ import json
 import math
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
 from models.char_lm import checkpoint, ngrams, streams
-from models.char_lm.__main__ import app
 from models.char_lm.model import CharLM, Options
 from models.char_lm.text import open_text
 from models.char_lm.vocabulary import Vocabulary
 from models.common.errors import UserError
+
+from .characters import run
 
 V = 3
 pieces = st.lists(st.lists(st.integers(0, V - 1), max_size=40), min_size=1, max_size=4)
@@ -130,10 +129,6 @@ def test_mistakes(arguments: tuple, message: str, monkeypatch: pytest.MonkeyPatc
 # The command line ----------------------------------------------------------------------------------------
 
 TEXT = "how much wood would a woodchuck chuck? " * 60
-
-
-def run(*arguments: object) -> Any:
-    return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
 @pytest.fixture
