@@ -26,12 +26,13 @@ def sample_batch(model, length, samples, **options):
     return gather(pieces(model, length, samples, **options), samples)
 
 
-def _heed_ctrl_c():
-    """Before a process starts, for a shell has what it runs in its background ignore Ctrl-C, these tests too."""
+def _heed_signals():
+    """Before a process starts: in the background of a shell Ctrl-C is ignored, and by nohup a closed terminal."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-heed_ctrl_c = None if os.name == "nt" else _heed_ctrl_c
+heed_signals = None if os.name == "nt" else _heed_signals
 
 
 def run(*arguments, given=None):

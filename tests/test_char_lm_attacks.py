@@ -18,7 +18,7 @@ from models.char_lm.text import open_text
 from models.common import files, options
 from models.common.errors import UserError
 
-from .characters import SENTENCE, good, run
+from .characters import SENTENCE, good, heed_signals, run
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["--hidden", 4, "--batch", 2, "--seq", 5, "--updates", 20, "--eval-every", 5]
@@ -187,7 +187,7 @@ def test_too_little_memory_is_told(tmp_path, text):
 
 def test_numbers_of_no_symbols(tmp_path):
     parts = [np.zeros(0, np.uint8), np.arange(3, dtype=np.uint8)]
-    stored = ids.store(tmp_path, "0" * 32, parts, np.dtype(np.uint8))
+    stored = ids.store(tmp_path, "0" * 32, parts, 3)
     assert np.asarray(stored).tolist() == [0, 1, 2]
     assert np.asarray(stored[2:2]).tolist() == []
 
@@ -216,17 +216,18 @@ def test_nobody_watches_any_more(tmp_path, text, how):
     ours, theirs = pty.openpty() if how == "terminal" else os.pipe()
     with subprocess.Popen(
         [sys.executable, "-m", "models.char_lm", *map(str, arguments)],
-        cwd=ROOT, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs,
+        cwd=ROOT, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, preexec_fn=heed_signals,
     ) as process:  # fmt: skip
         os.close(theirs)
         try:
             log = out / "log.jsonl"
             wait_for(lambda: log.exists() and b'"train"' in log.read_bytes(), process)
-        finally:
             os.close(ours)
-        if how == "terminal":
-            process.send_signal(signal.SIGHUP)
-        process.wait(60)
+            if how == "terminal":
+                process.send_signal(signal.SIGHUP)
+            process.wait(60)
+        finally:
+            process.kill()
     update, _ = last(out)
     assert 0 < update < 10**6
     events = [json.loads(line) for line in log.read_text().splitlines()]

@@ -15,7 +15,7 @@ from models.char_lm import checkpoint
 from models.char_lm.settings import PRESETS
 from models.common import journal
 from models.common.console import clear_errors
-from tests.characters import SENTENCE, good, heed_ctrl_c, run
+from tests.characters import SENTENCE, good, heed_signals, run
 
 ROOT = Path(__file__).parent.parent
 SMALL = ["--hidden", "8", "--batch", "2", "--seq", "10"]
@@ -254,7 +254,7 @@ def wait_for(condition, seconds=60):
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, text):
     out = tmp_path / "a run"
     options = ["--data", text, *SMALL, "--eval-every", 5000, "--save-every", 0.01]
-    with process("train", "--out", out, *options, "--updates", 100_000, preexec_fn=heed_ctrl_c) as running:
+    with process("train", "--out", out, *options, "--updates", 100_000, preexec_fn=heed_signals) as running:
         try:
             wait_for(lambda: (out / "last.safetensors").exists() or running.poll() is not None)
             running.send_signal(signal.SIGINT)

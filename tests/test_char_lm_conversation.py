@@ -19,7 +19,7 @@ from models.char_lm.conversation import HELP, Conversation, Manner
 from models.char_lm.model import CharLM, Options
 from models.char_lm.sampling import generator, read, write
 from models.common.errors import UserError
-from tests.characters import heed_ctrl_c, sample_batch, small
+from tests.characters import heed_signals, sample_batch, small
 
 app = typer.Typer(add_completion=False)
 app.command()(sample)
@@ -273,7 +273,7 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "PYTHO
 def test_ctrl_c_stops_the_turn_and_not_the_session(folder):
     options = ["--run", folder / "chars", "--interactive", "--length", "1000000000"]
     with subprocess.Popen(
-        [*PROGRAM, *options], env=ENVIRONMENT, text=True, preexec_fn=heed_ctrl_c,
+        [*PROGRAM, *options], env=ENVIRONMENT, text=True, preexec_fn=heed_signals,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     ) as process:  # fmt: skip
         process.stdin.write("the\n")
