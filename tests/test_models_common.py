@@ -5,13 +5,16 @@ import json
 import math
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
-from models.common import console, curves, journal
+from models.common import console, curves, journal, options
 from models.common.errors import UserError
 
 LOSSES = {"loss": 2.0, "gradient_norm": 0.25, "symbols_per_second": 90_000.4, "lr": 1e-3}
@@ -339,3 +342,15 @@ def test_means_keep_the_mean():
     assert few[1].mean() == y.mean()
     assert curves.means(x, y, 99)[1].tolist() == y.tolist()
     assert curves.means(x[:0], y[:0], 5)[0].tolist() == []
+
+
+# Options in a file --------------------------------------------------------------------------------
+
+VALUES = st.text(st.characters(exclude_categories=["Cs"])) | st.booleans() | st.integers(-(2**63), 2**63 - 1)
+VALUES |= st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(st.dictionaries(st.from_regex(r"[a-z][a-z_]{0,8}", fullmatch=True), VALUES | st.lists(VALUES)))
+def test_options_are_written_as_toml(values):
+    found = tomllib.loads(options.to_toml(values, "a remark"))
+    assert found == {name.replace("_", "-"): value for name, value in values.items()}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import tomllib
 import typing
 from collections.abc import Callable, Mapping
@@ -68,7 +69,7 @@ def fall_back(ctx: typer.Context, values: Mapping[str, Any]) -> None:
     ctx.default_map = {**values, **(ctx.default_map or {})}
 
 
-def read_toml(path: Path, table: type, also: tuple[str, ...] = ()) -> dict[str, Any]:
+def read_toml(path: Path, table: type) -> dict[str, Any]:
     """Options from a TOML file, by their names with - or _.
 
     Raises:
@@ -82,19 +83,16 @@ def read_toml(path: Path, table: type, also: tuple[str, ...] = ()) -> dict[str, 
         raise UserError(f"{path} is not a TOML file: {error}") from error
     options = {name.replace("-", "_"): value for name, value in found.items()}
     defaults = {f.name: default_of(f) for f in dataclasses.fields(table)}
-    known = defaults.keys() | set(also)
     for name, value in options.items():
-        if name not in known:
-            raise UserError(
-                f"{path}: there is no option {name!r}; there are "
-                f"{', '.join(sorted(option.replace('_', '-') for option in known))}"
-            )
+        if name not in defaults:
+            known = ", ".join(sorted(option.replace("_", "-") for option in defaults))
+            raise UserError(f"{path}: there is no option {name!r}; there are {known}")
         if isinstance(value, dict):
             raise UserError(f"{path}: expected a value for {name!r}, got a table; write options without [sections]")
-        if name in defaults and isinstance(value, bool) != isinstance(defaults[name], bool):
-            raise UserError(f"{path}: true and false are for switches, and nothing else; got {name} = {_toml(value)}")
+        if isinstance(value, bool) != isinstance(defaults[name], bool):
+            raise UserError(f"{path}: true and false are for switches, and nothing else; got {name} = {value!r:.60}")
     return {
-        name: [value] if isinstance(defaults.get(name), list) and isinstance(value, str) else value
+        name: [value] if isinstance(defaults[name], list) and isinstance(value, str) else value
         for name, value in options.items()
     }
 
@@ -111,11 +109,5 @@ def to_toml(values: Mapping[str, Any], remark: str) -> str:
 
 
 def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (int, float)):
-        return repr(value)
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(_toml, value))}]"
-    escaped = (f"\\u{ord(c):04x}" if c < " " or c in '"\\\x7f' else c for c in str(value))
-    return '"' + "".join(escaped) + '"'
+    """JSON's texts, numbers, truths and lists are TOML's too, but for one character."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
