@@ -5,7 +5,7 @@ T: time steps   N: rows side by side   V: vocabulary
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,13 @@ NOT_COUNTED = -100
 Row = tuple[Any, int]  # the numbers of some text, read from a state of zeros; and how many targets do not count
 
 
-def evaluate(model: CharLM, pieces: Sequence[Any], device: str = "cpu", steps: int | None = None) -> float:
+def evaluate(
+    model: CharLM,
+    pieces: Sequence[Any],
+    device: str = "cpu",
+    steps: int | None = None,
+    tell: Callable[[int], object] | None = None,
+) -> float:
     """Nats per symbol over all pieces, each read once from start to end with its state carried.
 
     Exact: a piece is one row, and its first symbol, before which there is nothing, is the only one not counted.
@@ -37,11 +43,12 @@ def evaluate(model: CharLM, pieces: Sequence[Any], device: str = "cpu", steps: i
     Args:
         pieces: numbers of symbols, in memory or in a file.
         steps: T of a chunk, at most; chosen by the memory it takes if not given. The result is the same.
+        tell: is told, after each chunk, of how many symbols it was.
 
     Raises:
         UserError: there is nothing to judge: no piece has two symbols.
     """
-    return _nats(model, [(piece, 0) for piece in pieces], device, steps)
+    return _nats(model, [(piece, 0) for piece in pieces], device, steps, tell)
 
 
 def estimate(model: CharLM, pieces: Sequence[Any], device: str = "cpu", limit: int = LIMIT) -> float:
@@ -68,7 +75,9 @@ def _cut(piece: Any, most: int) -> list[Row]:
 
 
 @mg.no_grad()
-def _nats(model: CharLM, rows: list[Row], device: str, steps: int | None) -> float:
+def _nats(
+    model: CharLM, rows: list[Row], device: str, steps: int | None, tell: Callable[[int], object] | None = None
+) -> float:
     """Nats per symbol that counts."""
     rows = sorted((row for row in rows if len(row[0]) > 1), key=lambda row: len(row[0]))
     if not rows:
@@ -85,6 +94,8 @@ def _nats(model: CharLM, rows: list[Row], device: str, steps: int | None) -> flo
                 logits.reshape(-1, symbols), targets.reshape(-1), ignore_index=NOT_COUNTED, reduction="sum"
             )
             total += loss  # promoted to float64
+            if tell is not None:
+                tell(targets.size)
     model.train(was_training)
     return total.item() / sum(len(ids) - 1 - warm for ids, warm in rows)
 

@@ -120,6 +120,16 @@ def progress(total: int, *, start: int = 0) -> Iterator[Callable[..., None]]:
         yield report
 
 
+@contextlib.contextmanager
+def reading(total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal while something long is read; what it gives is told how much was read in addition."""
+    columns = (rich.progress.BarColumn(), rich.progress.TaskProgressColumn(), rich.progress.TimeRemainingColumn())
+    live = console.is_terminal and not console.is_dumb_terminal
+    with rich.progress.Progress(*columns, console=console, transient=True, disable=not live) as bar:
+        task = bar.add_task("reading", total=total)
+        yield lambda more: bar.advance(task, more)
+
+
 def _shortened(news: str, room: int) -> str:
     """As much of the news as there is room for, but no half of a number.
 

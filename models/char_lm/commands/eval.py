@@ -6,7 +6,7 @@ import contextlib
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -17,7 +17,7 @@ from typer import Option
 
 import minigrad as mg
 
-from ...common.console import clear_errors, say
+from ...common.console import clear_errors, reading, say
 from ...common.errors import UserError
 from .. import checkpoint, evaluation, surprise
 from ..model import CharLM
@@ -92,10 +92,11 @@ def eval(
             warn(f"the model was trained by the split {trained_by!r}, so it has learned some of what it is judged by")
         summary = surprise.Summary(model.vocabulary, show) if show else None
         started = time.perf_counter()
-        if surprise_to is None and summary is None:
-            nats = evaluation.evaluate(model, slices(text.ids, places), device)
-        else:
-            nats = _symbol_by_symbol(model, text.ids, places, device, surprise_to, summary)
+        with reading(sum(map(len, places))) as tell:
+            if surprise_to is None and summary is None:
+                nats = evaluation.evaluate(model, slices(text.ids, places), device, tell=tell)
+            else:
+                nats = _symbol_by_symbol(model, text.ids, places, device, surprise_to, summary, tell)
         seconds = time.perf_counter() - started
         if not math.isfinite(nats):
             raise UserError(f"the loss is {nats}: the model gives no numbers; its training must have diverged")
@@ -110,7 +111,13 @@ def eval(
 
 @mg.no_grad()
 def _symbol_by_symbol(
-    model: CharLM, ids: Any, places: Sequence[range], device: str, path: Path | None, summary: surprise.Summary | None
+    model: CharLM,
+    ids: Any,
+    places: Sequence[range],
+    device: str,
+    path: Path | None,
+    summary: surprise.Summary | None,
+    tell: Callable[[int], object],
 ) -> float:
     """Nats per symbol, having told of each one."""
     total, count = 0.0, 0
@@ -125,6 +132,7 @@ def _symbol_by_symbol(
                     write(part)
                 if summary is not None:
                     summary.add(part)
+                tell(len(part.nats))
     if not count:
         raise UserError("there is nothing to judge: the text needs at least two symbols, as the first is given")
     return total / count
