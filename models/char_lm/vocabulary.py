@@ -50,13 +50,17 @@ class Vocabulary:
         check_unknown(unknown)
         if self.unit == "byte":
             return np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8)
-        ids = np.take(self._numbers, code_points(text), mode="clip")
+        ids = self.look_up(text)
         strange = ids == len(self)
         if strange.any():
             if unknown == "error":
                 raise UserError(self._complaint(text, int(np.argmax(strange)), source, start))
             ids = ids[~strange] if unknown == "skip" else np.where(strange, self.replacement, ids)
         return ids.astype(self.dtype)
+
+    def look_up(self, text: str) -> np.ndarray:
+        """The numbers of characters, V for those that are not in the vocabulary."""
+        return np.take(self._numbers, code_points(text), mode="clip")
 
     def decode(self, ids: Any) -> str:
         """The text of some numbers; bytes that are no UTF-8 become U+FFFD."""

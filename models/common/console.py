@@ -37,18 +37,23 @@ def clear_errors() -> Iterator[None]:
     except (UserError, mg.DeviceError, OSError, ImportError) as error:
         of_a_file = isinstance(error, OSError) and error.filename is not None and error.strerror
         told = f"{error.filename}: {error.strerror}" if of_a_file else str(error)
-        _tell_error(told)
+        _tell_aside(f"error: {told}")
         raise typer.Exit(1) from error
     except MemoryError as error:
-        _tell_error(f"there is not enough memory: {error}")
+        _tell_aside(f"error: there is not enough memory: {error}")
         raise typer.Exit(1) from error
 
 
-def _tell_error(message: str) -> None:
+def warn(line: str) -> None:
+    """Say what may mislead, aside from the output."""
+    _tell_aside(f"warning: {line}")
+
+
+def _tell_aside(line: str) -> None:
     """What a file or a name has in it does not command the terminal."""
-    shown = "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in message)
+    shown = "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in line)
     with contextlib.suppress(OSError):  # nobody reads it
-        Console(stderr=True, highlight=False, emoji=False).print(f"error: {shown}", soft_wrap=True, markup=False)
+        Console(stderr=True, highlight=False, emoji=False).print(shown, soft_wrap=True, markup=False)
 
 
 def say(line: str | Text) -> None:

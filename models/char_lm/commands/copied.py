@@ -72,11 +72,9 @@ def _sampled(model: CharLM, length: int, temperature: float, seed: int, device: 
 
 
 def _numbers(text: str, vocabulary: Vocabulary) -> np.ndarray:
-    """The numbers of a text's symbols, -1 for what is not in the vocabulary: that was never learned."""
-    if vocabulary.unit == "byte":
-        return vocabulary.encode(text)
-    numbers = {c: i for i, c in enumerate(vocabulary.characters)}
-    return np.array([numbers.get(c, -1) for c in text], np.int64)
+    """The numbers of a text's characters, -1 for what is not in the vocabulary: that was never learned."""
+    ids = vocabulary.look_up(text).astype(np.int64)
+    return np.where(ids == len(vocabulary), -1, ids)
 
 
 def _compare(learned: Text, split: str, written: np.ndarray) -> dict[str, dict[str, Any]]:

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Optional
 
 from typer import Option
 
-from ...common.console import clear_errors, say
+from ...common.console import clear_errors, say, warn
 from .. import checkpoint, ngrams, streams
-from .texts import Corpus, Json, learned_text, warn
+from .texts import Corpus, Json, learned_text
 
 
 def ngram(
@@ -22,7 +22,10 @@ def ngram(
     ] = None,
     data: Annotated[
         Optional[list[Path]],
-        Option(help="A text: a file, or a folder of *.txt; may repeat. Without a text, the one inside Python."),
+        Option(
+            help="A text: a file, or a folder of *.txt and *.md; several: --data A --data B. Without it, the one "
+            "inside Python."
+        ),
     ] = None,
     corpus: Corpus = None,
     unit: Annotated[str, Option(help="char, or byte.")] = "char",

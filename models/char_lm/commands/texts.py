@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
-from rich.console import Console
 from typer import Option
 
+from ...common.console import warn
 from ...common.errors import UserError
 from .. import streams
 from ..checkpoint import Checkpoint
@@ -28,11 +28,6 @@ Data = Annotated[
 Corpus = Annotated[Optional[str], Option(help="A well-known text instead, downloaded once: tinyshakespeare, ...")]
 Json = Annotated[bool, Option("--json", help="Print numbers as JSON.")]
 Device = Annotated[str, Option(help='"cpu", or "cuda" for a GPU.')]
-
-
-def warn(line: str) -> None:
-    """Say what may mislead, aside from the output."""
-    Console(stderr=True, highlight=False, emoji=False).print(f"warning: {line}", soft_wrap=True, markup=False)
 
 
 def settings_of(found: Checkpoint) -> dict[str, Any]:
