@@ -262,7 +262,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, text):
         finally:
             running.kill()
     assert running.returncode == 0, told
-    assert "stopping after this chunk" in told
+    assert "stopping after this update" in told
     assert f"go on with: {sys.executable} -m models.char_lm train --resume '{out}'" in told
     update = checkpoint.load(out / "last.safetensors").about["update"]
     assert f"stopped after {update:,} updates" in told

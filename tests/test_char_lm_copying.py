@@ -11,9 +11,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from models.char_lm import checkpoint, copying, sampling, streams
+from models.char_lm import checkpoint, copying, sampling
 from models.char_lm.model import CharLM, Options
 from models.char_lm.text import open_text
+from models.common import streams
 from models.common.errors import UserError
 
 from .characters import run

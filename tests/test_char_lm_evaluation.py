@@ -19,11 +19,12 @@ from rich.console import Console
 import minigrad as mg
 from minigrad import nn
 from minigrad.nn import functional as F
-from models.char_lm import checkpoint, evaluation, streams, surprise
+from models.char_lm import checkpoint, evaluation, surprise
 from models.char_lm.model import CharLM, Options
 from models.char_lm.text import open_text
 from models.char_lm.vocabulary import Vocabulary
 from models.common import console as common_console
+from models.common import streams
 from models.common.errors import UserError
 from tests.characters import CELLS, SENTENCE, run, small
 

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.char_lm import ids as stored
-from models.char_lm import packing, streams, text
+from models.char_lm import packing, text
 from models.char_lm.text import open_text
 from models.char_lm.vocabulary import Vocabulary
+from models.common import streams
 from models.common.errors import UserError
 
 from .texts import CHARACTERS, files_in, write
@@ -230,7 +231,7 @@ LARGE = """
 import json, resource, sys
 from pathlib import Path
 import numpy as np
-from models.char_lm import streams
+from models.common import streams
 from models.char_lm.text import open_text
 opened = open_text([Path(sys.argv[1])], cache=Path(sys.argv[2]))
 train, held_out = streams.split(opened.ids).train, streams.split(opened.ids).held_out

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from models.char_lm import checkpoint, ngrams, streams
+from models.char_lm import checkpoint
 from models.char_lm.model import CharLM, Options
 from models.char_lm.text import open_text
 from models.char_lm.vocabulary import Vocabulary
+from models.common import ngrams, streams
 from models.common.errors import UserError
 
 from .characters import run

@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minigrad as mg
-from models.char_lm import streams, text
+from models.char_lm import text
 from models.char_lm.text import open_text
 from models.char_lm.vocabulary import Vocabulary
+from models.common import built_in, streams
 from models.common.errors import UserError
 
 from .texts import CHARACTERS, write
@@ -205,8 +206,10 @@ def test_a_file_that_cannot_be_read():
 def test_the_builtin_text_is_the_same_every_time():
     opened = open_text()
     assert len(opened.ids) > 100_000
-    assert opened.fingerprint == open_text().fingerprint == hashlib.sha256(text.builtin_text().encode()).hexdigest()
-    assert opened.vocabulary.decode(opened.ids) == text.builtin_text()
+    assert (
+        opened.fingerprint == open_text().fingerprint == hashlib.sha256(built_in.built_in_text().encode()).hexdigest()
+    )
+    assert opened.vocabulary.decode(opened.ids) == built_in.built_in_text()
 
 
 def test_a_python_without_the_builtin_text(monkeypatch):

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +18,10 @@ import numpy as np
 
 import minigrad as mg
 
-from ..common import files
+from ..common import files, saved
 from ..common.console import say
 from ..common.errors import UserError
-from .header import Header, parse, plain, read_arrays, read_header
+from ..common.header import Header, plain, read_arrays, read_header
 from .model import CharLM, Options
 
 BEST, LAST = "best.safetensors", "last.safetensors"  # in the folder of a run
@@ -32,7 +30,6 @@ TRAINING = "training/"
 PROGRAM, VERSION = "char_lm", "1"  # of what is written here
 
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
-KINDS = {"str": (str,), "int": (int,), "float": (int, float), "bool": (bool,)}  # and no bool for an int
 DTYPES = {"F16": mg.float16, "F32": mg.float32, "F64": mg.float64}
 
 
@@ -60,19 +57,9 @@ def save(path: Path, checkpoint: Checkpoint, *, keep_previous: bool = False) -> 
         ValueError: `about` has what JSON cannot say, such as infinity, likewise.
     """
     arrays: dict[str, Any] = {name: x.to("cpu").numpy() for name, x in checkpoint.model.state_dict().items()}
-    if wrong := _not_finite(arrays):
-        raise UserError(
-            f"{path} is not written: {_some(wrong)} would not be finite, so training has diverged. Go on from an "
-            "earlier checkpoint, or train again, with a smaller --lr or --clip"
-        )
-    arrays |= {TRAINING + name: array for name, array in checkpoint.arrays.items()}
-    metadata = {
-        "program": PROGRAM,
-        "version": VERSION,
-        "model": json.dumps(dataclasses.asdict(checkpoint.model.options)),
-        "about": json.dumps(checkpoint.about, allow_nan=False),
-    }
-    files.replace_file(path, lambda new: mg.io.save(new, arrays, metadata), keep_previous=keep_previous)
+    more = {TRAINING + name: array for name, array in checkpoint.arrays.items()}
+    options, about = checkpoint.model.options, checkpoint.about
+    saved.write(path, (PROGRAM, VERSION), arrays, more, options, about, keep_previous=keep_previous)
 
 
 # Reading ------------------------------------------------------------------------------------------
@@ -101,7 +88,7 @@ def load(path: Path) -> Checkpoint:
     with mg.use_device("cpu"):
         model = CharLM(options).to(DTYPES[dtypes.pop()])
     found = {name: arrays.pop(name) for name in weights}
-    _refuse_not_finite(header, found)
+    saved.refuse_not_finite(header, found)
     model.load_state_dict(found)
     return Checkpoint(model, about, {name.removeprefix(TRAINING): array for name, array in arrays.items()})
 
@@ -146,16 +133,16 @@ def load_weights(model: CharLM, path: Path) -> None:
                 "of one character would be taken for another. Train on a text with the same characters"
             )
     state = model.state_dict()
-    _refuse_others(header, {name: x.shape for name, x in state.items()}, "this model has")
+    saved.refuse_others(header, weights_of(header), {name: x.shape for name, x in state.items()}, "this model has")
     names = weights_of(header)
     if wrong := [name for name in names if header.dtypes[name] not in {*DTYPES, "BF16"}]:
         raise UserError(
             f"{header.path}: expected weights that are floating-point numbers, got {header.dtypes[wrong[0]]} as "
-            f"{_some(wrong)}"
+            f"{saved.some(wrong)}"
         )
     with np.errstate(over="ignore"):  # what is too large for the dtype is refused below
         found = {name: x.astype(state[name].dtype) for name, x in read_arrays(header, names)}
-    _refuse_not_finite(header, found)
+    saved.refuse_not_finite(header, found)
     model.load_state_dict(found)
 
 
@@ -179,32 +166,9 @@ def describe(header: Header) -> tuple[Options, dict[str, Any]]:
 
     The options are fit to be shown; the arrays may still be others.
     """
-    path, program = header.path, header.metadata.get("program")
-    if program != PROGRAM:
-        whose = f"of the program {plain(program)}" if program is not None else "without a word about its program"
-        raise UserError(
-            f"{path} is a safetensors file {whose}, not a checkpoint of {PROGRAM}. To start from the weights "
-            "in it, train a model with the same layers with --weights"
-        )
-    version = header.metadata.get("version", "none")
-    if version != VERSION:
-        raise UserError(
-            f"{path} has format version {plain(version, 20)}, but this program reads version {VERSION}. Use the "
-            "release of the program that wrote it, or a newer one"
-        )
-    try:
-        found = parse(header.metadata.get("model", ""))
-        kinds = {field.name: KINDS[field.type] for field in dataclasses.fields(Options)}
-        for name, value in found.items():
-            if name not in kinds:
-                raise ValueError(f"a model has no option {plain(name)}")
-            if type(value) not in kinds[name]:
-                raise ValueError(f"{name} must be {kinds[name][-1].__name__}, got {type(value).__name__}")
-            if type(value) is int and abs(value) > sys.maxsize:
-                raise ValueError(f"{name} is too large")
-        return Options(**{"vocabulary": "", **found}), parse(header.metadata.get("about", "{}"))
-    except ValueError as error:
-        raise UserError(f"{path} does not describe a {PROGRAM} model: {plain(str(error), 300)}") from error
+    cure = "To start from the weights in it, train a model with the same layers with --weights"
+    options, about = saved.describe(header, (PROGRAM, VERSION), Options, cure)
+    return options, about
 
 
 def expected_shapes(options: Options) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -227,7 +191,7 @@ def refuse_other_layers(header: Header, options: Options) -> None:
     said = f"{options.cell}, layers: {options.layers}, hidden: {options.hidden}, embedding: {options.embedding}"
     most = len(header.shapes) + 1000  # a million layers are not listed to be missed
     expected = dict(itertools.islice(expected_shapes(options), most))
-    _refuse_others(header, expected, f"its metadata describes ({said})")
+    saved.refuse_others(header, weights_of(header), expected, f"its metadata describes ({said})")
 
 
 def weights_of(header: Header) -> list[str]:
@@ -235,33 +199,7 @@ def weights_of(header: Header) -> list[str]:
     return [name for name in header.shapes if not name.startswith(TRAINING)]
 
 
-def _refuse_others(header: Header, expected: Mapping[str, tuple[int, ...]], whose: str) -> None:
-    found = {name: header.shapes[name] for name in weights_of(header)}
-    both = [name for name in expected if name in found]
-    differences = {
-        "lacks": [name for name in expected if name not in found],
-        "has besides": [name for name in found if name not in expected],
-        "has other shapes": [f"{n} is {found[n]}, expected {expected[n]}" for n in both if found[n] != expected[n]],
-    }
-    if said := "; it ".join(f"{what}: {_some(names)}" for what, names in differences.items() if names):
-        raise UserError(f"{header.path} does not have the weights that {whose}. It {said}")
-
-
-def _refuse_not_finite(header: Header, arrays: Mapping[str, np.ndarray]) -> None:
-    if wrong := _not_finite(arrays):
-        raise UserError(f"{header.path}: the numbers of {_some(wrong)} are not all finite; the model is of no use")
-
-
-def _not_finite(arrays: Mapping[str, np.ndarray]) -> list[str]:
-    return [name for name, array in arrays.items() if not np.isfinite(array).all()]
-
-
 def _symbols(options: Options) -> str:
     if options.unit == "byte":
         return "bytes"
     return f"{options.symbols} characters ({plain(options.vocabulary)})"
-
-
-def _some(names: list[str], count: int = 4) -> str:
-    shown = ", ".join(plain(name, 200) for name in names[:count])
-    return shown + (f" and {len(names) - count} more" if len(names) > count else "")

@@ -15,8 +15,8 @@ from typer import Option
 from ..common.console import clear_errors
 from ..common.errors import UserError
 from ..common.options import fall_back, flag, prefer, read_toml
+from ..common.streams import SPLITS
 from .model import CELLS
-from .streams import SPLITS
 from .vocabulary import UNITS
 
 RUN = Path("runs/char_lm")

@@ -29,10 +29,10 @@ try:
 except ImportError as error:
     raise SystemExit(f"{error}. This program needs minigrad's extras: pip install -e '.[models,bench]'") from error
 
-from ..common import files
+from ..common import files, ngrams, streams
 from ..common.console import clear_errors, in_units, say
 from ..common.errors import UserError
-from . import measured, ngrams, streams, text
+from . import measured, text
 from .checkpoint import GATES
 from .corpora import CORPORA
 from .settings import PRESETS, Settings

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ..common.built_in import built_in_text
 from ..common.cache import cache_folder
 from ..common.errors import UserError
 from . import ids as stored
@@ -123,17 +124,6 @@ def read_text(path: Path) -> str:
     return text
 
 
-def builtin_text() -> str:
-    """The language reference that Python's help() shows, about 465 000 characters; it differs between versions."""
-    try:
-        from pydoc_data.topics import topics
-    except ImportError as error:
-        raise UserError(
-            "this Python comes without pydoc_data.topics, the text used by default; name a text with --data FILE"
-        ) from error
-    return "\n\n".join(topics[name].strip("\n") for name in sorted(topics)) + "\n"
-
-
 class _Reading:
     """The first reading of some sources: what is in them. `again` is the second."""
 
@@ -185,7 +175,7 @@ def _sources(
         return corpus, [corpus_source(corpus, cache)]
     if not paths:
         name = "the language reference inside Python"
-        data = builtin_text().encode()
+        data = built_in_text().encode()
         return name, [Source(name, lambda: io.BytesIO(data))]
     sources = find_sources([Path(path) for path in paths], stack)
     if len(sources) == 1:

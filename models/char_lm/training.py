@@ -12,11 +12,11 @@ from minigrad import nn, optim
 from minigrad.nn import functional as F
 
 from ..common.errors import UserError
+from ..common.streams import Streams
 from .averaging import Average
 from .checkpoint import Checkpoint
 from .model import CharLM
 from .settings import Settings
-from .streams import Streams
 
 
 class Trainer:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,22 +17,26 @@ from .console import console
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Records = Iterable[Mapping[str, Any]]
 
 WIDTH, HEIGHT, NARROW = 80, 20, 40  # of a curve in a terminal, in characters; and what is too narrow for one
-BLUE, RED = "#0072B2", "#D55E00"  # told apart by the colour-blind too (Okabe and Ito)
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # told apart by the colour-blind too
+BLUE, RED = COLOURS[:2]  # (Okabe and Ito)
+STYLES = (":", "--", "-.")
 AS_ASCII = str.maketrans("┌┐└┘├┤┬┴┼│─", "+++++++++|-")
 SPANS = {"hours": 3600, "minutes": 60, "seconds": 1}
 
 
-def in_terminal(records: Records, *, plain: bool | None = None) -> str:
-    """The loss on training and validation text over the updates, in characters.
+def in_terminal(records: Records, per: str = "symbol", *, plain: bool | None = None) -> str:
+    """The loss on what is learned and on what is held out over the updates, in characters.
 
     It is "" if there is no loss, or a terminal of less than 40 columns.
 
     Args:
         records: the events of a journal.
+        per: of what the losses are.
         plain: in ASCII and without colours; if None, where they are printed to no terminal or not in UTF-8.
     """
     if plain is None:
@@ -49,7 +53,7 @@ def in_terminal(records: Records, *, plain: bool | None = None) -> str:
     try:
         plotext.terminal.limit(False, False)  # it takes a pipe for a terminal of some other size
         figure.theme("colorless" if plain else "simple").plot_size(width, HEIGHT).legend(False)
-        figure.title(f"nats per symbol: {'. ' * plain}training, o validation")
+        figure.title(f"nats per {per}: {'. ' * plain}training, o validation")
         for (x, y), marker in ((curve, dot), (points, "o")):
             if len(x):
                 figure.draw(figure.signal(x.tolist(), y.tolist(), marker=marker).lines(marker == dot))
@@ -64,12 +68,13 @@ def in_terminal(records: Records, *, plain: bool | None = None) -> str:
     return "\n".join(line.rstrip() for line in (lines.translate(AS_ASCII) if plain else lines).splitlines())
 
 
-def draw(records: Records, path: Path, title: str) -> None:
+def draw(records: Records, path: Path, title: str, per: str = "symbol") -> None:
     """The same as a picture, `path`, in PNG: with bits on the right, and the time that training took above.
 
     Args:
         records: the events of a journal.
         title: what stands above.
+        per: of what the losses are.
     """
     from matplotlib.figure import Figure
 
@@ -78,7 +83,7 @@ def draw(records: Records, path: Path, title: str) -> None:
     axes = figure.subplots()
     axes.set_title(title, parse_math=False)
     axes.set_xlabel("updates")
-    axes.set_ylabel("nats per symbol")
+    axes.set_ylabel(f"nats per {per}")
     axes.grid(alpha=0.3)
 
     x, y = series(records, "train", "loss")
@@ -96,12 +101,52 @@ def draw(records: Records, path: Path, title: str) -> None:
     axes.set_xlim(left=0)
     axes.secondary_yaxis(
         "right", functions=(lambda nats: nats / math.log(2), lambda bits: bits * math.log(2))
-    ).set_ylabel("bits per symbol")
+    ).set_ylabel(f"bits per {per}")
     _time_above(axes, *series(records, "train", "seconds"))
 
+    save(figure, path)
+
+
+def side_by_side(
+    runs: Mapping[str, Sequence[Records]], names: Mapping[str, str], path: Path, title: str,
+    references: Mapping[str, Mapping[str, float]] | None = None,
+) -> None:  # fmt: skip
+    """Figures about what is held out over the updates, for several variants: a picture in PNG.
+
+    Args:
+        runs: of each variant, the events of its journals, one journal a seed; the line is their mean, the band from
+            the least to the largest.
+        names: the figures that are shown, each in axes of its own, and what they are called there.
+        references: by name, figures that do not change while training; a dotted line each.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6 * len(names), 4.5), layout="constrained")
+    figure.suptitle(title, parse_math=False)
+    for axes, (name, called) in zip(figure.subplots(1, len(names), squeeze=False)[0], names.items(), strict=True):
+        for number, (variant, journals) in enumerate(runs.items()):
+            points = [series(list(records), "validation", name) for records in journals]
+            updates = points[0][0]
+            values = np.stack([np.interp(updates, *each) for each in points])
+            colour = COLOURS[number % len(COLOURS)]
+            axes.plot(updates, values.mean(0), color=colour, label=variant)
+            axes.fill_between(updates, values.min(0), values.max(0), color=colour, alpha=0.2, linewidth=0)
+        for number, (reference, figures) in enumerate((references or {}).items()):
+            if name in figures:
+                axes.axhline(figures[name], color="0.4", linestyle=STYLES[number % len(STYLES)], label=reference)
+        axes.set_xlabel("updates")
+        axes.set_ylabel(called)
+        axes.grid(alpha=0.3)
+        axes.set_xlim(left=0)
+        axes.legend()
+    save(figure, path)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a picture, in PNG; the same one twice has the same bytes."""
     without: dict[str, Any] = {"Software": None}  # the version of matplotlib
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a title in a script that it does not have
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a text in a script that it does not have
         figure.savefig(path, format="png", dpi=110, metadata=without)
 
 

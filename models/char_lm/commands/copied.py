@@ -10,8 +10,9 @@ from typing import Annotated, Any, Optional
 import numpy as np
 from typer import Argument, Option
 
+from ...common import streams
 from ...common.console import clear_errors, say
-from .. import checkpoint, copying, sampling, streams
+from .. import checkpoint, copying, sampling
 from ..choice import Choice
 from ..model import CharLM
 from ..settings import RUN

@@ -12,8 +12,8 @@ import numpy as np
 from typer import Argument, Option
 
 from ...common.console import clear_errors, write_out
+from ...common.header import NUMPY_DTYPES, Header, plain, read_arrays, read_header
 from .. import checkpoint
-from ..header import NUMPY_DTYPES, Header, plain, read_arrays, read_header
 from ..settings import RUN
 
 

@@ -11,8 +11,9 @@ from typing import Annotated, Any, Optional
 
 from typer import Option
 
+from ...common import ngrams, streams
 from ...common.console import clear_errors, say, warn
-from .. import checkpoint, ngrams, streams
+from .. import checkpoint
 from .texts import Corpus, Json, learned_text
 
 

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Optional
 
 from typer import Option
 
+from ...common import streams
 from ...common.console import warn
 from ...common.errors import UserError
-from .. import streams
 from ..checkpoint import Checkpoint
 from ..settings import recorded
 from ..text import Text, open_text

@@ -8,7 +8,6 @@ import platform
 import shlex
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,11 +18,12 @@ import typer
 
 import minigrad as mg
 
-from ...common import curves, files, journal, options
+from ...common import curves, files, journal, options, runs, streams
 from ...common.console import in_units, progress, say, table, write_out
 from ...common.errors import UserError
-from .. import checkpoint, evaluation, sampling, streams
-from ..fitting import CURVE, LOG, OPTIONS, Fit
+from ...common.runs import CURVE, LOG, OPTIONS
+from .. import checkpoint, evaluation, sampling
+from ..fitting import Fit
 from ..model import CharLM, Options
 from ..settings import CHANGEABLE, Session, Settings, recorded
 from ..text import Text, open_text
@@ -48,7 +48,7 @@ def train(ctx: typer.Context, settings: Settings, session: Session) -> None:
         found, folder = None, session.resume or session.out
         if not session.dry_run:
             if session.resume is None:
-                _make(folder)
+                runs.make(folder)
             elif folder.is_file():
                 raise UserError(f"{folder} is a file; to go on with a run, name its folder: {folder.parent}")
             stack.enter_context(files.held(folder))
@@ -56,7 +56,9 @@ def train(ctx: typer.Context, settings: Settings, session: Session) -> None:
             found = checkpoint.load_last(folder)
             settings = _recorded(ctx, settings, found)
         elif not session.dry_run:
-            _refuse_another(session)
+            resumable = any((folder / name).exists() for name in (checkpoint.LAST, checkpoint.PREVIOUS))
+            resume = f"go on with it by --resume {shlex.quote(str(folder))}, " if resumable else ""
+            runs.refuse_another(folder, (*WRITTEN, BOARD), overwrite=session.overwrite, instead=resume)
         if settings.tensorboard:
             journal.summary_writer()  # before a run is replaced
         if session.preset or session.config:
@@ -103,32 +105,6 @@ def _begin(learned: Text, settings: Settings, device: str, *, fresh: bool) -> tu
         checkpoint.load_weights(model, settings.weights)
     parts = streams.split(learned.ids, settings.split)
     return Trainer(model.to(device), parts.train, settings, device), parts.held_out
-
-
-def _refuse_another(session: Session) -> None:
-    """Nothing is written over unless that is asked for."""
-    folder = session.out
-    there = [name for name in (*WRITTEN, BOARD) if (folder / name).exists()]
-    if not there or session.overwrite:
-        return
-    resumable = checkpoint.LAST in there or checkpoint.PREVIOUS in there
-    resume = f"go on with it by --resume {shlex.quote(str(folder))}, " if resumable else ""
-    raise UserError(
-        f"{folder} holds a run already ({there[0]}): {resume}name another folder with --out, or replace it with "
-        "--overwrite"
-    )
-
-
-def _make(folder: Path) -> None:
-    """See that the folder can be written to: nothing must be in the way once a model is trained."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UserError(
-            f"the model cannot be saved in {folder}: {error.strerror}; name another folder with --out"
-        ) from error
 
 
 def _recorded(ctx: typer.Context, settings: Settings, found: checkpoint.Checkpoint) -> Settings:

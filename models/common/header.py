@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import safetensors
 
-from ..common.errors import UserError
+from .errors import UserError
 
 LONGEST = 1 << 24  # bytes of a header: room for a vocabulary of all of Unicode. In memory, up to 25 times that
 DEEPEST = 30  # levels of JSON within JSON

@@ -17,7 +17,7 @@ import numpy as np
 
 import minigrad as mg
 
-from ..common.errors import UserError
+from .errors import UserError
 
 SPLITS = {
     "contiguous": "the last 10%, in one piece, as nanoGPT and torch-rnn do",

@@ -1,4 +1,4 @@
-"""Character n-grams: what counting alone expects, the yardstick of every model that learns.
+"""N-grams: what counting alone expects, the yardstick of every model that learns.
 
 Interpolated modified Kneser-Ney (Chen and Goodman 1998). With c(h w) how often w was seen after the n-1 symbols h,
 c(h) the sum of it over w, N_k(h) how many w were seen k times (k = 3: or more), and h' the end of h, one shorter:
@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from ..common.errors import UserError
+from .errors import UserError
 
 LIMIT = 1 << 24  # symbols that are counted: up to 160 bytes of memory each
 _NONE = np.iinfo(np.int64).min  # no key

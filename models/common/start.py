@@ -1,0 +1,21 @@
+"""How a program starts, `python -m models.NAME`."""
+
+from __future__ import annotations
+
+import importlib
+
+
+def start(program: str, extras: str = "models,datasets") -> None:
+    """Import a program's command line, `models.NAME.program`, and run it.
+
+    Args:
+        program: NAME.
+        extras: of pyproject.toml, which it needs.
+    """
+    try:
+        app = importlib.import_module(f"models.{program}.program").app
+    except ImportError as error:
+        raise SystemExit(f"{error}. This program needs minigrad's extra: pip install -e '.[{extras}]'") from error
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None  # as a shell has it of a program that Ctrl-C ended
+    app()

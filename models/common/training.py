@@ -1,0 +1,191 @@
+"""Training, as the small programs share it: a task, the options that every one has, and a run from start to end.
+
+The learning rate falls from --lr to 0 by half a cosine, the optimizer is AdamW, the gradient is clipped by its norm.
+What is held out is looked at on the way, for the curves alone: nothing is chosen by it, and the weights at the end are
+those that are judged and saved.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from typer import Option
+
+import minigrad as mg
+from minigrad import nn, optim
+
+from . import curves, journal, runs, saved
+from .errors import UserError
+from .options import flag
+from .stop import Stop
+
+TRAINING = "Training"
+READ_EVERY = 10  # updates between two looks at the loss; each look makes the host wait for the device
+
+Updates = Annotated[int, Option(help="Steps of the optimizer.", min=1, rich_help_panel=TRAINING)]
+Batch = Annotated[int, Option(help="Examples in an update.", min=1, rich_help_panel=TRAINING)]
+LearningRate = Annotated[
+    float, Option(help="Learning rate of AdamW; half a cosine brings it to 0.", rich_help_panel=TRAINING)
+]
+WeightDecay = Annotated[
+    float, Option(help="AdamW's: each update shrinks matrices by lr times this.", min=0, rich_help_panel=TRAINING)
+]
+Clip = Annotated[
+    float, Option(help="Largest norm of the gradient of all parameters together.", rich_help_panel=TRAINING)
+]
+Seed = Annotated[int, Option(help="The same seed gives the same model.", min=0, rich_help_panel=TRAINING)]
+EvalEvery = Annotated[
+    int, Option(help="Updates between two looks at what is held out.", min=1, rich_help_panel=TRAINING)
+]
+
+
+@dataclass(frozen=True)
+class Training:
+    """The options of every program's `train`; a program adds its own, and defaults that suit it."""
+
+    updates: Updates = 1000
+    batch: Batch = 64
+    lr: LearningRate = 3e-3
+    weight_decay: WeightDecay = 0.01
+    clip: Clip = 1.0
+    seed: Seed = 0
+    eval_every: EvalEvery = 50
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "clip"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise UserError(f"{flag(name)} must be positive, got {getattr(self, name)}")
+        if not 0 <= self.weight_decay < math.inf:
+            raise UserError(f"--weight-decay must be 0 or more, got {self.weight_decay}")
+
+
+class Task(ABC):
+    """What a program learns: data, a model, and how good it is.
+
+    Attributes:
+        model: made of `model.options`, a dataclass, which is saved with it.
+        data: the data, in a line.
+    """
+
+    model: nn.Module
+    data: str
+
+    @abstractmethod
+    def loss(self) -> mg.Tensor:
+        """Of the next batch, in nats."""
+
+    @abstractmethod
+    def judge(self) -> dict[str, float]:
+        """Figures on what is held out, among them "nats", the loss. The model is in eval mode, and nothing recorded."""
+
+    def glance(self) -> dict[str, float]:
+        """The same, or less of it, or of fewer examples: what curves are drawn of while training."""
+        return self.judge()
+
+    def advance(self, done: float) -> None:  # noqa: B027 - what does not change with time does nothing
+        """Called before each update with the part of training that is done, from 0 to 1."""
+
+    def references(self) -> dict[str, dict[str, float]]:
+        """What others reach on the same data, by their names: figures as those of `judge`."""
+        return {}
+
+    def draw(self, folder: Path) -> list[Path]:
+        """Make the program's pictures, and say where they are."""
+        return []
+
+    def about(self) -> dict[str, Any]:
+        """What is to be saved with the model besides its options."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a run."""
+
+    figures: dict[str, float]
+    parameters: int
+    updates: int
+    seconds: float  # of training alone
+    ended: str  # "done", or "stopped"
+    pictures: list[Path]
+
+
+def fit(task: Task, settings: Training, folder: Path, program: str, stop: Stop, report: Callable[..., None]) -> Outcome:
+    """Train to the end, or until somebody asks for it; judge, save, and draw.
+
+    Args:
+        folder: where the model, the journal and the pictures go.
+        report: is told the number of updates, with the loss and the gradient's norm.
+
+    Raises:
+        UserError: the loss is no number any more. Nothing is saved.
+        OSError: a file cannot be written.
+    """
+    model = task.model
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim < 2]
+    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    optimizer = optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.99))
+    schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=settings.updates)
+    parameters = sum(p.size for p in model.parameters())
+    seconds, update = 0.0, 0
+    with journal.Journal(folder / runs.LOG) as log:
+        log.write("start", program=program, settings=asdict(settings), parameters=parameters,
+                  minigrad=mg.__version__)  # fmt: skip
+        while update < settings.updates and not stop.asked:
+            started = time.perf_counter()
+            task.advance(update / settings.updates)
+            model.train()
+            optimizer.zero_grad()
+            loss = task.loss()
+            loss.backward()
+            norm = nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+            optimizer.step()
+            schedule.step()
+            update += 1
+            last = update == settings.updates
+            read = update % READ_EVERY == 0 or last
+            if read:
+                value, size = mg.stack([loss.detach(), norm]).tolist()
+            seconds += time.perf_counter() - started
+            if read:
+                _refuse_no_number(value, size, update, settings)
+                log.write("train", update=update, loss=value, gradient_norm=size, seconds=round(seconds, 3))
+                report(update, loss=value, gradient_norm=size)
+            if update % settings.eval_every == 0 or last:
+                log.write("validation", update=update, seconds=round(seconds, 3), **_looked_at(model, task.glance))
+        ended = "done" if update == settings.updates else "stopped"
+        figures = _looked_at(model, task.judge)
+        log.write("end", why=ended, update=update, seconds=round(seconds, 3))
+        log.write("result", update=update, **figures)
+        about = task.about() | {"settings": asdict(settings), "updates": update, "figures": figures}
+        saved.save(folder / saved.MODEL, program, model, model.options, about)
+    with mg.no_grad():
+        pictures = task.draw(folder)
+    return Outcome(figures, parameters, update, round(seconds, 3), ended, pictures)
+
+
+def _looked_at(model: nn.Module, look: Callable[[], dict[str, float]]) -> dict[str, float]:
+    model.eval()
+    with mg.no_grad():
+        return look()
+
+
+def _refuse_no_number(loss: float, norm: float, update: int, settings: Training) -> None:
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        raise UserError(
+            f"the loss is {loss} and the gradient's norm {norm} at update {update}, and nothing is saved. Try again "
+            f"with a smaller --lr, such as {settings.lr / 3:.2g}, or a smaller --clip, such as {settings.clip / 3:.2g}"
+        )
+
+
+def draw_losses(folder: Path, title: str, per: str) -> Path:
+    """The curve of a run's losses as a picture in its folder."""
+    curves.draw(journal.read(folder / runs.LOG), folder / runs.CURVE, title, per)
+    return folder / runs.CURVE

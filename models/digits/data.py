@@ -1,0 +1,82 @@
+"""Handwritten digits: 1,797 images of 8 x 8 pixels, which scikit-learn brings along.
+
+Source: E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository, 1998.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..common.errors import UserError
+from ..common.extras import datasets
+
+HELD_OUT = 360  # images, the same ones in every program and for every seed
+SIZE = 8  # pixels across
+INK = 16.0  # of a pixel that is all black
+
+
+@dataclass(frozen=True)
+class Digits:
+    """Images (N, 1, 8, 8), with ink from 0 to 1; and their digits (N,)."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def load() -> tuple[Digits, Digits]:
+    """What is learned, and what is held out.
+
+    Raises:
+        ImportError: scikit-learn is not installed.
+    """
+    found = datasets("sklearn.datasets").load_digits()
+    images = (found.images / INK).astype(np.float32)[:, None]
+    labels = found.target.astype(np.int64)
+    order = np.random.default_rng(0).permutation(len(labels))
+    learned, held_out = order[HELD_OUT:], order[:HELD_OUT]
+    return Digits(images[learned], labels[learned]), Digits(images[held_out], labels[held_out])
+
+
+def moved(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Each image by -1, 0 or 1 pixels across and down; what comes in at a side is empty."""
+    count, size = len(images), images.shape[-1]
+    wide = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    down, across = rng.integers(0, 3, (2, count, 1))
+    steps = np.arange(size)
+    rows, columns = (down + steps)[:, :, None], (across + steps)[:, None]
+    return np.ascontiguousarray(wide[np.arange(count)[:, None, None], 0, rows, columns][:, None])
+
+
+def read(path: Path) -> np.ndarray:
+    """A picture of one digit, as those of the data are: (1, 8, 8), the digit in the middle, ink from 0 to 1.
+
+    Raises:
+        UserError: it is no picture, or there is nothing in it.
+        OSError: there is no such file.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError  # matplotlib brings it
+
+    try:
+        with Image.open(path) as opened:
+            picture = opened.convert("RGBA")
+    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path} is not a picture that can be read: {error}") from error
+    paper = Image.new("RGBA", picture.size, "white")
+    grey = ImageOps.autocontrast(Image.alpha_composite(paper, picture).convert("L"))
+    edge = np.concatenate([np.asarray(grey)[[0, -1]].ravel(), np.asarray(grey)[:, [0, -1]].ravel()])
+    if np.median(edge) > 127:  # the paper is light
+        grey = ImageOps.invert(grey)
+    box = grey.point(lambda value: 255 * (value > 64)).getbbox()
+    if box is None:
+        raise UserError(f"{path} is a picture of one colour; expected one of a digit, dark on light or light on dark")
+    digit = grey.crop(box)
+    side = max(digit.size)
+    square = Image.new("L", (side, side))
+    square.paste(digit, ((side - digit.width) // 2, (side - digit.height) // 2))
+    return np.asarray(square.resize((SIZE, SIZE), Image.Resampling.BOX), np.float32)[None] / 255
