@@ -14,7 +14,7 @@ import minigrad as mg
 from minigrad import nn
 from minigrad.nn import functional as F
 from models.char_lm import evaluation, sampling
-from models.char_lm.choice import Choice, choose
+from models.common.choice import Choice, choose
 from models.char_lm.model import CharLM, Options
 from models.char_lm.sampling import gather, pieces, sample
 from models.char_lm.unfolding import Unfolding
