@@ -5,9 +5,6 @@ T: time steps   N: rows side by side   V: vocabulary
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
-
 import numpy as np
 
 import minigrad as mg
