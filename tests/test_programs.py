@@ -199,7 +199,7 @@ def test_variants_side_by_side(tmp_path):
     assert document["variants"]["mlp"]["command"] == "python -m models.digits train --model mlp --updates 3"
     assert (tmp_path / "compared.png").stat().st_size > 10_000
     assert "holds a run already (results.json)" in failed("digits", *arguments)
-    good("digits", *arguments, "--overwrite")
+    good("digits", "compare", "mlp", "--seeds", 1, "--updates", 1, "--out", tmp_path, "--overwrite")
 
 
 def test_what_is_compared_is_refused_when_it_was_stopped(tmp_path, monkeypatch):
