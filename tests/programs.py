@@ -13,6 +13,8 @@ NAMES.remove("char_lm")
 # What makes a model and its training as small as they can be.
 SMALL = {
     "digits": ["--model", "mlp", "--hidden", "4", "--batch", "8"],
+    "names": ["--hidden", "4", "--embedding", "2", "--batch", "8"],
+    "words": ["--hidden", "4", "--width", "2", "--batch", "2", "--seq", "4", "--min-count", "20"],
 }
 
 

@@ -1,15 +1,22 @@
 """What all small programs do alike: a run and its folder, the same bits each time, stopping, wrong input, comparing."""
 
+import dataclasses
+import itertools
 import re
 import shutil
 import signal
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import typer
 
-from models.common import journal, results
+from minigrad import nn
+from models import tables
+from models.common import curves, journal, results, saved
+from models.common.batches import shuffled
 from models.common.errors import UserError
+from models.common.extras import datasets
 from tests.programs import NAMES, SMALL, good, module, run, train
 
 every_program = pytest.mark.parametrize("name", NAMES)
@@ -192,4 +199,120 @@ def test_variants_side_by_side(tmp_path):
     assert document["variants"]["mlp"]["command"] == "python -m models.digits train --model mlp --updates 3"
     assert (tmp_path / "compared.png").stat().st_size > 10_000
     assert "holds a run already (results.json)" in failed("digits", *arguments)
-    good("digits", *arguments, "--overwrite")
+    good("digits", "compare", "mlp", "--seeds", 1, "--updates", 1, "--out", tmp_path, "--overwrite")
+
+
+def test_what_is_compared_is_refused_when_it_was_stopped(tmp_path, monkeypatch):
+    task = module("digits").PROGRAM.task
+    loss = task.loss
+
+    def interrupted(self):
+        signal.raise_signal(signal.SIGINT)
+        return loss(self)
+
+    monkeypatch.setattr(task, "loss", interrupted)
+    assert "nothing is compared" in failed("digits", "compare", "mlp", "--updates", 3, "--out", tmp_path)
+    assert not (tmp_path / "results.json").exists()
+
+
+def test_a_picture_of_variants_has_their_means_and_their_range(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(curves, "save", lambda figure, path: drawn.append(figure))
+    looks = {"a": [[0.5, 0.7], [0.7, 0.9]], "b": [[0.1, 0.2]]}
+    journals = {
+        name: [
+            [{"event": "validation", "update": 10 * (k + 1), "accuracy": value} for k, value in enumerate(values)]
+            for values in each
+        ]
+        for name, each in looks.items()
+    }
+    others = {"counting": {"accuracy": 0.4}, "another": {"nats": 1.0}}
+    curves.side_by_side(journals, {"accuracy": "share of right ones"}, tmp_path / "x.png", "a title", others)
+    (axes,) = drawn[0].axes
+    lines = {line.get_label(): line.get_ydata() for line in axes.lines}
+    assert lines.keys() == {"a", "b", "counting"} and axes.get_ylabel() == "share of right ones"
+    np.testing.assert_allclose(lines["a"], [0.6, 0.8])
+    np.testing.assert_allclose(axes.collections[0].get_datalim(axes.transData).get_points()[:, 1], [0.5, 0.9])
+
+
+def test_batches_go_through_all_examples_in_an_order_of_their_own():
+    first, again = (list(itertools.islice(shuffled(10, 3, seed=1), 7)) for _ in range(2))
+    assert all((a == b).all() for a, b in zip(first, again, strict=True))
+    for epoch in range(2):
+        seen = np.concatenate(first[3 * epoch : 3 * epoch + 3])
+        assert len(seen) == len(set(seen.tolist())) == 9
+    assert len(next(shuffled(2, 5, seed=0))) == 2
+
+
+def test_data_that_is_not_installed_says_which_extra():
+    with pytest.raises(ImportError, match=r"No module named 'no_such_thing'.*pip install -e '.\[models,datasets\]'"):
+        datasets("no_such_thing")
+
+
+# Files from strangers -----------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """What the model of these tests is made of."""
+
+    width: int
+    words: tuple[str, ...] = ()
+
+
+def linear(options):
+    model = nn.Linear(options.width, 1)
+    model.options = options
+    return model
+
+
+def spoilt(path, **metadata):
+    weights = {"weight": np.ones((1, 2), np.float32), "bias": np.zeros(1, np.float32)}
+    told = {"program": "layer", "version": "1", "model": '{"width": 2}', "about": "{}"} | metadata
+    safetensors.numpy.save_file(weights, path / "model.safetensors", told)
+    return path
+
+
+STRANGE = {
+    "another version": ({"version": "2"}, "has format version 2, but this program reads version 1"),
+    "no JSON": ({"model": "{"}, "does not describe a layer model: Expecting"),
+    "an option too many": ({"model": '{"width": 2, "depth": 1}'}, "a model has no option depth"),
+    "an option too few": ({"model": "{}"}, "does not describe a layer model: width is missing"),
+    "a float for an int": ({"model": '{"width": 2.0}'}, "width must be int, got float"),
+    "a text for a list": ({"model": '{"width": 2, "words": "a"}'}, "words must be list, got str"),
+    "numbers for texts": ({"model": '{"width": 2, "words": [1]}'}, "words must be a list of texts"),
+    "no end": ({"model": '{"width": 1000000000}'}, "width is 1,000,000,000, more than 65,536"),
+    "other shapes": ({"model": '{"width": 3}'}, r"has other shapes: weight is \(1, 2\), expected \(1, 3\)"),
+}
+
+
+def test_a_model_comes_back_as_it_was_saved(tmp_path):
+    model = linear(Layer(2, ("a", "이")))
+    saved.save(tmp_path / saved.MODEL, "layer", model, model.options, {"figures": {"nats": 1.5}})
+    found, about = saved.load(tmp_path, "layer", Layer, linear)
+    assert found.options == model.options and about == {"figures": {"nats": 1.5}}
+    assert found.weight.tolist() == model.weight.tolist()
+
+
+@pytest.mark.parametrize("strange", STRANGE)
+def test_a_model_of_a_stranger(strange, tmp_path):
+    metadata, pattern = STRANGE[strange]
+    saved.load(spoilt(tmp_path), "layer", Layer, linear)
+    with pytest.raises(UserError, match=pattern):
+        saved.load(spoilt(tmp_path, **metadata), "layer", Layer, linear)
+
+
+# The README ---------------------------------------------------------------------------------------
+
+
+def test_the_tables_of_the_readme_are_those_of_the_results():
+    readme = tables.README.read_text(encoding="utf-8")
+    assert tables.rewritten(readme) == readme
+
+
+def test_every_program_has_its_section_with_its_commands():
+    readme = tables.README.read_text(encoding="utf-8")
+    for name in NAMES:
+        assert re.search(rf"^## {name}: ", readme, re.MULTILINE) and results.marked(name).search(readme)
+        for command in "train", "predict", "compare":
+            assert f"python -m models.{name} {command}" in readme
