@@ -13,6 +13,7 @@ NAMES.remove("char_lm")
 # What makes a model and its training as small as they can be.
 SMALL = {
     "digits": ["--model", "mlp", "--hidden", "4", "--batch", "8"],
+    "frames": ["--hidden", "4", "--features", "4", "--channels", "2", "--frames", "3", "--batch", "4"],
     "names": ["--hidden", "4", "--embedding", "2", "--batch", "8"],
     "words": ["--hidden", "4", "--width", "2", "--batch", "2", "--seq", "4", "--min-count", "20"],
 }

@@ -45,7 +45,7 @@ def strip(videos: Videos, p: np.ndarray, number: int, question: str, path: Path)
     below.set_ylim(0, 1.15)
     below.set_xticks(range(T))
     below.set_yticks([0, 0.5, 1])
-    below.set_xlabel("frame (blue: the likelier answer is right; red: wrong)")
+    below.set_xlabel("frame (blue: the likelier answer is right; orange: wrong)")
     below.set_ylabel('probability of "yes"')
     curves.save(figure, path)
 
@@ -60,7 +60,9 @@ def by_frame(videos: Videos, p: np.ndarray, question: str, path: Path) -> None:
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     axes.plot(steps, 100 * right, "o-", color=curves.BLUE, label="the model")
-    axes.plot(steps, 100 * np.maximum(often, 1 - often), "s--", color="0.5", label="without looking: the likelier answer")
+    axes.plot(
+        steps, 100 * np.maximum(often, 1 - often), "s--", color="0.5", label="without looking: the likelier answer"
+    )
     axes.set_xticks(steps)
     axes.set_xlabel("frame")
     axes.set_ylabel("right answers, %")

@@ -88,7 +88,7 @@ class Answers(Task):
     def references(self) -> dict[str, dict[str, float]]:
         often = self.held_out.labels.mean(1, keepdims=True)
         blind = np.broadcast_to(often > 0.5, self.held_out.labels.shape)
-        return {"without looking": figures(blind, self.held_out.labels)}
+        return {f"{self.settings.question}, without looking": figures(blind, self.held_out.labels)}
 
     def draw(self, folder: Path) -> list[Path]:
         logits, _ = self.model(self._tensor(self.held_out.frames))
@@ -107,7 +107,7 @@ def judged(options: Options, held_out: digits.Digits) -> data.Videos:
 
 
 def figures(guesses: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """How many answers are right: of all frames, of the last ones, and in how many videos all; guesses, labels (T, N)."""
+    """How many answers (T, N) are right: at all frames, at the last ones, and in how many videos every one."""
     right = guesses == (labels > 0.5)
     return {"accuracy": float(right.mean()), "last": float(right[-LAST:].mean()), "videos": float(right.all(0).mean())}
 
@@ -135,9 +135,7 @@ PROGRAM = Program(
 
 
 def predict(
-    images: Annotated[
-        list[Path] | None, Argument(help="Pictures of a digit each, in the order of the frames.")
-    ] = None,
+    images: Annotated[list[Path] | None, Argument(help="Pictures of a digit each, in the order of the frames.")] = None,
     example: Annotated[int | None, Option(help="Number of a held-out video, from 0, in place of pictures.")] = None,
     run: Run = None,
 ) -> None:

@@ -26,11 +26,11 @@ class Options:
 
     letters: str  # all that names are made of, in order
     languages: tuple[str, ...]
-    cell: str = "gru"
+    cell: str = "lstm"
     hidden: int = 128
     embedding: int = 32  # D
     bidirectional: bool = False
-    dropout: float = 0.5  # of the letters' vectors, by half as much, and before the output
+    dropout: float = 0.6  # of the letters' vectors, by half as much, and before the output
 
     def __post_init__(self) -> None:
         refuse_unknown_cell(self.cell)

@@ -27,7 +27,7 @@ MODEL = "Model"
 class Settings(Training):
     """The options of `train`."""
 
-    cell: Cell = "gru"
+    cell: Cell = "lstm"
     hidden: Annotated[int, Option(help="Units of the cell.", min=1, rich_help_panel=MODEL)] = 128
     embedding: Annotated[int, Option(help="Width of a letter's vector.", min=1, rich_help_panel=MODEL)] = 32
     bidirectional: Annotated[
@@ -35,7 +35,7 @@ class Settings(Training):
     ] = False
     dropout: Annotated[
         float, Option(help="Before the output; of the letters' vectors half as much.", rich_help_panel=MODEL)
-    ] = 0.5
+    ] = 0.6
     updates: Updates = 1500
     batch: Batch = 128
     lr: LearningRate = 5e-3
@@ -93,9 +93,9 @@ PROGRAM = Program(
     per="name",
     variants={
         "rnn": {"cell": "rnn"},
-        "lstm": {"cell": "lstm"},
-        "gru": {},
-        "gru bidirectional": {"bidirectional": True},
+        "gru": {"cell": "gru"},
+        "lstm": {},
+        "lstm bidirectional": {"bidirectional": True},
     },
     curves=("accuracy", "nats"),
 )
