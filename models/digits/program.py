@@ -78,27 +78,37 @@ PROGRAM = Program(
 )
 
 
-def predict(
-    images: Annotated[
-        list[Path] | None, Argument(help="Pictures of a digit each: dark on light, or light on dark.")
-    ] = None,
-    example: Annotated[
-        list[int] | None, Option(help="Number of a held-out image, from 0; several: --example 1 --example 2.")
-    ] = None,
-    run: Run = None,
-) -> None:
+# What `predict` asks for; models/captions does, too.
+Images = Annotated[list[Path] | None, Argument(help="Pictures of a digit each: dark on light, or light on dark.")]
+Examples = Annotated[
+    list[int] | None, Option(help="Number of a held-out image, from 0; several: --example 1 --example 2.")
+]
+
+
+def asked(images: list[Path] | None, examples: list[int] | None) -> list[tuple[str, np.ndarray]]:
+    """Names and images (1, 8, 8): pictures, and held-out images by their numbers.
+
+    Raises:
+        UserError: there is none, there is no such number, or a picture cannot be used.
+        OSError: a file cannot be read.
+    """
+    found = [(str(path), data.read(path)) for path in images or []]
+    if examples:
+        _, held_out = data.load()
+        for number in examples:
+            if not 0 <= number < len(held_out):
+                raise UserError(f"there are held-out images 0 to {len(held_out) - 1}, got {number}")
+            found.append((f"held-out image {number}, a {held_out.labels[number]}", held_out.images[number]))
+    if not found:
+        raise UserError("name a picture of a digit, or a held-out image by --example")
+    return found
+
+
+def predict(images: Images = None, example: Examples = None, run: Run = None) -> None:
     """Say which digit is in a picture, and how likely the model finds it."""
     with clear_errors():
         model, _ = PROGRAM.load(run)
-        shown = [(str(path), data.read(path)) for path in images or []]
-        if example:
-            _, held_out = data.load()
-            for number in example:
-                if not 0 <= number < len(held_out):
-                    raise UserError(f"there are held-out images 0 to {len(held_out) - 1}, got {number}")
-                shown.append((f"held-out image {number}, a {held_out.labels[number]}", held_out.images[number]))
-        if not shown:
-            raise UserError("name a picture of a digit, or a held-out image by --example")
+        shown = asked(images, example)
         with mg.no_grad():
             probabilities = F.softmax(model(mg.tensor(np.stack([image for _, image in shown]))), dim=1).numpy()
         for (name, image), p in zip(shown, probabilities, strict=True):
