@@ -13,28 +13,33 @@ from .data import caption, joined
 from .model import Captioner
 
 CAPTIONS = "captions.png"
-SHOWN = ("en", "de")  # languages whose letters every font has
-ACROSS, DOWN = 4, 4  # images in a picture
-WIDTH = 26  # characters in a line
+ABOVE, BELOW = "en", "de"  # languages whose letters every font has
+ACROSS, DOWN = 4, 3  # images in a picture
+WIDTH = 30  # characters in a line
 
 
 def captions(model: Captioner, held_out: Digits, device: str, path: Path) -> None:
-    """Images with a wrong caption, and then others, with what is said of them; what is wrong is red."""
+    """Images with a wrong caption, half of the picture at most, and one of each digit; what is wrong is red."""
     from matplotlib.figure import Figure
 
-    seen, count = mg.tensor(held_out.images, device=device), ACROSS * DOWN
-    told = {language: model.captions(seen, language) for language in SHOWN}
-    right = {lang: [joined(caption(digit, lang)) for digit in held_out.labels.tolist()] for lang in SHOWN}
-    wrong = [any(told[lang][n] != right[lang][n] for lang in SHOWN) for n in range(len(held_out))]
-    numbers = sorted(range(len(held_out)), key=lambda n: not wrong[n])[:count]
-    figure = Figure(figsize=(ACROSS * 2.4, DOWN * 2.9), layout="constrained")
-    figure.suptitle(f"Captions of held-out images: {sum(wrong)} of {len(held_out)} images have a wrong one, in red")
-    for axes, number in zip(figure.subplots(DOWN, ACROSS).flat, numbers, strict=True):
+    labels, count = held_out.labels.tolist(), ACROSS * DOWN
+    said, wrong = {}, {}
+    for language in (ABOVE, BELOW):
+        right = [joined(caption(digit, language)) for digit in labels]
+        said[language] = model.captions(mg.tensor(held_out.images, device=device), language)
+        wrong[language] = [a != b for a, b in zip(said[language], right, strict=True)]
+    mistaken = [number for number, each in enumerate(zip(*wrong.values(), strict=True)) if any(each)]
+    others = [labels.index(digit) for digit in sorted(set(labels))]
+    numbers = list(dict.fromkeys([*mistaken[: count // 2], *others]))[:count]
+    figure = Figure(figsize=(ACROSS * 2.8, DOWN * 3.2), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15)
+    figure.suptitle(f"Captions of held-out images: for {len(mistaken)} of {len(labels)} one is wrong, in red")
+    for axes, number in zip(figure.subplots(DOWN, ACROSS).flat, numbers, strict=False):
         axes.imshow(held_out.images[number, 0], cmap="Greys", vmin=0, vmax=1)
         axes.set_xticks([])
         axes.set_yticks([])
-        colour = curves.RED if wrong[number] else "black"
-        axes.set_title(f"image {number}, a {held_out.labels[number]}", fontsize=8, color=colour)
-        lines = [fill(told[lang][number], WIDTH) for lang in SHOWN]
-        axes.set_xlabel("\n".join(lines), fontsize=7, color=colour)
+        axes.set_ylabel(f"image {number}, a {labels[number]}", fontsize=8)
+        for language, write in ((ABOVE, axes.set_title), (BELOW, axes.set_xlabel)):
+            colour = curves.RED if wrong[language][number] else "black"
+            write(fill(said[language][number], WIDTH), fontsize=8, color=colour)
     curves.save(figure, path)

@@ -17,7 +17,7 @@ from ..common.console import clear_errors, progress, say
 from ..common.errors import UserError
 from ..common.program import Figure, Program, Run, commands
 from ..common.stop import Stop
-from ..common.training import Batch, LearningRate, Task, Training, Updates, fit
+from ..common.training import Batch, EvalEvery, LearningRate, Task, Training, Updates, fit
 from ..digits import data as images
 from ..digits import program as digits
 from ..digits.model import Classifier
@@ -51,9 +51,10 @@ class Settings(Training):
     ] = "every"
     embedding: Annotated[int, Option(help="Numbers for a word.", min=1, rich_help_panel=MODEL)] = 32
     hidden: Annotated[int, Option(help="Units of the decoder.", min=1, rich_help_panel=MODEL)] = 128
-    updates: Updates = 1500
+    updates: Updates = 600
     batch: Batch = 64
     lr: LearningRate = 3e-3
+    eval_every: EvalEvery = 25
 
 
 class Captions(Task):
@@ -89,12 +90,15 @@ class Captions(Task):
 
     def judge(self) -> dict[str, float]:
         seen, labels = self._tensor(self.held_out.images), self.held_out.labels
-        exact, nats = [], []
+        exact, whole, nats = [], [], []
         for place, language in enumerate(data.LANGUAGES):
-            right = [data.joined(data.caption(digit, language)) for digit in labels.tolist()]
-            exact += [a == b for a, b in zip(self.model.captions(seen, language), right, strict=True)]
+            possible = [data.joined(data.caption(digit, language)) for digit in range(data.DIGITS)]
+            told = self.model.captions(seen, language)
+            exact += [possible[digit] == said for digit, said in zip(labels.tolist(), told, strict=True)]
+            whole += [said in possible for said in told]
             nats.append(self._loss(seen, data.Captions.number(labels, place)).item())
-        return {"exact": float(np.mean(exact)), "named": self._named, "nats": float(np.mean(nats))}
+        figures = {"exact": exact, "whole": whole, "named": self._named, "nats": nats}
+        return {name: float(np.mean(values)) for name, values in figures.items()}
 
     def draw(self, folder: Path) -> list[Path]:
         pictures.captions(self.model, self.held_out, self.device, folder / pictures.CAPTIONS)
@@ -142,6 +146,7 @@ PROGRAM = Program(
     build=Captioner,
     figures={
         "exact": Figure("exact captions", percent=True, goal=0.95),
+        "whole": Figure("captions right for some digit", percent=True),
         "named": Figure("digits named by the CNN itself", percent=True),
         "nats": Figure("nats per word"),
     },
