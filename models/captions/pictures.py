@@ -14,12 +14,12 @@ from .model import Captioner
 
 CAPTIONS = "captions.png"
 ABOVE, BELOW = "en", "de"  # languages whose letters every font has
-ACROSS, DOWN = 4, 3  # images in a picture
+ACROSS, DOWN = 4, 4  # images in a picture
 WIDTH = 30  # characters in a line
 
 
 def captions(model: Captioner, held_out: Digits, device: str, path: Path) -> None:
-    """Images with a wrong caption, half of the picture at most, and one of each digit; what is wrong is red."""
+    """One image of each digit, and before them some with a wrong caption; what is wrong is red."""
     from matplotlib.figure import Figure
 
     labels, count = held_out.labels.tolist(), ACROSS * DOWN
@@ -30,11 +30,12 @@ def captions(model: Captioner, held_out: Digits, device: str, path: Path) -> Non
         wrong[language] = [a != b for a, b in zip(said[language], right, strict=True)]
     mistaken = [number for number, each in enumerate(zip(*wrong.values(), strict=True)) if any(each)]
     others = [labels.index(digit) for digit in sorted(set(labels))]
-    numbers = list(dict.fromkeys([*mistaken[: count // 2], *others]))[:count]
+    numbers = list(dict.fromkeys([*mistaken[: count - len(others)], *others]))
     figure = Figure(figsize=(ACROSS * 2.8, DOWN * 3.2), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15)
     figure.suptitle(f"Captions of held-out images: for {len(mistaken)} of {len(labels)} one is wrong, in red")
-    for axes, number in zip(figure.subplots(DOWN, ACROSS).flat, numbers, strict=False):
+    for place, number in enumerate(numbers, 1):
+        axes = figure.add_subplot(DOWN, ACROSS, place)
         axes.imshow(held_out.images[number, 0], cmap="Greys", vmin=0, vmax=1)
         axes.set_xticks([])
         axes.set_yticks([])

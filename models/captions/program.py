@@ -18,8 +18,8 @@ from ..common.errors import UserError
 from ..common.program import Figure, Program, Run, commands
 from ..common.stop import Stop
 from ..common.training import Batch, EvalEvery, LearningRate, Task, Training, Updates, fit
-from ..digits import data as images
 from ..digits import program as digits
+from ..digits.data import load, moved
 from ..digits.model import Classifier
 from ..digits.pictures import in_characters
 from . import data, pictures
@@ -56,6 +56,10 @@ class Settings(Training):
     lr: LearningRate = 3e-3
     eval_every: EvalEvery = 25
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        Options((data.END,), inject=self.inject)  # what it refuses, it refuses before the CNN is trained
+
 
 class Captions(Task):
     """Images of digits, and a caption in one of the languages for each."""
@@ -71,7 +75,7 @@ class Captions(Task):
         self.model.features.load_state_dict(cnn.features.state_dict())
         self.model.features.requires_grad_(settings.tune)
         self.device = device
-        self.learned, self.held_out = images.load()
+        self.learned, self.held_out = load()
         self._captions, languages = data.captions(words), len(data.LANGUAGES)
         self.data = (
             f"{len(self.learned):,} images of digits to learn, {len(self.held_out)} held out; "
@@ -85,7 +89,7 @@ class Captions(Task):
 
     def loss(self) -> Tensor:
         language, image = np.divmod(next(self._pairs), len(self.learned))
-        seen = images.moved(self.learned.images[image], self._rng)
+        seen = moved(self.learned.images[image], self._rng)
         return self._loss(self._tensor(seen), data.Captions.number(self.learned.labels[image], language))
 
     def judge(self) -> dict[str, float]:
@@ -157,7 +161,7 @@ PROGRAM = Program(
 
 
 def predict(
-    pictures_of: digits.Images = None,
+    images: digits.Images = None,
     example: digits.Examples = None,
     language: Annotated[
         list[str] | None, Option(help=f"One of {', '.join(data.LANGUAGES)}; several: --language de --language ko.")
@@ -170,7 +174,7 @@ def predict(
         for each in chosen:
             data.refuse_unknown(each)
         model, _ = PROGRAM.load(run)
-        shown = digits.asked(pictures_of, example)
+        shown = digits.asked(images, example)
         seen = mg.tensor(np.stack([image for _, image in shown]))
         with mg.no_grad():
             told = [model.captions(seen, each) for each in chosen]

@@ -59,7 +59,11 @@ class Digits(Task):
     def draw(self, folder: Path) -> list[Path]:
         probabilities = F.softmax(self.model(self._tensor(self.held_out.images)), dim=1)
         pictures.guesses(self.held_out, probabilities.to("cpu").numpy(), folder / pictures.GUESSES)
-        return [folder / pictures.GUESSES]
+        drawn = [folder / pictures.GUESSES]
+        if self.model.options.kind == "cnn":
+            pictures.filters(self.model.features, self.held_out, self.device, folder / pictures.FILTERS)
+            drawn.append(folder / pictures.FILTERS)
+        return drawn
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return mg.tensor(array, device=self.device)
