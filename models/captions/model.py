@@ -40,7 +40,7 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.inject not in INJECT:
-            raise UserError(f"the image cannot enter at {self.inject!r} step; choose one of {', '.join(INJECT)}")
+            raise UserError(f"the image cannot enter at the step {self.inject!r}; choose one of {', '.join(INJECT)}")
         if END not in self.words or len(set(self.words)) < len(self.words):
             raise UserError(f"words must differ from each other, and {END} must be among them")
         for name in ("channels", "features", "embedding", "hidden"):

@@ -43,9 +43,9 @@ class Settings(Training):
     cnn_updates: Annotated[
         int, Option(help="Steps of the optimizer for the CNN that is trained first.", min=1, rich_help_panel=MODEL)
     ] = digits.Settings.updates
-    tune: Annotated[
-        bool, Option("--tune", help="Let the CNN learn on with the captions.", rich_help_panel=MODEL)
-    ] = False
+    tune: Annotated[bool, Option("--tune", help="Let the CNN learn on with the captions.", rich_help_panel=MODEL)] = (
+        False
+    )
     inject: Annotated[
         str, Option(help="At which steps the image enters the decoder: every or first.", rich_help_panel=MODEL)
     ] = "every"

@@ -82,4 +82,5 @@ def read(path: Path) -> np.ndarray:
     side = max(digit.size)
     square = Image.new("L", (side, side))
     square.paste(digit, ((side - digit.width) // 2, (side - digit.height) // 2))
-    return np.asarray(square.resize((SIZE, SIZE), Image.Resampling.BOX), np.float32)[None] / 255
+    pixels = np.asarray(square.convert("F").resize((SIZE, SIZE), Image.Resampling.BOX))[None]
+    return pixels / pixels.max()  # the strokes of a thin pen are as black as those of the data
