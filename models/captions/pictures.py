@@ -15,7 +15,7 @@ from .model import Captioner
 CAPTIONS = "captions.png"
 ABOVE, BELOW = "en", "de"  # languages whose letters every font has
 ACROSS, DOWN = 4, 4  # images in a picture
-WIDTH = 30  # characters in a line
+WIDTH, LINES = 30, 4  # characters in a line, and lines of a caption
 
 
 def captions(model: Captioner, held_out: Digits, device: str, path: Path) -> None:
@@ -42,5 +42,5 @@ def captions(model: Captioner, held_out: Digits, device: str, path: Path) -> Non
         axes.set_ylabel(f"image {number}, a {labels[number]}", fontsize=8)
         for language, write in ((ABOVE, axes.set_title), (BELOW, axes.set_xlabel)):
             colour = curves.RED if wrong[language][number] else "black"
-            write(fill(said[language][number], WIDTH), fontsize=8, color=colour)
+            write(fill(said[language][number], WIDTH, max_lines=LINES, placeholder=" ..."), fontsize=8, color=colour)
     curves.save(figure, path)
