@@ -43,9 +43,7 @@ class Settings(Training):
     cnn_updates: Annotated[
         int, Option(help="Steps of the optimizer for the CNN that is trained first.", min=1, rich_help_panel=MODEL)
     ] = digits.Settings.updates
-    tune: Annotated[bool, Option("--tune", help="Let the CNN learn on with the captions.", rich_help_panel=MODEL)] = (
-        False
-    )
+    tune: Annotated[bool, Option("--tune", help="Let the CNN learn on, too.", rich_help_panel=MODEL)] = False
     inject: Annotated[
         str, Option(help="At which steps the image enters the decoder: every or first.", rich_help_panel=MODEL)
     ] = "every"
@@ -93,16 +91,16 @@ class Captions(Task):
         return self._loss(self._tensor(seen), data.Captions.number(self.learned.labels[image], language))
 
     def judge(self) -> dict[str, float]:
-        seen, labels = self._tensor(self.held_out.images), self.held_out.labels
-        exact, whole, nats = [], [], []
-        for place, language in enumerate(data.LANGUAGES):
+        labels, languages = self.held_out.labels, range(len(data.LANGUAGES))
+        seen, exact, whole = self._tensor(self.held_out.images), [], []
+        for language in data.LANGUAGES:
             possible = [data.joined(data.caption(digit, language)) for digit in range(data.DIGITS)]
             told = self.model.captions(seen, language)
             exact += [possible[digit] == said for digit, said in zip(labels.tolist(), told, strict=True)]
             whole += [said in possible for said in told]
-            nats.append(self._loss(seen, data.Captions.number(labels, place)).item())
-        figures = {"exact": exact, "whole": whole, "named": self._named, "nats": nats}
-        return {name: float(np.mean(values)) for name, values in figures.items()}
+        numbers = np.concatenate([data.Captions.number(labels, place) for place in languages])
+        nats = self._loss(mg.concatenate([seen for _ in languages]), numbers).item()
+        return {"exact": float(np.mean(exact)), "whole": float(np.mean(whole)), "named": self._named, "nats": nats}
 
     def draw(self, folder: Path) -> list[Path]:
         pictures.captions(self.model, self.held_out, self.device, folder / pictures.CAPTIONS)
