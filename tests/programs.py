@@ -12,6 +12,7 @@ NAMES.remove("char_lm")
 
 # What makes a model and its training as small as they can be.
 SMALL = {
+    "captions": ["--cnn-updates", "1", "--hidden", "4", "--embedding", "2", "--batch", "8"],
     "digits": ["--model", "mlp", "--hidden", "4", "--batch", "8"],
     "frames": ["--hidden", "4", "--features", "4", "--channels", "2", "--frames", "3", "--batch", "4"],
     "names": ["--hidden", "4", "--embedding", "2", "--batch", "8"],

@@ -54,7 +54,7 @@ def _no_windows(x: Shape, *, size: Shape, stride: Shape, dilation: Shape, axis: 
     )
 
 
-def _not_of_windows(x: Shape, *, shape: Shape, stride: Shape, dilation: Shape, size: Any = None, axis: int = 0) -> str:
+def _not_of_windows(x: Shape, *, shape: Shape, stride: Shape, dilation: Shape, axis: int = 0) -> str:
     return (
         f"the windows of an array of shape {shape} at stride={stride}, dilation={dilation}, axis={axis}, got shape {x}"
     )
@@ -171,8 +171,7 @@ def first_maxima(
 ) -> Array:
     """The number of the entry of each window that is its maximum: the first of equal ones, or the last NaN.
 
-    `inside` (L) tells, by axes that broadcast against those of x, the entries from padding, which count only where
-    there is no other.
+    `inside` broadcasts against x, and is False at the padding, which is chosen only where a window has nothing else.
     """
     counts = _counts(x.shape, size, stride, dilation, axis)
     number_type = "uint8" if math.prod(size) <= 256 else "int32"

@@ -128,8 +128,8 @@ def fit(task: Task, settings: Training, folder: Path, program: str, stop: Stop, 
         OSError: a file cannot be written.
     """
     model = task.model
-    matrices = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim < 2]
+    learned = [p for p in model.parameters() if p.requires_grad]  # what is frozen stays as it is
+    matrices, others = [p for p in learned if p.ndim > 1], [p for p in learned if p.ndim < 2]
     groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
     optimizer = optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.99))
     schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=settings.updates)
@@ -145,7 +145,7 @@ def fit(task: Task, settings: Training, folder: Path, program: str, stop: Stop, 
             optimizer.zero_grad()
             loss = task.loss()
             loss.backward()
-            norm = nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+            norm = nn.utils.clip_grad_norm_(learned, settings.clip)
             optimizer.step()
             schedule.step()
             update += 1

@@ -44,12 +44,15 @@ def load() -> tuple[Digits, Digits]:
 
 
 def moved(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Each image by -1, 0 or 1 pixels across and down; what comes in at a side is empty."""
+    """Half of the images by -1, 0 or 1 pixels across and down; what comes in at a side is empty.
+
+    A digit fills its 8 x 8 pixels, so that moving cuts some of it off: the other half stays whole.
+    """
     count, size = len(images), images.shape[-1]
     wide = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)))
-    down, across = rng.integers(0, 3, (2, count, 1))
+    down, across = np.where(rng.random(count) < 0.5, 1, rng.integers(0, 3, (2, count)))
     steps = np.arange(size)
-    rows, columns = (down + steps)[:, :, None], (across + steps)[:, None]
+    rows, columns = (down[:, None] + steps)[:, :, None], (across[:, None] + steps)[:, None]
     return np.ascontiguousarray(wide[np.arange(count)[:, None, None], 0, rows, columns][:, None])
 
 
@@ -79,4 +82,5 @@ def read(path: Path) -> np.ndarray:
     side = max(digit.size)
     square = Image.new("L", (side, side))
     square.paste(digit, ((side - digit.width) // 2, (side - digit.height) // 2))
-    return np.asarray(square.resize((SIZE, SIZE), Image.Resampling.BOX), np.float32)[None] / 255
+    pixels = np.asarray(square.convert("F").resize((SIZE, SIZE), Image.Resampling.BOX))[None]
+    return pixels / pixels.max()  # the strokes of a thin pen are as black as those of the data

@@ -6,11 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
+import minigrad as mg
+
 from ..common import curves
 from .data import Digits
+from .model import Features
 
-GUESSES = "guesses.png"
+GUESSES, FILTERS = "guesses.png", "filters.png"
 ACROSS, DOWN = 12, 5  # images in a picture
+EXAMPLES = (0, 2, 4, 7)  # digits whose strokes run in all directions
 SHADES = " .:-=+*#%@"
 
 
@@ -32,6 +36,33 @@ def guesses(held_out: Digits, probabilities: np.ndarray, path: Path) -> None:
         told = f"{guess[number]}, {100 * probabilities[number].max():.0f}%"
         told += f"\nis a {held_out.labels[number]}" if wrong else ""
         axes.set_xlabel(told, color=curves.RED if wrong else "black", fontsize=9)
+    curves.save(figure, path)
+
+
+def filters(features: Features, held_out: Digits, device: str, path: Path) -> None:
+    """The filters of the first convolution, and what each of them finds in some digits."""
+    from matplotlib.figure import Figure
+
+    convolution, relu = features.layers[:2]
+    weights = convolution.weight.detach().to("cpu").numpy()[:, 0]  # (C, 3, 3)
+    shown = np.stack([held_out.images[held_out.labels == digit][0] for digit in EXAMPLES])
+    found = relu(convolution(mg.tensor(shown, device=device))).to("cpu").numpy()  # (4, C, 8, 8)
+    channels, rows = len(weights), 1 + len(shown)
+    figure = Figure(figsize=(1 + channels * 0.75, rows * 0.95), layout="constrained")
+    figure.suptitle(f"The {channels} filters of the first convolution (red: ink counts; blue: ink counts against)")
+    grid = figure.subplots(rows, 1 + channels, squeeze=False)
+    for axes in grid.flat:
+        axes.set_xticks([])
+        axes.set_yticks([])
+    grid[0, 0].axis("off")
+    strongest = float(np.abs(weights).max())
+    for axes, weight in zip(grid[0, 1:], weights, strict=True):
+        axes.imshow(weight, cmap="RdBu_r", vmin=-strongest, vmax=strongest)
+    for row, image, maps in zip(grid[1:], shown, found, strict=True):
+        for axes, pixels, most in zip(row, [image[0], *maps], [1.0, *[maps.max()] * channels], strict=True):
+            axes.imshow(pixels, cmap="Greys", vmin=0, vmax=most)
+    for axes, told in ((grid[1, 0], "an image"), (grid[1, 1], "what is found")):
+        axes.set_title(told, fontsize=8)
     curves.save(figure, path)
 
 

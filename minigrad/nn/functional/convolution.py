@@ -53,10 +53,12 @@ def conv2d(
     Shapes: x (N, C, H, W) or (C, H, W), w (O, C/groups, kh, kw), bias (O,), y (N, O, H', W') or (O, H', W'), where
     H' = ⌊(H + 2 padding - dilation (kh - 1) - 1) / stride⌋ + 1, and W' likewise.
 
+    What backward needs of x takes kh kw times the memory of x where windows overlap at stride 1.
+
     Args:
         stride: s, the step from one window to the next. Here and below, one number, or one for H and one for W.
         padding: how many zeros stand at each side. "valid" is none; "same" as many as keep H and W at stride 1, one
-            more after than before if they are odd.
+            more after than before if their number is odd.
         dilation: d, the step from one entry of a window to the next.
         groups: how many parts the channels fall into, in order; each o sees the channels of one part.
 

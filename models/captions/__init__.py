@@ -1,0 +1,1 @@
+"""One to many: what is in the image?"""
