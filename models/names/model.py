@@ -13,7 +13,6 @@ import numpy as np
 
 import minigrad as mg
 from minigrad import Tensor, nn
-from minigrad.nn.utils import rnn
 
 from ..common.cells import CELLS, refuse_unknown_cell
 from ..common.errors import UserError
@@ -65,13 +64,13 @@ class Classifier(nn.Module):
         self.dropout = nn.Dropout(options.dropout)
         self.output = nn.Linear(options.hidden * (2 if options.bidirectional else 1), len(options.languages))
 
-    def forward(self, names: rnn.PackedSequence) -> Tensor:
+    def forward(self, names: nn.utils.rnn.PackedSequence) -> Tensor:
         x = replace(names, data=self.dropout_input(self.embedding(names.data)))
         _, state = self.rnn(x)
         h = state[0] if isinstance(state, tuple) else state  # (1 or 2, N, H): the final states; an LSTM has (h, c)
         return self.output(self.dropout(mg.concatenate(list(h), axis=1)))
 
-    def pack(self, names: Sequence[str]) -> rnn.PackedSequence:
+    def pack(self, names: Sequence[str]) -> nn.utils.rnn.PackedSequence:
         """Names as the model takes them; an unknown letter is read without its accent.
 
         Raises:
@@ -83,7 +82,7 @@ class Classifier(nn.Module):
         for row, into in zip(rows, padded, strict=True):
             into[: len(row)] = row
         ids = mg.tensor(padded, device=self.output.weight.device)
-        return rnn.pack_padded_sequence(ids, lengths, batch_first=True, enforce_sorted=False)
+        return nn.utils.rnn.pack_padded_sequence(ids, lengths, batch_first=True, enforce_sorted=False)
 
     def _numbers(self, name: str) -> list[int]:
         letters = self.options.letters
