@@ -16,7 +16,7 @@ from ..common.cells import Cell
 from ..common.console import clear_errors, say
 from ..common.errors import UserError
 from ..common.program import Figure, Program, Run, commands
-from ..common.training import Batch, LearningRate, Task, Training, Updates
+from ..common.training import Batch, EvalEvery, LearningRate, Task, Training, Updates
 from ..digits import data as digits
 from ..digits.pictures import in_characters
 from . import data, pictures
@@ -45,6 +45,7 @@ class Settings(Training):
     updates: Updates = 1200
     batch: Batch = 64
     lr: LearningRate = 5e-3
+    eval_every: EvalEvery = 100
 
     def __post_init__(self) -> None:
         super().__post_init__()
