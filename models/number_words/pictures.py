@@ -1,0 +1,3 @@
+def gap(*a): pass
+def costs(*a): pass
+GAP="gap.png"; COSTS="costs.png"
