@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 
 import minigrad as mg
 from models.char_lm import checkpoint
-from models.char_lm.choice import Choice
 from models.char_lm.commands.sample import sample
 from models.char_lm.conversation import HELP, Conversation, Manner
 from models.char_lm.model import CharLM, Options
 from models.char_lm.sampling import generator, read, write
+from models.common.choice import Choice
 from models.common.errors import UserError
 from tests.characters import heed_signals, sample_batch, small
 

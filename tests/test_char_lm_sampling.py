@@ -14,11 +14,11 @@ import minigrad as mg
 from minigrad import nn
 from minigrad.nn import functional as F
 from models.char_lm import evaluation, sampling
-from models.char_lm.choice import Choice, choose
 from models.char_lm.model import CharLM, Options
 from models.char_lm.sampling import gather, pieces, sample
 from models.char_lm.unfolding import Unfolding
 from models.char_lm.vocabulary import Vocabulary
+from models.common.choice import Choice, choose
 from models.common.errors import UserError
 from tests.characters import CELLS, SENTENCE, sample_batch, small
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from ..common.choice import Choice
 from ..common.errors import UserError
 from . import sampling
-from .choice import Choice
 from .model import CharLM
 from .unfolding import check_stops
 

@@ -15,8 +15,8 @@ import numpy as np
 import minigrad as mg
 from minigrad.nn import functional as F
 
+from ..common.choice import ALL, Choice, choose
 from ..common.errors import UserError
-from .choice import ALL, Choice, choose
 from .model import CharLM
 from .unfolding import Unfolding, check_stops
 from .vocabulary import Vocabulary

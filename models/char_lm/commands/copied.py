@@ -11,9 +11,9 @@ import numpy as np
 from typer import Argument, Option
 
 from ...common import streams
+from ...common.choice import Choice
 from ...common.console import clear_errors, say
 from .. import checkpoint, copying, sampling
-from ..choice import Choice
 from ..model import CharLM
 from ..settings import RUN
 from ..text import Text, open_text, read_text

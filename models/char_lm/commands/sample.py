@@ -13,10 +13,10 @@ from typing import Annotated, Any, Optional
 import typer
 from typer import Option
 
+from ...common.choice import Choice
 from ...common.console import clear_errors, write_out
 from ...common.errors import UserError
 from .. import checkpoint, sampling
-from ..choice import Choice
 from ..conversation import Conversation, Manner, converse
 from ..settings import RUN
 from .texts import Device, Run

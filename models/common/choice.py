@@ -13,7 +13,7 @@ import numpy as np
 
 import minigrad as mg
 
-from ..common.errors import UserError
+from .errors import UserError
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""The language model: which word comes next?"""
