@@ -14,9 +14,8 @@ import minigrad as mg
 from minigrad import Tensor, nn
 from minigrad.nn.utils import rnn
 
+from ..common.cells import CELLS, refuse_unknown_cell
 from ..common.errors import UserError
-
-CELLS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
 
 @dataclass(frozen=True)
@@ -31,8 +30,7 @@ class Options:
     embedding: int = 32
 
     def __post_init__(self) -> None:
-        if self.cell not in CELLS:
-            raise UserError(f"there is no cell {self.cell!r}; choose one of {', '.join(CELLS)}")
+        refuse_unknown_cell(self.cell)
         for name in ("longest", "hidden", "embedding"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
