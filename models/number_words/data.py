@@ -8,6 +8,7 @@ The source is cut into words, the target into syllables. T: steps   N: pairs   V
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -41,7 +42,8 @@ class Batch(NamedTuple):
     targets: np.ndarray  # (T', N): y_1, ..., y_n, the end, and PAD over and over
 
 
-def load() -> tuple[list[Pair], list[Pair]]:
+@functools.cache
+def load() -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
     """What is learned, in an order that the first few are a fair sample of; and what is held out.
 
     0 and 10,000 are never held out: zero and 만 are in no other number.
@@ -51,7 +53,7 @@ def load() -> tuple[list[Pair], list[Pair]]:
     """
     order = 1 + np.random.default_rng(0).permutation(LARGEST - 1)
     held_out, learned = order[:HELD_OUT].tolist(), [0, LARGEST, *order[HELD_OUT:].tolist()]
-    return [pair(n) for n in learned], [pair(n) for n in held_out]
+    return tuple(map(pair, learned)), tuple(map(pair, held_out))
 
 
 def pair(number: int) -> Pair:

@@ -19,6 +19,7 @@ def gap(records: curves.Records, path: Path) -> None:
         records: the events of a journal.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogFormatter
 
     records = list(records)
     figure = Figure(figsize=(11, 4.5), layout="constrained")
@@ -37,6 +38,8 @@ def gap(records: curves.Records, path: Path) -> None:
         axes.grid(alpha=0.3)
         axes.legend()
     costs.set_yscale("log")
+    costs.yaxis.set_major_formatter("{x:g}")
+    costs.yaxis.set_minor_formatter(LogFormatter())
     curves.save(figure, path)
 
 

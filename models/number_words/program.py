@@ -1,5 +1,6 @@
 """Sequence to sequence: a number in English words in, in Korean out; an encoder, a decoder, and teacher forcing."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -25,6 +26,7 @@ from .search import Hypothesis, search
 
 MODEL, FORCING = "Model", "Teacher forcing"
 BEAM = 5  # hypotheses, where the beam search is judged
+NOTHING = "(nothing)"  # an answer that ends before it begins
 
 
 @dataclass(frozen=True)
@@ -60,12 +62,12 @@ class Translation(Task):
     """Each symbol that the decoder is fed is the right one, or its own, as a coin of its own decides."""
 
     def __init__(self, settings: Settings, device: str) -> None:
-        learned, self.held_out = data.load()
-        pairs = learned + self.held_out
+        self._all, self.held_out = data.load()
+        pairs = sorted(self._all + self.held_out)  # one after another, from zero
         words = data.symbols(pair.words for pair in pairs)
         syllables = data.symbols(pair.syllables for pair in pairs)
         longest = max(len(pair.syllables) for pair in pairs)
-        self.learned = learned[: settings.learned]
+        self.learned = self._all[: settings.learned]
         self.data = f"{len(self.learned):,} numbers from English to Korean to learn, {len(self.held_out):,} held out"
         options = Options(words, syllables, longest, settings.cell, settings.hidden, settings.embedding)
         self.model = Translator(options).to(device)
@@ -102,10 +104,10 @@ class Translation(Task):
         return {"beam": float(self._searched(BEAM).mean()), **self.glance()}
 
     def references(self) -> dict[str, dict[str, float]]:
-        """A decoder without an encoder: how often a symbol follows the one before, wherever, counted."""
+        """A decoder without an encoder: which symbol follows the one before, counted in all that may be learned."""
         symbols = len(self.model.options.syllables) + 1
         counts = np.ones((symbols + 1, symbols))
-        learned, held_out = self._encoded(self.learned), self._encoded(self.held_out)
+        learned, held_out = self._encoded(self._all), self._encoded(self.held_out)
         where = learned.targets != data.PAD
         np.add.at(counts, (learned.inputs[where], learned.targets[where]), 1)
         p = counts / counts.sum(1, keepdims=True)
@@ -123,7 +125,7 @@ class Translation(Task):
         pictures.costs(numbers, nats.to("cpu").numpy(), ~self._searched(1), folder / pictures.COSTS)
         return [folder / pictures.GAP, folder / pictures.COSTS]
 
-    def _encoded(self, pairs: list[data.Pair]) -> data.Batch:
+    def _encoded(self, pairs: Sequence[data.Pair]) -> data.Batch:
         return data.encode(pairs, self.model.options.words, self.model.options.syllables)
 
     def _expected(self, batch: data.Batch, forced: np.ndarray | None = None) -> Tensor:
@@ -204,9 +206,9 @@ def predict(
         for text, cut, hypotheses in zip(numbers, texts, found, strict=True):
             guess, right = said(model, hypotheses[0]), known.get(tuple(cut))
             told = "" if right is None else " (right)" if guess == right else f" (wrong, it is {right})"
-            say(f"{text}: {guess}{told}")
+            say(f"{text}: {guess or NOTHING}{told}")
             for one in hypotheses[:show]:
-                say(f"  {one.logprob:9.3f}  {said(model, one)}{'' if one.ended else '..., not ended'}")
+                say(f"  {one.logprob:9.3f}  {said(model, one) or NOTHING}{'' if one.ended else ' ... without an end'}")
 
 
 app = commands(PROGRAM, predict, about=__doc__)

@@ -70,4 +70,6 @@ def _hypothesis(symbols: np.ndarray, score: float) -> Hypothesis:
 
 def _rows(state: Any, rows: np.ndarray) -> Any:
     """These rows of a state (1, N, H), or of the two of an LSTM."""
-    return tuple(_rows(part, rows) for part in state) if isinstance(state, tuple) else state.take(rows, axis=1)
+    if isinstance(state, tuple):
+        return tuple(_rows(part, rows) for part in state)
+    return state.take(mg.tensor(rows, device=state.device), axis=1)
