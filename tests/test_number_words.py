@@ -411,6 +411,11 @@ def test_the_picture_of_the_gap(drawn, tmp_path):
         assert labels == ["fed the right symbols", "fed its own", "the gap"]
 
 
+def test_the_picture_of_a_run_that_nobody_looked_at(tmp_path):
+    pictures.gap([{"event": "start"}], tmp_path / "gap.png")
+    assert (tmp_path / "gap.png").stat().st_size > 10_000
+
+
 def test_the_picture_of_what_numbers_cost(drawn, tmp_path):
     numbers, nats = np.array([241, 299, 9_100, 10]), np.array([1.0, 3.0, 4.0, 0.5])
     pictures.costs(numbers, nats, np.array([True, True, False, True]), tmp_path / "costs.png")

@@ -37,9 +37,10 @@ def gap(records: curves.Records, path: Path) -> None:
         axes.set_xlim(left=0)
         axes.grid(alpha=0.3)
         axes.legend()
-    costs.set_yscale("log")
-    costs.yaxis.set_major_formatter("{x:g}")
-    costs.yaxis.set_minor_formatter(LogFormatter())
+    if len(x):  # a run may be stopped before the first look
+        costs.set_yscale("log")
+        costs.yaxis.set_major_formatter("{x:g}")
+        costs.yaxis.set_minor_formatter(LogFormatter())
     curves.save(figure, path)
 
 

@@ -19,13 +19,14 @@ from ..common.console import clear_errors, say
 from ..common.errors import UserError
 from ..common.options import flag
 from ..common.program import Figure, Program, Run, commands
-from ..common.training import Batch, LearningRate, Task, Training, Updates
+from ..common.training import Batch, EvalEvery, LearningRate, Task, Training, Updates
 from . import data, pictures
 from .model import Options, Translator
 from .search import Hypothesis, search
 
 MODEL, FORCING = "Model", "Teacher forcing"
 BEAM = 5  # hypotheses, where the beam search is judged
+LOOKED_AT = 500  # held-out numbers, for the curves
 NOTHING = "(nothing)"  # an answer that ends before it begins
 
 
@@ -48,6 +49,7 @@ class Settings(Training):
     updates: Updates = 1000
     batch: Batch = 64
     lr: LearningRate = 3e-3
+    eval_every: EvalEvery = 25
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -59,7 +61,11 @@ class Settings(Training):
 
 
 class Translation(Task):
-    """Each symbol that the decoder is fed is the right one, or its own, as a coin of its own decides."""
+    """Numbers in words, with teacher forcing: for each symbol of each pair a coin says what the decoder is fed.
+
+    What is held out is looked at both ways: with the right symbols fed, as a decoder that is always forced knows it,
+    and with its own, as it has to speak. The gap between the two is called exposure bias.
+    """
 
     def __init__(self, settings: Settings, device: str) -> None:
         self._all, self.held_out = data.load()
@@ -87,7 +93,14 @@ class Translation(Task):
         return _nats(self._expected(batch, forced), self._tensor(batch.targets))
 
     def glance(self) -> dict[str, float]:
-        batch = self._encoded(self.held_out)
+        return self._both_ways(self.held_out[:LOOKED_AT])
+
+    def judge(self) -> dict[str, float]:
+        return {"beam": float(self._searched(BEAM).mean()), **self._both_ways(self.held_out)}
+
+    def _both_ways(self, pairs: Sequence[data.Pair]) -> dict[str, float]:
+        """Figures with the right symbols fed, and with its own."""
+        batch = self._encoded(pairs)
         targets = self._tensor(batch.targets)
         counts = targets != data.PAD
         figures = {}
@@ -99,9 +112,6 @@ class Translation(Task):
         exact = (right | ~counts).all(axis=0)  # fed its own: what greedy search says
         gap = figures["free_nats"] - figures["nats"]
         return {"exact": exact.astype(mg.float32).mean().item(), "gap": gap, **figures}
-
-    def judge(self) -> dict[str, float]:
-        return {"beam": float(self._searched(BEAM).mean()), **self.glance()}
 
     def references(self) -> dict[str, dict[str, float]]:
         """A decoder without an encoder: which symbol follows the one before, counted in all that may be learned."""
@@ -168,8 +178,8 @@ PROGRAM = Program(
     options=Options,
     build=Translator,
     figures={
-        "exact": Figure("exact, greedy", percent=True, goal=0.98),
-        "beam": Figure(f"exact, beam {BEAM}", percent=True, goal=0.98),
+        "exact": Figure("exact, greedy", percent=True),
+        "beam": Figure(f"exact, beam {BEAM}", percent=True),
         "nats": Figure("nats per symbol"),
         "free_nats": Figure("nats, fed its own"),
         "gap": Figure("gap in nats"),
@@ -179,7 +189,7 @@ PROGRAM = Program(
     per="symbol",
     variants={
         **FORCINGS,
-        **{f"{name}, {FEW} numbers": {"learned": FEW, **options} for name, options in FORCINGS.items()},
+        **{f"{name} with {FEW}": {"learned": FEW, **options} for name, options in FORCINGS.items()},
     },
     curves=("exact", "nats", "gap"),
 )
