@@ -12,7 +12,6 @@ from typing import Any
 
 import minigrad as mg
 from minigrad import Tensor, nn
-from minigrad.nn.utils import rnn
 
 from ..common.cells import CELLS, refuse_unknown_cell
 from ..common.errors import UserError
@@ -50,7 +49,7 @@ class Encoder(nn.Module):
         self.rnn = CELLS[options.cell](options.embedding, options.hidden)
 
     def forward(self, words: Tensor, lengths: list[int]) -> Any:
-        packed = rnn.pack_padded_sequence(words, lengths, enforce_sorted=False)
+        packed = nn.utils.rnn.pack_padded_sequence(words, lengths, enforce_sorted=False)
         _, state = self.rnn(dataclasses.replace(packed, data=self.embedding(packed.data)))
         return state
 
