@@ -23,7 +23,7 @@ class Options:
 
     words: tuple[str, ...]  # of the source
     syllables: tuple[str, ...]  # of the target
-    longest: int  # syllables that an answer has at most
+    longest: int  # syllables of the longest answer
     cell: str = "gru"
     hidden: int = 128
     embedding: int = 32

@@ -21,7 +21,7 @@ class Hypothesis(NamedTuple):
 
     symbols: list[int]  # without the end
     logprob: float  # log p(y_1 | x) + log p(y_2 | y_1, x) + ..., in nats, with that of the end
-    ended: bool  # by itself; else it was cut at the longest that is allowed
+    ended: bool  # by itself; else it was cut, one symbol after the longest that was learned
 
 
 def search(model: Translator, words: np.ndarray, lengths: list[int], width: int, device: str) -> list[list[Hypothesis]]:
