@@ -16,6 +16,7 @@ SMALL = {
     "digits": ["--model", "mlp", "--hidden", "4", "--batch", "8"],
     "frames": ["--hidden", "4", "--features", "4", "--channels", "2", "--frames", "3", "--batch", "4"],
     "names": ["--hidden", "4", "--embedding", "2", "--batch", "8"],
+    "number_words": ["--hidden", "4", "--embedding", "2", "--batch", "8"],
     "words": ["--hidden", "4", "--width", "2", "--batch", "2", "--seq", "4", "--min-count", "20"],
 }
 

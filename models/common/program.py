@@ -37,7 +37,7 @@ class Figure:
     goal: float | None = None  # what it should be at least
 
     def tell(self, value: float) -> str:
-        return f"{100 * value:.2f}%" if self.percent else f"{value:.3f}" if abs(value) < 100 else f"{value:,.1f}"
+        return f"{100 * value:.2f}%" if self.percent else f"{value:z.3f}" if abs(value) < 100 else f"{value:,.1f}"
 
 
 @dataclass(frozen=True)

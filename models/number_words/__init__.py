@@ -1,0 +1,1 @@
+"""Sequence to sequence: what is that number in Korean?"""
