@@ -71,7 +71,7 @@ def words(text: str) -> list[str]:
     >>> words('The "if" statement, x.y')
     ['The', ' "', 'if', '" ', 'statement', ', ', 'x', '.', 'y']
     """
-    lines = "\n".join(" ".join(line.split()) for line in text.splitlines())
+    lines = "\n".join(" ".join(line.split()) for line in text.split("\n"))
     spaced = re.sub(r"\n\n+", PARAGRAPH, lines).replace("\n", " \n ").replace(" \n  \n ", f" {PARAGRAPH} ")
     spaced = f" {spaced} "  # a text begins and ends as a line does
     found = []

@@ -16,6 +16,14 @@ from .data import UNKNOWN
 
 CELLS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 KINDS = (*CELLS, "window")
+# The matrices of the equations below, by the names of the parameters.
+MATRICES = {
+    "E": "embedding.weight",  # (V, D): a word's vector in each row
+    "W_x": "hidden.weight_ih_l0",  # (H, D)
+    "W_h": "hidden.weight_hh_l0",  # (H, H)
+    "W_y": "output.weight",  # (V, H)
+}
+SMALL = 0.1  # of the words' vectors at first; with the usual 1, what is rare stays noise
 
 
 @dataclass(frozen=True)
@@ -24,7 +32,7 @@ class Options:
 
     vocabulary: tuple[str, ...]
     kind: str = "rnn"
-    width: int = 128  # D
+    width: int = 256  # D
     hidden: int = 256  # H
     window: int = 4  # n, if that is its kind
     dropout: float = 0.0  # of the words' vectors, and before the output
@@ -68,12 +76,14 @@ class WordLM(nn.Module):
         y_t = softmax(W_y h_t + c)                  what the next word may be
 
     or an LSTM, a GRU or a window instead of the second line. These are logits: the softmax is in the loss.
+    MATRICES says where E, W_x, W_h and W_y are; the layer of h has two biases, and b is their sum.
     """
 
     def __init__(self, options: Options) -> None:
         size = len(options.vocabulary)
         self.options = options
         self.embedding = nn.Embedding(size, options.width)
+        nn.init.normal_(self.embedding.weight, std=SMALL)
         if options.kind == "window":
             self.hidden: nn.Module = Window(options.width, options.hidden, options.window)
         else:
