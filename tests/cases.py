@@ -253,6 +253,36 @@ CLASSES: list[tuple[Shape, Any]] = [
     ((0, 3), np.array([], dtype=int)),
 ]
 
+# Of windows: the shape, and the options. Windows that overlap, leave gaps, are dilated, or are one; one to three axes.
+WINDOWS: list[tuple[Shape, dict[str, Any]]] = [
+    ((5,), {"size": (2,), "stride": (1,), "dilation": (1,)}),
+    ((7,), {"size": (2,), "stride": (3,), "dilation": (1,)}),
+    ((2, 5, 2), {"size": (3,), "stride": (1,), "dilation": (2,), "axis": 1}),
+    ((2, 3, 4, 2), {"size": (2, 2), "stride": (1, 2), "dilation": (1, 1), "axis": 1}),
+    ((2, 4, 5), {"size": (2, 3), "stride": (2, 1), "dilation": (2, 1), "axis": -2}),
+    ((3, 3), {"size": (3, 3), "stride": (2, 2), "dilation": (1, 1), "axis": 0}),
+    ((3, 3, 2), {"size": (1, 1), "stride": (2, 1), "dilation": (1, 1)}),
+    ((2, 2, 3), {"size": (2, 1, 2), "stride": (1, 1, 1), "dilation": (1, 1, 1)}),
+    ((0, 3), {"size": (2,), "stride": (1,), "dilation": (1,), "axis": 1}),
+]
+
+
+def of_windows(shape: Shape, **options: Any) -> Draw:
+    return draw(ref.entries_of_windows(shape, **options).shape, shape=shape, **no_size(options))
+
+
+def no_size(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name != "size"}
+
+
+def chosen(shape: Shape, options: dict[str, Any]) -> Any:
+    """The number of an entry for each window."""
+    size, axis = options["size"], options.get("axis", 0) % len(shape)
+    found = ref.entries_of_windows(shape, **options).shape
+    windows = (*found[:axis], *found[axis + len(size) :])
+    return np.random.default_rng(0).integers(0, math.prod(size), windows).astype(np.uint8)
+
+
 CASES: dict[str, Case] = {
     # elementwise
     "add": binary(each(lambda x, y: x + y)),
@@ -382,6 +412,14 @@ CASES: dict[str, Case] = {
         draw((2,), indices=np.array(1), size=3),
         draw((2,), indices=1, size=3),
         draw((0, 2), indices=np.array([], dtype=int), size=3),
+    ),
+    # windows
+    "windows": of(ref.windows, *(draw(s, **options) for s, options in WINDOWS)),
+    "add_windows": of(ref.add_windows, *(of_windows(s, **options) for s, options in WINDOWS)),
+    "take_from_windows": of(ref.windows, *(draw(s, which=chosen(s, options), **options) for s, options in WINDOWS)),
+    "add_to_windows": of(
+        ref.add_to_windows,
+        *(draw(chosen(s, options).shape, which=chosen(s, options), shape=s, **options) for s, options in WINDOWS),
     ),
     # classes
     "surprisal": of(ref.surprisal, *(draw(s, classes=c) for s, c in CLASSES)),

@@ -6,8 +6,8 @@ import signal
 from typer.testing import CliRunner
 
 import minigrad as mg
-from models.char_lm.__main__ import app
 from models.char_lm.model import CharLM, Options
+from models.char_lm.program import app
 from models.char_lm.sampling import gather, pieces
 from models.char_lm.vocabulary import Vocabulary
 

@@ -13,8 +13,8 @@ import numpy as np
 import safetensors.numpy
 from typer.testing import CliRunner
 
-from models.char_lm.__main__ import app
 from models.char_lm.model import CharLM, Options
+from models.char_lm.program import app
 
 from .helpers import host
 

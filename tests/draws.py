@@ -231,6 +231,32 @@ def classified(draw: st.DrawFn, with_gradient: bool = False) -> Any:
     return (*per_row, (count, size)), {"classes": draw(integer_arrays(size, (count,)))}
 
 
+# Windows --------------------------------------------------------------------------------------------
+
+
+@st.composite
+def windowed(draw: st.DrawFn, chosen: bool, adds_up: bool) -> Any:
+    """Windows over one axis or two, anywhere among others; all of their entries, or one of each."""
+    few, ndim = st.integers(1, 3), draw(st.integers(1, 2))
+    size, stride, dilation = (tuple(draw(few) for _ in range(ndim)) for _ in range(3))
+    counts = tuple(draw(few) for _ in range(ndim))
+    spare = [draw(st.integers(0, s - 1)) for s in stride]  # what comes after the last window
+    numbers = zip(size, stride, dilation, counts, spare, strict=True)
+    lengths = tuple((n - 1) * s + (k - 1) * d + 1 + more for k, s, d, n, more in numbers)
+    before, after = (draw(mst.shapes(max_dims=1)) for _ in range(2))
+    shape = (*before, *lengths, *after)
+    axis = len(before)
+    parameters = {"size": size, "stride": stride, "dilation": dilation}
+    parameters |= optional(draw, "axis", st.sampled_from((axis, axis - len(shape)))) if not axis else {"axis": axis}
+    result = (*before, *size, *counts, *after)
+    if chosen:
+        result = (*before, *counts, *after)
+        parameters["which"] = abs(draw(integer_arrays(math.prod(size), result))) % math.prod(size)
+    elif adds_up:
+        del parameters["size"]
+    return ((result,), parameters | {"shape": shape}) if adds_up else ((shape,), parameters)
+
+
 # Products -------------------------------------------------------------------------------------------
 
 
@@ -303,6 +329,10 @@ CALLS: dict[str, Calls] = {
     "segment_sum": segments(),
     "take_along_axis": along(adds_up=False),
     "add_along_axis": along(adds_up=True),
+    "windows": windowed(chosen=False, adds_up=False),
+    "add_windows": windowed(chosen=False, adds_up=True),
+    "take_from_windows": windowed(chosen=True, adds_up=False),
+    "add_to_windows": windowed(chosen=True, adds_up=True),
     "surprisal": classified(),
     "surprisal_gradient": classified(with_gradient=True),
     "matmul": multiplied(),

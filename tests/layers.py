@@ -112,6 +112,51 @@ def layer_norm(d: Draws) -> Call:
     return call(x, shape, weight=d.of(None, d.x(inner)), bias=d.of(None, d.x(inner)), eps=d.of(1e-5, 0.1))
 
 
+def images(d: Draws, channels: int, needed: Shape, **where: Any) -> Array:
+    """With a batch or without, at least as high and wide as needed, by a little."""
+    return d.x((*d.of((2,), (), (1,)), channels, *(n + d.choose(3) for n in needed)), **where)
+
+
+def needed(size: Any, dilation: Any, around: Any) -> Shape:
+    """How high and wide images have to be for one window."""
+    pairs = ((n, n) if isinstance(n, int) else n for n in (size, dilation, around))
+    return tuple(max(1, d * (k - 1) + 1 - 2 * p) for k, d, p in zip(*pairs, strict=True))
+
+
+def convolution(d: Draws) -> tuple[int, int, Any, dict[str, Any]]:
+    """Channels in and out, the size of the kernel, and the options."""
+    groups = d.of(1, 2)
+    size = d.of(2, 1, (1, 2), (3, 2))
+    stride, dilation = d.of(1, 2, (1, 2)), d.of(1, 2, (2, 1))
+    options = {"stride": stride, "padding": d.of(0, 1, (0, 2), "valid", *(["same"] if stride == 1 else []))}
+    return groups * d.of(1, 2), groups * d.of(1, 2), size, options | {"dilation": dilation, "groups": groups}
+
+
+def around(options: dict[str, Any]) -> Any:
+    return 0 if isinstance(options["padding"], str) else options["padding"]
+
+
+def conv2d_layer(d: Draws) -> Call:
+    channels, out, size, options = convolution(d)
+    x = images(d, channels, needed(size, options["dilation"], around(options)))
+    sizes = {"in_channels": channels, "out_channels": out, "kernel_size": size, "bias": d.flag(True)}
+    return call(x, **sizes, **options)
+
+
+def conv2d(d: Draws) -> Call:
+    channels, out, size, options = convolution(d)
+    x = images(d, channels, needed(size, options["dilation"], around(options)))
+    size = (size, size) if isinstance(size, int) else size
+    return call(x, d.x((out, channels // options["groups"], *size)), d.of(None, d.x((out,))), **options)
+
+
+def pooled(d: Draws) -> Call:
+    size, padding = d.of((2, 0), (1, 0), ((2, 1), 0), ((2, 3), (1, 0)), (3, 1))
+    options = {"stride": d.of(None, 1, (1, 2)), "padding": padding, "dilation": d.of(1, 2, (2, 1))}
+    x = images(d, d.of(1, 2), needed(size, options["dilation"], 0), distinct=True, low=-10.0, high=10.0)
+    return call(x, kernel_size=size, **options, ceil_mode=d.flag())
+
+
 PROBABILITIES = 0.5, 0.2, 0.8, 0.0, 1.0
 
 
@@ -165,6 +210,9 @@ def in_turn(modules: Any, x: Any) -> Any:
 LAYERS = {
     "nn.Linear": Line(linear_layer),
     "F.linear": Line(linear),
+    "nn.Conv2d": Line(conv2d_layer),
+    "F.conv2d": Line(conv2d),
+    "nn.MaxPool2d F.max_pool2d": Line(pooled),
     "nn.Embedding": Line(embedding_layer),
     "F.embedding": Line(embedding),
     "nn.LayerNorm": Line(norm_layer),

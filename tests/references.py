@@ -72,6 +72,35 @@ def segment_sum(x: Any, indices: Any, size: int, axis: int = 0) -> Any:
     return added_up(x, np.take(places(shape), indices, axis), shape)
 
 
+def entries_of_windows(shape: Shape, size: Any, stride: Any, dilation: Any, axis: int = 0, which: Any = None) -> Any:
+    """The place, counted through the flattened array, of each entry of each window, or of one in each."""
+    axis %= len(shape)
+    end = axis + len(size)
+    sliding = zip(shape[axis:end], size, stride, dilation, strict=True)
+    counts = [len(range(0, n - d * (k - 1), s)) for n, k, s, d in sliding]
+    found = np.empty([*shape[:axis], *size, *counts, *shape[end:]], dtype=int)
+    for entry in np.ndindex(*found.shape):
+        a, o, w, b = np.split(entry, [axis, end, end + len(size)])
+        found[entry] = np.ravel_multi_index([*a, *(w * stride + o * dilation), *b], shape)
+    if which is None:
+        return found
+    flat = found.reshape(*found.shape[:axis], math.prod(size), *found.shape[end:])
+    return np.take_along_axis(flat, np.expand_dims(which, axis).astype(int), axis).squeeze(axis)
+
+
+def windows(x: Any, **options: Any) -> Any:
+    return x.ravel()[entries_of_windows(x.shape, **options)]
+
+
+def add_windows(x: Any, shape: Shape, stride: Any, dilation: Any, axis: int = 0) -> Any:
+    size = x.shape[axis % len(shape) :][: len(stride)]
+    return added_up(x, entries_of_windows(shape, size, stride, dilation, axis), shape)
+
+
+def add_to_windows(x: Any, shape: Shape, **options: Any) -> Any:
+    return added_up(x, entries_of_windows(shape, **options), shape)
+
+
 def surprisal(x: Any, classes: Any) -> Any:
     return np.array([-np.log(np.exp(row[k]) / np.exp(row).sum()) for row, k in zip(x, classes, strict=True)])
 

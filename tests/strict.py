@@ -234,6 +234,10 @@ class StrictArray:
         transposed: StrictArray = _wrapped(self._host.transpose(*axes), [self])
         return transposed
 
+    def view(self, dtype: Any) -> StrictArray:
+        seen: StrictArray = _wrapped(self._host.view(dtype), [self])
+        return seen
+
 
 def _new(host: Any) -> StrictArray:
     """What a call computes into memory of its own."""

@@ -276,7 +276,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, text):
 KILLER = """
 import os, pathlib, signal, sys, time, warnings
 warnings.simplefilter("ignore")  # Python 3.12 does not like forks beside threads
-from models.char_lm.__main__ import app
+from models.char_lm.program import app
 def file_at(path):
     return pathlib.Path(path).exists() and os.stat(path).st_ino
 for line in sys.stdin:
@@ -336,7 +336,7 @@ def test_killed_fifty_times_a_run_loses_nothing(tmp_path, text):
 FULL = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)  # writing more to a file fails
-from models.char_lm.__main__ import app
+from models.char_lm.program import app
 app(sys.argv[2:])
 """
 

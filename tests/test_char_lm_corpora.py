@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from models.char_lm import corpora
 from models.char_lm import ids as stored
-from models.char_lm.__main__ import app
+from models.char_lm.program import app
 from models.char_lm.text import open_text
 from models.common.errors import UserError
 

@@ -20,8 +20,8 @@ import minigrad as mg
 from minigrad import nn, optim
 from minigrad.nn import functional as F
 from models.char_lm import checkpoint, evaluation, fitting, sampling
-from models.char_lm.__main__ import app
 from models.char_lm.model import CharLM, Options
+from models.char_lm.program import app
 from models.char_lm.settings import Settings
 from models.char_lm.training import Trainer
 from models.char_lm.vocabulary import Vocabulary

@@ -7,8 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from models.char_lm import checkpoint
-from models.char_lm.__main__ import app
 from models.char_lm.model import CharLM, Options
+from models.char_lm.program import app
 from models.char_lm.settings import PRESETS, Settings, recorded
 from models.common import journal
 from models.common.errors import UserError

@@ -11,7 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from models.char_lm import measured, table
-from models.char_lm.__main__ import app
+from models.char_lm.program import app
 from models.char_lm.settings import PRESETS, Settings
 from tests.characters import SENTENCE
 

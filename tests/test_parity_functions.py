@@ -206,6 +206,40 @@ def test_live_layer_norm(shape: list[int], axes: int, parameters: set[str], seed
     check_function(case, run_function(case, seed), "cpu")
 
 
+pairs = st.integers(1, 3) | st.tuples(st.integers(1, 3), st.integers(1, 3))
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+@given(st.data(), sizes, st.sampled_from([1, 1, 2, 3]), seeds)
+def test_live_conv2d(data: Any, channels: int, groups: int, seed: int) -> None:
+    pytest.importorskip("torch")
+    draw = data.draw
+    h, w, kh, kw = draw(st.integers(3, 8)), draw(st.integers(3, 8)), draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    options: dict[str, Any] = {"stride": draw(pairs), "padding": draw(st.sampled_from([0, 1, (1, 2), "valid", "same"]))}
+    if options["padding"] == "same":
+        options["stride"] = 1
+    dilation = draw(st.integers(1, min(3, (h - 1) // max(kh - 1, 1)))), draw(st.integers(1, (w - 1) // max(kw - 1, 1)))
+    options |= {"dilation": dilation, "groups": groups}
+    batch = draw(st.sampled_from([(3,), (1,), (0,), ()]))
+    out = groups * draw(st.integers(1, 2))
+    tensors = {"weight": (out, channels, kh, kw)} | draw(st.sampled_from([{}, {"bias": (out,)}]))
+    case = Function("conv2d", (*batch, channels * groups, h, w), options, tensors=tensors)
+    check_function(case, run_function(case, seed), "cpu")
+
+
+@given(st.data(), pairs, seeds)
+def test_live_max_pool2d(data: Any, kernel_size: Any, seed: int) -> None:
+    pytest.importorskip("torch")
+    draw = data.draw
+    kh, kw = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
+    padding = draw(st.sampled_from([(0, 0), (kh // 2, kw // 2)]))
+    options = {"kernel_size": kernel_size, "stride": draw(st.none() | pairs), "padding": padding}
+    options |= {"dilation": draw(pairs) if padding == (0, 0) else 1, "ceil_mode": draw(st.booleans())}
+    shape = (*draw(st.sampled_from([(2,), (0,), ()])), draw(sizes), draw(st.integers(7, 9)), draw(st.integers(7, 9)))
+    case = Function("max_pool2d", shape, options, draw(st.sampled_from([2.0, 0.0])))
+    check_function(case, run_function(case, seed), "cpu")
+
+
 # The modules of the same names --------------------------------------------------------------------
 
 W = np.array([0.5, 2.0, 1.0, 0.7])
@@ -214,6 +248,8 @@ MODULES = {  # how to make it; what to call it with
     "SiLU": ({}, "x"), "GELU": ({"approximate": "tanh"}, "x"), "Softplus": ({}, "x"), "Softsign": ({}, "x"),
     "LogSigmoid": ({}, "x"), "Hardtanh": ({}, "x"), "Softmax": ({"dim": 1}, "x"), "LogSoftmax": ({"dim": 0}, "x"),
     "Identity": ({}, "x"), "Flatten": ({"start_dim": 0}, "x"), "Dropout": ({"p": 0.0}, "x"),
+    "Conv2d": ({"in_channels": 2, "out_channels": 4, "kernel_size": (3, 2), "groups": 2}, "image"),
+    "MaxPool2d": ({"kernel_size": (2, 3)}, "image"),
     "LayerNorm": ({"normalized_shape": 4}, "x"), "Embedding": ({"num_embeddings": 4, "embedding_dim": 2}, "ids"),
     "CrossEntropyLoss": ({"weight": W, "label_smoothing": 0.1}, "x ids"), "NLLLoss": ({"weight": W}, "x ids"),
     "MSELoss": ({}, "x y"), "L1Loss": ({"reduction": "none"}, "x y"), "SmoothL1Loss": ({}, "x y"),
@@ -228,6 +264,7 @@ def test_module(name: str, device: str) -> None:
     options, arguments = MODULES[name]
     rng = np.random.default_rng(0)
     arrays = {"x": 3 * rng.normal(size=(3, 4)), "y": rng.uniform(size=(3, 4)), "ids": np.array([2, 0, 3])}
+    arrays["image"] = rng.normal(size=(2, 2, 5, 6))
     theirs = getattr(torch.nn, name)(
         **{k: torch.tensor(v) if isinstance(v, np.ndarray) else v for k, v in options.items()}
     ).double()

@@ -7,6 +7,7 @@ from . import index as index
 from . import logic as logic
 from . import reduction as reduction
 from . import shape as shape
+from . import window as window
 from .examples import document
 from .primitive import registry as registry
 

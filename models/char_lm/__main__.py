@@ -1,25 +1,4 @@
-"""A character-level language model: train it on a text, let it write, and see how well it expects another text."""
-
-from __future__ import annotations
-
-try:
-    import typer
-
-    from .commands.cache import cache
-    from .commands.copied import copied
-    from .commands.eval import eval as evaluate
-    from .commands.inspect import inspect
-    from .commands.ngram import ngram
-    from .commands.sample import sample
-    from .commands.train import command as train
-except ImportError as error:
-    raise SystemExit(f"{error}. This program needs minigrad's extra: pip install -e '.[models]'") from error
-except KeyboardInterrupt:
-    raise SystemExit(130) from None  # as a shell has it of a program that Ctrl-C ended
-
-app = typer.Typer(help=__doc__, add_completion=False, no_args_is_help=True)
-for command in (train, sample, evaluate, inspect, ngram, copied, cache):
-    app.command()(command)
+from ..common.start import start
 
 if __name__ == "__main__":
-    app()
+    start("char_lm", extras="models")

@@ -11,10 +11,9 @@ from typing import Any
 from minigrad import Tensor, nn
 from minigrad.nn import functional as F
 
+from ..common.cells import CELLS, refuse_unknown_cell
 from ..common.errors import UserError
 from .vocabulary import UNITS, Vocabulary
-
-CELLS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
 
 @dataclass(frozen=True)
@@ -31,8 +30,7 @@ class Options:
     unit: str = "char"  # or byte
 
     def __post_init__(self) -> None:
-        if self.cell not in CELLS:
-            raise UserError(f"there is no cell {self.cell!r}; choose one of {', '.join(CELLS)}")
+        refuse_unknown_cell(self.cell)
         for name, least in (("hidden", 1), ("layers", 1), ("embedding", 0)):
             size = getattr(self, name)
             if not isinstance(size, int) or size < least:

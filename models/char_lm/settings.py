@@ -16,11 +16,12 @@ from ..common.console import clear_errors
 from ..common.errors import UserError
 from ..common.options import fall_back, flag, prefer, read_toml
 from ..common.streams import SPLITS
+from ..common.training import TRAINING, Clip, LearningRate, Seed, Updates, WeightDecay
 from .model import CELLS
 from .vocabulary import UNITS
 
 RUN = Path("runs/char_lm")
-TEXT, MODEL, TRAINING, WATCHING = "The text", "The model", "Training", "Watching over it"
+TEXT, MODEL, WATCHING = "The text", "The model", "Watching over it"
 
 
 @dataclass(frozen=True)
@@ -74,29 +75,23 @@ class Settings:
                rich_help_panel=MODEL),
     ] = None  # fmt: skip
 
-    updates: Annotated[int, Option(help="Steps of the optimizer.", min=1, rich_help_panel=TRAINING)] = 1200
+    updates: Updates = 1200
     batch: Annotated[int, Option(help="Streams of text read side by side.", min=1, rich_help_panel=TRAINING)] = 32
     seq: Annotated[
         int, Option(help="Symbols per chunk: how far back gradients flow.", min=1, rich_help_panel=TRAINING)
     ] = 64
-    lr: Annotated[
-        float, Option(help="Learning rate of AdamW; half a cosine brings it to 0.", rich_help_panel=TRAINING)
-    ] = 4e-3
+    lr: LearningRate = 4e-3
     warmup: Annotated[
         int, Option(help="Updates during which the learning rate rises to --lr.", min=0, rich_help_panel=TRAINING)
     ] = 0
-    weight_decay: Annotated[
-        float, Option(help="AdamW's: each update shrinks matrices by lr times this.", min=0, rich_help_panel=TRAINING)
-    ] = 0.0
-    clip: Annotated[
-        float, Option(help="Largest norm of the gradient of all parameters together.", rich_help_panel=TRAINING)
-    ] = 1.0
+    weight_decay: WeightDecay = 0.0
+    clip: Clip = 1.0
     average: Annotated[
         float,
         Option(help="Judge and save a running average of the weights: the part of it that each update keeps, such as "
                "0.999; 0: the weights as they are.", min=0, rich_help_panel=TRAINING),
     ] = 0.0  # fmt: skip
-    seed: Annotated[int, Option(help="The same seed gives the same model.", min=0, rich_help_panel=TRAINING)] = 0
+    seed: Seed = 0
 
     eval_every: Annotated[
         int, Option(help="Updates between two looks at the held-out text.", min=1, rich_help_panel=WATCHING)

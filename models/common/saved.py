@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+import typing
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,8 @@ VERSION = "1"
 WIDEST = 1 << 16  # the largest number that an option of a model may be
 
 # What an option may be in JSON, by its type; and no bool for an int.
-KINDS: dict[str, tuple[type, ...]] = {
-    "str": (str,), "int": (int,), "float": (int, float), "bool": (bool,), "tuple[str, ...]": (list,)
+KINDS: dict[Any, tuple[type, ...]] = {
+    str: (str,), int: (int,), float: (int, float), bool: (bool,), tuple[str, ...]: (list,)
 }  # fmt: skip
 
 
@@ -134,11 +135,11 @@ def describe(
         )
     try:
         found = parse(header.metadata.get("model", ""))
-        fields = {field.name: field for field in dataclasses.fields(options)}
+        kinds, fields = typing.get_type_hints(options), {field.name: field for field in dataclasses.fields(options)}
         for name, value in found.items():
             if name not in fields:
                 raise ValueError(f"a model has no option {plain(name)}")
-            found[name] = _checked(name, value, str(fields[name].type))
+            found[name] = _checked(name, value, kinds[name])
         if missing := [n for n, f in fields.items() if n not in found and f.default is dataclasses.MISSING]:
             raise ValueError(f"{some(missing)} is missing")
         return options(**found), parse(header.metadata.get("about", "{}"))
@@ -146,7 +147,7 @@ def describe(
         raise UserError(f"{path} does not describe a {mine} model: {plain(str(error), 300)}") from error
 
 
-def _checked(name: str, value: Any, kind: str) -> Any:
+def _checked(name: str, value: Any, kind: Any) -> Any:
     """A value of JSON as an option has it."""
     if type(value) not in KINDS[kind]:
         raise ValueError(f"{name} must be {KINDS[kind][-1].__name__}, got {type(value).__name__}")

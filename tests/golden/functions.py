@@ -9,7 +9,7 @@ import numpy as np
 from .arrays import Arrays, weighing
 
 DIFFERENTIABLE = {"x", "targets", "bias"}  # where floating; the weights of layers, but not those of losses, as well
-LAYERS = {"linear", "layer_norm", "embedding"}
+LAYERS = {"linear", "layer_norm", "embedding", "conv2d"}
 
 
 class Function(NamedTuple):
@@ -54,6 +54,14 @@ def bce(*args: Any, **more: Any) -> Function:
     return Function("binary_cross_entropy_with_logits", *args, **{"targets": "fractions"} | more)
 
 
+def conv2d(shape: tuple[int, ...], weight: tuple[int, ...], **options: Any) -> Function:
+    return Function("conv2d", shape, options, tensors={"weight": weight, "bias": weight[:1]})
+
+
+def max_pool2d(shape: tuple[int, ...], kernel_size: Any, scale: float = 2.0, **options: Any) -> Function:
+    return Function("max_pool2d", shape, {"kernel_size": kernel_size} | options, scale)
+
+
 V = {"weight": (5,)}
 SMOOTH = {"label_smoothing": 0.2}
 FUNCTIONS = {
@@ -87,6 +95,26 @@ FUNCTIONS = {
         "layer_norm", (2, 3, 4), {"normalized_shape": (3, 4), "eps": 0.1}, tensors={"weight": (3, 4)}
     ),
     "layer-norm-one": Function("layer_norm", (3, 1), {"normalized_shape": (1,)}),
+    "conv2d": conv2d((2, 3, 5, 6), (4, 3, 3, 2)),
+    "conv2d-no-bias": Function("conv2d", (2, 3, 5, 6), {}, tensors={"weight": (4, 3, 2, 2)}),
+    "conv2d-one-image": conv2d((3, 5, 6), (4, 3, 3, 2), padding=1),
+    "conv2d-one-entry": conv2d((2, 3, 3, 4), (4, 3, 1, 1)),
+    "conv2d-stride": conv2d((2, 2, 7, 8), (3, 2, 3, 2), stride=(2, 3)),
+    "conv2d-padding": conv2d((2, 2, 3, 2), (3, 2, 3, 4), padding=(1, 2), stride=2),
+    "conv2d-dilation": conv2d((2, 2, 7, 8), (3, 2, 3, 2), dilation=(2, 3), padding=1),
+    "conv2d-groups": conv2d((2, 6, 4, 5), (9, 2, 2, 3), groups=3),
+    "conv2d-a-group-per-channel": conv2d((2, 3, 4, 5), (6, 1, 3, 3), groups=3, padding=1),
+    "conv2d-same": conv2d((2, 2, 4, 5), (3, 2, 2, 3), padding="same", dilation=(3, 2)),
+    "conv2d-valid": conv2d((1, 2, 4, 5), (3, 2, 2, 3), padding="valid"),
+    "conv2d-everything": conv2d((3, 4, 9, 8), (6, 2, 3, 2), stride=(3, 2), padding=(2, 1), dilation=(1, 2), groups=2),
+    "max-pool2d": max_pool2d((2, 3, 4, 6), 2),
+    "max-pool2d-one-image": max_pool2d((3, 5, 4), (3, 2)),
+    "max-pool2d-overlapping": max_pool2d((2, 3, 7, 6), 3, stride=2, padding=1),
+    "max-pool2d-gaps": max_pool2d((2, 3, 8, 7), (1, 2), stride=(3, 4)),
+    "max-pool2d-dilation": max_pool2d((2, 2, 7, 8), (3, 2), stride=1, dilation=(2, 3), padding=1),
+    "max-pool2d-ceil": max_pool2d((2, 2, 5, 6), 2, ceil_mode=True),
+    "max-pool2d-ceil-padding": max_pool2d((2, 2, 6, 7), (3, 2), stride=(2, 3), padding=1, ceil_mode=True),
+    "max-pool2d-ties": max_pool2d((2, 3, 7, 8), 3, scale=0.0, stride=2, padding=1),
     # classes
     "cross-entropy-mean": cross_entropy((6, 5), {}),
     "cross-entropy-sum": cross_entropy((6, 5), {"reduction": "sum"}),

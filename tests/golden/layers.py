@@ -102,6 +102,10 @@ LAYERS = {
     "linear": Layer("Linear", (4, 3), {}, (5, 4)),
     "linear-no-bias": Layer("Linear", (4, 3), {"bias": False}, (2, 3, 4)),
     "linear-vector": Layer("Linear", (4, 3), {}, (4,)),
+    "conv2d": Layer("Conv2d", (3, 4, 3), {}, (2, 3, 5, 6)),
+    "conv2d-no-bias": Layer("Conv2d", (2, 3), {"kernel_size": (2, 3), "bias": False, "padding": 1}, (2, 2, 4, 4)),
+    "conv2d-one-image": Layer("Conv2d", (2, 3, (3, 2)), {"padding": "same"}, (2, 4, 4)),
+    "conv2d-groups": Layer("Conv2d", (4, 6, 3), {"groups": 2, "stride": (2, 1), "dilation": (1, 2)}, (2, 4, 7, 8)),
     "embedding": Layer("Embedding", (7, 3), {}, (5, 4)),
     "embedding-one-id": Layer("Embedding", (7, 3), {}, ()),
 }

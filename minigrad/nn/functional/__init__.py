@@ -13,6 +13,7 @@ from .activation import (
     softplus,
     softsign,
 )
+from .convolution import conv2d, max_pool2d
 from .layer import dropout, embedding, layer_norm, linear, one_hot
 from .loss import (
     binary_cross_entropy_with_logits,
@@ -26,6 +27,7 @@ from .loss import (
 
 __all__ = [
     "binary_cross_entropy_with_logits",
+    "conv2d",
     "cross_entropy",
     "dropout",
     "elu",
@@ -39,6 +41,7 @@ __all__ = [
     "linear",
     "log_softmax",
     "logsigmoid",
+    "max_pool2d",
     "mse_loss",
     "nll_loss",
     "one_hot",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -154,3 +155,11 @@ def as_shape(caller: str, normalized_shape: int | Sequence[int]) -> tuple[int, .
     if not shape or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in shape):
         raise ValueError(f"{caller}: expected normalized_shape of positive integers, got {normalized_shape!r}")
     return shape
+
+
+def as_pair(caller: str, name: str, value: Any, least: int = 1) -> tuple[int, int]:
+    """A number for both of two axes, or one for each; ValueError unless they are integers of at least `least`."""
+    pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    if len(pair) != 2 or any(isinstance(n, bool) or not hasattr(n, "__index__") or n < least for n in pair):
+        raise ValueError(f"{caller}: expected {name} to be an integer from {least} on, or two, got {value!r:.40}")
+    return operator.index(pair[0]), operator.index(pair[1])

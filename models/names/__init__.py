@@ -1,0 +1,1 @@
+"""Many to one: which language is a name of?"""

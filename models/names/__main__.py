@@ -1,0 +1,4 @@
+from ..common.start import start
+
+if __name__ == "__main__":
+    start("names")
