@@ -14,7 +14,7 @@ NAMES.remove("char_lm")
 SMALL = {
     "digits": ["--model", "mlp", "--hidden", "4", "--batch", "8"],
     "names": ["--hidden", "4", "--embedding", "2", "--batch", "8"],
-    "words": ["--hidden", "4", "--width", "2", "--batch", "2", "--seq", "4", "--min-count", "20"],
+    "words": ["--hidden", "4", "--embedding", "2", "--batch", "2", "--seq", "4", "--min-count", "20"],
 }
 
 

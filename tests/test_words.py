@@ -26,7 +26,7 @@ from .strict import strict
 
 SENTENCES = ["the cat (a tabby) sleeps.", "the dog barks, and barks, and barks.", 'then "the" bird sings!']
 VOCABULARY = (data.UNKNOWN, "the", "cat", "dog", ". ", "\n\n")
-SMALL = ["--updates", 8, "--batch", 4, "--seq", 8, "--width", 8, "--hidden", 16, "--eval-every", 4]
+SMALL = ["--updates", 8, "--batch", 4, "--seq", 8, "--embedding", 8, "--hidden", 16, "--eval-every", 4]
 
 
 def run(*arguments: Any) -> Any:
@@ -56,13 +56,13 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(path: Path) -> Path:
     """A run that has learned the sentences."""
     out = path.parent / "run"
-    good("train", "--data", path, "--out", out, "--updates", 150, "--batch", 8, "--seq", 12, "--width", 16,
+    good("train", "--data", path, "--out", out, "--updates", 150, "--batch", 8, "--seq", 12, "--embedding", 16,
          "--hidden", 32, "--dropout", 0.1, "--lr", 0.01)  # fmt: skip
     return out
 
 
 def small(kind: str = "rnn", **options: Any) -> WordLM:
-    return WordLM(Options(VOCABULARY, kind, **({"width": 3, "hidden": 5, "window": 3} | options)))
+    return WordLM(Options(VOCABULARY, kind, **({"embedding": 3, "hidden": 5, "window": 3} | options)))
 
 
 # Words ----------------------------------------------------------------------------------------------------
@@ -179,7 +179,7 @@ def test_how_far_back_a_model_sees(kind: str, reach: int) -> None:
 
 
 def task(path: Path, device: str = "cpu", **settings: Any) -> Words:
-    usual = {"data": str(path), "batch": 4, "seq": 10, "width": 8, "hidden": 16, "dropout": 0.0, "min_count": 1}
+    usual = {"data": str(path), "batch": 4, "seq": 10, "embedding": 8, "hidden": 16, "dropout": 0.0, "min_count": 1}
     mg.manual_seed(0)
     return Words(Settings(**(usual | settings)), device)
 

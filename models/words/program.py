@@ -35,7 +35,7 @@ class Settings(Training):
 
     model: Annotated[str, Option(help="rnn, lstm, gru, or window.", rich_help_panel=MODEL)] = "rnn"
     window: Annotated[int, Option(help="Words that a window sees.", min=1, rich_help_panel=MODEL)] = 4
-    width: Annotated[int, Option(help="Numbers in a word's vector.", min=1, rich_help_panel=MODEL)] = 256
+    embedding: Annotated[int, Option(help="Numbers in a word's vector.", min=1, rich_help_panel=MODEL)] = 256
     hidden: Annotated[int, Option(help="Units of the hidden layer.", min=1, rich_help_panel=MODEL)] = 256
     dropout: Annotated[float, Option(help="Of the words' vectors, and before the output.", rich_help_panel=MODEL)] = 0.5
     data: Annotated[
@@ -68,7 +68,7 @@ class Words(Task):
             f"these {100 * unknown:.1f}% {data.UNKNOWN}; {size:,} in the vocabulary"
         )
         options = Options(
-            self.text.vocabulary, settings.model, settings.width, settings.hidden, settings.window, settings.dropout
+            self.text.vocabulary, settings.model, settings.embedding, settings.hidden, settings.window, settings.dropout
         )
         self.model = WordLM(options).to(device)
         self.device = device
@@ -131,7 +131,7 @@ PROGRAM = Program(
     per="word",
     variants={
         "rnn": {},
-        "window 2": {"model": "window", "window": 2},
+        "lstm": {"model": "lstm"},
         "window 4": {"model": "window", "window": 4},
         "window 8": {"model": "window", "window": 8},
     },
