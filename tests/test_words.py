@@ -99,7 +99,7 @@ def test_the_vocabulary_is_of_what_is_learned_alone(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("a b a b c a b d a\na" + " z" * 2 + "\n", encoding="utf-8-sig")
     found = data.load(tmp_path / "text.txt", min_count=2)
     assert found.vocabulary == (data.UNKNOWN, "a", "b")
-    assert " ".join(found.vocabulary[n] for n in found.learned) == "a b a b <unk> a b <unk> a \n a <unk>"
+    assert " ".join(found.vocabulary[n] for n in found.learned) == "a b a b <unk> a b <unk> a <unk> a <unk>"
     assert found.held_out.tolist() == [0, 0]
     assert found.unknown == 1.0
 
