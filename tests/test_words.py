@@ -350,6 +350,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "no window": (["train", "--model", "window", "--window", "0"], "Invalid value for '--window'"),
     "streams too long": (["train", "--seq", "5000"], "16 streams of 5000 steps need at least 80001"),
     "a min count of 0": (["train", "--min-count", "0"], "Invalid value for '--min-count'"),
+    "words that are all rare": (["train", "--min-count", "9999"], "occurs 9999 times in what is learned; take a small"),
     "no such variant": (["compare", "elman"], "there is no variant 'elman'; choose from rnn, "),
 }
 
