@@ -37,7 +37,7 @@ class Settings(Training):
     window: Annotated[int, Option(help="Words that a window sees.", min=1, rich_help_panel=MODEL)] = 4
     embedding: Annotated[int, Option(help="Numbers in a word's vector.", min=1, rich_help_panel=MODEL)] = 256
     hidden: Annotated[int, Option(help="Units of the hidden layer.", min=1, rich_help_panel=MODEL)] = 256
-    dropout: Annotated[float, Option(help="Of the words' vectors, and before the output.", rich_help_panel=MODEL)] = 0.6
+    dropout: Annotated[float, Option(help="Of the words' vectors, and before the output.", rich_help_panel=MODEL)] = 0.5
     data: Annotated[
         str | None, Option(metavar="FILE", help="A UTF-8 text; the one inside Python if none is named.",
                            rich_help_panel=DATA)
@@ -50,7 +50,7 @@ class Settings(Training):
     batch: Annotated[int, Option(help="Streams read side by side.", min=1, rich_help_panel=TRAINING)] = 16
     seq: Annotated[int, Option(help="Words of a stream in an update.", min=1, rich_help_panel=TRAINING)] = 32
     lr: LearningRate = 3e-3
-    weight_decay: WeightDecay = 0.1
+    weight_decay: WeightDecay = 0.3
     eval_every: Annotated[
         int, Option(help="Updates between two looks at what is held out.", min=1, rich_help_panel=TRAINING)
     ] = 100
