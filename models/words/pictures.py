@@ -32,6 +32,7 @@ def by_words_seen(
             above = -14 if number else 6
             axes.annotate(f"{value:.0f}", (place, value), (0, above), textcoords="offset points", ha="center",
                           fontsize=8, color=curves.COLOURS[number])  # fmt: skip
+    axes.margins(y=0.1)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:.0f}")
     axes.yaxis.set_minor_formatter("{x:.0f}")
