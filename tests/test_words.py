@@ -57,7 +57,7 @@ def trained(path: Path) -> Path:
     """A run that has learned the sentences."""
     out = path.parent / "run"
     good("train", "--data", path, "--out", out, "--updates", 150, "--batch", 8, "--seq", 12, "--embedding", 16,
-         "--hidden", 32, "--dropout", 0.1, "--lr", 0.01)  # fmt: skip
+         "--hidden", 32, "--dropout", 0.1, "--lr", 0.01, "--weight-decay", 0.01)  # fmt: skip
     return out
 
 
