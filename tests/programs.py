@@ -17,7 +17,7 @@ SMALL = {
     "frames": ["--hidden", "4", "--features", "4", "--channels", "2", "--frames", "3", "--batch", "4"],
     "names": ["--hidden", "4", "--embedding", "2", "--batch", "8"],
     "number_words": ["--hidden", "4", "--embedding", "2", "--batch", "8"],
-    "words": ["--hidden", "4", "--width", "2", "--batch", "2", "--seq", "4", "--min-count", "20"],
+    "words": ["--hidden", "4", "--embedding", "2", "--batch", "2", "--seq", "4", "--min-count", "20"],
 }
 
 

@@ -46,7 +46,7 @@ def load(path: Path | None, min_count: int) -> Text:
         min_count: how often a word must occur in what is learned, not to become <unk>.
 
     Raises:
-        UserError: it is not UTF-8, or too short.
+        UserError: it is not UTF-8, or too short, or all its words are rarer than that.
         OSError: there is no such file.
     """
     name = "the language reference inside Python" if path is None else str(path)
@@ -55,6 +55,8 @@ def load(path: Path | None, min_count: int) -> Text:
     if not (learned and len(held_out) > 1):
         raise UserError(f"{name} has {len(learned) + len(held_out)} words, too few to learn and to be judged by")
     vocabulary = vocabulary_of(learned, min_count)
+    if len(vocabulary) < 2:
+        raise UserError(f"no word of {name} occurs {min_count} times in what is learned; take a smaller --min-count")
     return Text(name, vocabulary, numbers(learned, vocabulary), numbers(held_out, vocabulary))
 
 
@@ -71,7 +73,7 @@ def words(text: str) -> list[str]:
     >>> words('The "if" statement, x.y')
     ['The', ' "', 'if', '" ', 'statement', ', ', 'x', '.', 'y']
     """
-    lines = "\n".join(" ".join(line.split()) for line in text.splitlines())
+    lines = "\n".join(" ".join(line.split()) for line in text.split("\n"))
     spaced = re.sub(r"\n\n+", PARAGRAPH, lines).replace("\n", " \n ").replace(" \n  \n ", f" {PARAGRAPH} ")
     spaced = f" {spaced} "  # a text begins and ends as a line does
     found = []

@@ -11,11 +11,19 @@ from typing import Any
 import minigrad as mg
 from minigrad import Tensor, nn
 
+from ..common.cells import CELLS
 from ..common.errors import UserError
 from .data import UNKNOWN
 
-CELLS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 KINDS = (*CELLS, "window")
+# The matrices of the equations below, by the names of the parameters.
+MATRICES = {
+    "E": "embedding.weight",  # (V, D): a word's vector in each row
+    "W_x": "hidden.weight_ih_l0",  # (H, D)
+    "W_h": "hidden.weight_hh_l0",  # (H, H)
+    "W_y": "output.weight",  # (V, H)
+}
+SMALL = 0.1  # of the words' vectors at first; with the usual 1, what is rare stays noise
 
 
 @dataclass(frozen=True)
@@ -24,7 +32,7 @@ class Options:
 
     vocabulary: tuple[str, ...]
     kind: str = "rnn"
-    width: int = 128  # D
+    embedding: int = 256  # D
     hidden: int = 256  # H
     window: int = 4  # n, if that is its kind
     dropout: float = 0.0  # of the words' vectors, and before the output
@@ -32,7 +40,7 @@ class Options:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise UserError(f"there is no model {self.kind!r}; choose one of {', '.join(KINDS)}")
-        for name in ("width", "hidden", "window"):
+        for name in ("embedding", "hidden", "window"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not 0 <= self.dropout < 1:
@@ -68,16 +76,18 @@ class WordLM(nn.Module):
         y_t = softmax(W_y h_t + c)                  what the next word may be
 
     or an LSTM, a GRU or a window instead of the second line. These are logits: the softmax is in the loss.
+    MATRICES says where E, W_x, W_h and W_y are; the layer of h has two biases, and b is their sum.
     """
 
     def __init__(self, options: Options) -> None:
         size = len(options.vocabulary)
         self.options = options
-        self.embedding = nn.Embedding(size, options.width)
+        self.embedding = nn.Embedding(size, options.embedding)
+        nn.init.normal_(self.embedding.weight, std=SMALL)
         if options.kind == "window":
-            self.hidden: nn.Module = Window(options.width, options.hidden, options.window)
+            self.hidden: nn.Module = Window(options.embedding, options.hidden, options.window)
         else:
-            self.hidden = CELLS[options.kind](options.width, options.hidden)
+            self.hidden = CELLS[options.kind](options.embedding, options.hidden)
         self.dropout = nn.Dropout(options.dropout)
         self.output = nn.Linear(options.hidden, size)
 

@@ -29,10 +29,13 @@ def by_words_seen(
         places = [list(seen).index(each) for each in line]
         axes.plot(places, list(line.values()), "o-", color=curves.COLOURS[number], label=name)
         for place, value in zip(places, line.values(), strict=True):
-            above = 6 if number else -14
+            above = -14 if number else 6
             axes.annotate(f"{value:.0f}", (place, value), (0, above), textcoords="offset points", ha="center",
                           fontsize=8, color=curves.COLOURS[number])  # fmt: skip
+    axes.margins(y=0.1)
     axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:.0f}")
+    axes.yaxis.set_minor_formatter("{x:.0f}")
     axes.set_title(f"Perplexity of {judged:,} held-out words, by how much of the text before is seen")
     axes.set_xlabel("words before that are seen; nothing older is")
     axes.set_ylabel("perplexity")

@@ -35,7 +35,7 @@ class Settings(Training):
 
     model: Annotated[str, Option(help="rnn, lstm, gru, or window.", rich_help_panel=MODEL)] = "rnn"
     window: Annotated[int, Option(help="Words that a window sees.", min=1, rich_help_panel=MODEL)] = 4
-    width: Annotated[int, Option(help="Numbers in a word's vector.", min=1, rich_help_panel=MODEL)] = 128
+    embedding: Annotated[int, Option(help="Numbers in a word's vector.", min=1, rich_help_panel=MODEL)] = 256
     hidden: Annotated[int, Option(help="Units of the hidden layer.", min=1, rich_help_panel=MODEL)] = 256
     dropout: Annotated[float, Option(help="Of the words' vectors, and before the output.", rich_help_panel=MODEL)] = 0.5
     data: Annotated[
@@ -46,11 +46,11 @@ class Settings(Training):
         int, Option(help="How often a word must occur in what is learned; rarer ones become <unk>.", min=1,
                     rich_help_panel=DATA)
     ] = 2  # fmt: skip
-    updates: Updates = 1000
-    batch: Annotated[int, Option(help="Streams read side by side.", min=1, rich_help_panel=TRAINING)] = 32
+    updates: Updates = 2000
+    batch: Annotated[int, Option(help="Streams read side by side.", min=1, rich_help_panel=TRAINING)] = 16
     seq: Annotated[int, Option(help="Words of a stream in an update.", min=1, rich_help_panel=TRAINING)] = 32
     lr: LearningRate = 3e-3
-    weight_decay: WeightDecay = 0.01
+    weight_decay: WeightDecay = 0.3
     eval_every: Annotated[
         int, Option(help="Updates between two looks at what is held out.", min=1, rich_help_panel=TRAINING)
     ] = 100
@@ -68,7 +68,7 @@ class Words(Task):
             f"these {100 * unknown:.1f}% {data.UNKNOWN}; {size:,} in the vocabulary"
         )
         options = Options(
-            self.text.vocabulary, settings.model, settings.width, settings.hidden, settings.window, settings.dropout
+            self.text.vocabulary, settings.model, settings.embedding, settings.hidden, settings.window, settings.dropout
         )
         self.model = WordLM(options).to(device)
         self.device = device
@@ -131,7 +131,7 @@ PROGRAM = Program(
     per="word",
     variants={
         "rnn": {},
-        "window 2": {"model": "window", "window": 2},
+        "lstm": {"model": "lstm"},
         "window 4": {"model": "window", "window": 4},
         "window 8": {"model": "window", "window": 8},
     },

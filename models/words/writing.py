@@ -50,8 +50,9 @@ def write(model: WordLM, ids: np.ndarray, length: int, choice: Choice, seed: int
     rng, written, state = np.random.default_rng(seed), [], None
     chunk = mg.tensor(ids[:, None])  # (T, 1)
     for _ in range(length):
-        logits, state = model(chunk, state)
-        chunk = choose(logits[-1, :, 1:], choice, rng.random())[None] + 1  # (1, 1), no 0: that is <unk>
+        h, state = model.read(chunk, state)
+        logits = model.output(h[-1])  # (1, V)
+        chunk = choose(logits[:, 1:], choice, rng.random())[None] + 1  # (1, 1), no 0: that is <unk>
         written.append(int(chunk.item()))
     return written
 
@@ -59,4 +60,5 @@ def write(model: WordLM, ids: np.ndarray, length: int, choice: Choice, seed: int
 @mg.no_grad()
 def expected(model: WordLM, ids: np.ndarray) -> Tensor:
     """What the model expects next: the probability of each word (V,), <unk> included."""
-    return F.softmax(model(mg.tensor(ids[:, None]))[0][-1, 0], dim=0)
+    h, _ = model.read(mg.tensor(ids[:, None]))
+    return F.softmax(model.output(h[-1, 0]), dim=0)
