@@ -24,6 +24,7 @@ from .model import Answerer, Options
 
 MODEL = "Model"
 LAST = 3  # frames at the end, for a figure of their own
+JUDGED = 100  # videos at a time
 ANSWERS = {True: "yes", False: "no"}
 
 
@@ -82,7 +83,7 @@ class Answers(Task):
         return loss
 
     def judge(self) -> dict[str, float]:
-        logits, _ = self.model(self._tensor(self.held_out.frames))
+        logits = self._logits()
         nats = F.binary_cross_entropy_with_logits(logits, self._tensor(self.held_out.labels))
         return {**figures(logits.to("cpu").numpy() > 0, self.held_out.labels), "nats": nats.item()}
 
@@ -92,11 +93,16 @@ class Answers(Task):
         return {f"{self.settings.question}, without looking": figures(blind, self.held_out.labels)}
 
     def draw(self, folder: Path) -> list[Path]:
-        logits, _ = self.model(self._tensor(self.held_out.frames))
-        p = mg.sigmoid(logits).to("cpu").numpy()
+        p = mg.sigmoid(self._logits()).to("cpu").numpy()
         pictures.strip(self.held_out, p, 0, self.settings.question, folder / pictures.VIDEO)
         pictures.by_frame(self.held_out, p, self.settings.question, folder / pictures.BY_FRAME)
         return [folder / pictures.VIDEO, folder / pictures.BY_FRAME]
+
+    def _logits(self) -> Tensor:
+        """Of the held-out videos (T, N), some at a time: the windows of a convolution take memory."""
+        frames = self.held_out.frames
+        parts = (frames[:, start : start + JUDGED] for start in range(0, frames.shape[1], JUDGED))
+        return mg.concatenate([self.model(self._tensor(part))[0] for part in parts], axis=1)
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return mg.tensor(array, device=self.device)
