@@ -6,13 +6,16 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import minigrad as mg
 
 from . import files
-from .console import console
+from .console import table
 from .training import Outcome
+
+if TYPE_CHECKING:
+    from .program import Figure
 
 FILE = "results.json"
 
@@ -42,43 +45,36 @@ def read(path: Path) -> dict[str, Any]:
     return document
 
 
-def made(document: Mapping[str, Any], figures: Mapping[str, Any]) -> Any:
-    """A table of rich: a row for each variant and reference, a column for each figure, with a number for each seed."""
-    from bench import tables
-
-    rows = []
+def rows(document: Mapping[str, Any], figures: Mapping[str, Figure]) -> dict[str, dict[str, str]]:
+    """By variants and references, by the titles of figures: a number for each seed."""
+    found: dict[str, dict[str, str]] = {}
     for name, of in document["variants"].items():
-        each = [" ".join(figure.tell(run["figures"][key]) for run in of["runs"]) for key, figure in figures.items()]
+        each = {f.title: " ".join(f.tell(run["figures"][key]) for run in of["runs"]) for key, f in figures.items()}
         slowest = max(run["seconds"] for run in of["runs"])
-        rows.append([name, *each, f"{of['parameters']:,}", tables.digits(slowest)])
+        found[name] = each | {"parameters": f"{of['parameters']:,}", "seconds of training at most": f"{slowest:.1f}"}
     for name, of in document["references"].items():
-        each = [figure.tell(of[key]) if key in of else None for key, figure in figures.items()]
-        rows.append([name, *each, None, None])
-    columns = ["", *(_headed(figure) for figure in figures.values()), "parameters", "seconds at most"]
-    return tables.make("Figures on what is held out, one for each seed", columns, rows)
+        found[name] = {f.title: f.tell(of[key]) for key, f in figures.items() if key in of}
+    return found
 
 
-def _headed(figure: Any) -> str:
-    return figure.title if figure.goal is None else f"{figure.title} (at least {figure.tell(figure.goal)})"
+def show(document: Mapping[str, Any], figures: Mapping[str, Figure]) -> None:
+    """What was found, in the terminal."""
+    for name, each in rows(document, figures).items():
+        table(name, each)
 
 
-def show(document: Mapping[str, Any], figures: Mapping[str, Any]) -> None:
-    """The table, in the terminal."""
-    console.print(made(document, figures))
-
-
-def section(document: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
-    """The table in Markdown, the commands, the machine."""
+def section(document: Mapping[str, Any], figures: Mapping[str, Figure]) -> str:
+    """A table in Markdown, the commands, the machine."""
     from bench import report, tables
 
+    found = rows(document, figures)
+    columns = {title: title for each in found.values() for title in each}
+    columns |= {f.title: f"{f.title} (at least {f.tell(f.goal)})" for f in figures.values() if f.goal is not None}
+    title = "What is held out, judged; a number for each seed"
+    made = tables.make(title, ["", *columns.values()], [[n, *map(each.get, columns)] for n, each in found.items()])
     commands = "\n".join(of["command"] for of in document["variants"].values())
-    return "\n\n".join(
-        [
-            tables.markdown(made(document, figures)),
-            f"```sh\n{commands}\n```",
-            report.machine_in_words(document["machine"]),
-        ]
-    )
+    machine = report.machine_in_words(document["machine"])
+    return "\n\n".join([tables.markdown(made), f"```sh\n{commands}\n```", machine])
 
 
 def marked(program: str) -> re.Pattern[str]:
