@@ -356,3 +356,12 @@ def test_the_message(mistake: str, device: str) -> None:
 def test_two_devices() -> None:
     with pytest.raises(RuntimeError, match=r"conv2d: expected one device, got the input .*strict and weight .*cpu"):
         nn.Conv2d(2, 3, 3)(ones(*IMAGE, device="strict"))
+
+
+@pytest.mark.parametrize("which", [[1, 2], [-1, 0]])
+def test_an_entry_that_a_window_does_not_have_is_refused_on_the_cpu(which: list[int]) -> None:
+    options = {"which": np.array(which), "size": (2,), "stride": (1,), "dilation": (1,)}
+    with pytest.raises(ValueError, match=r"take_from_windows: expected .* number of an entry, from 0, per window"):
+        registry["take_from_windows"](mg.zeros(3), **options)
+    with pytest.raises(ValueError, match=r"add_to_windows: expected .* number of an entry, from 0, per window"):
+        registry["add_to_windows"](mg.zeros(2), shape=(3,), **options)

@@ -17,6 +17,8 @@ from .parameter import zero_parameter
 class Conv2d(Module):
     """y[n, o, a, b] = Σ w[o, c, i, j] x[n, c, a s + i d, b s + j d] + bias[o], summed over c, i, j; x padded by zeros
 
+    With groups, o sees the channels of its part alone: c counts from the first of these.
+
     Shapes: x (N, in_channels, H, W), y (N, out_channels, H', W'), both with or without N; weight
     (out_channels, in_channels/groups, kh, kw), bias (out_channels,). `nn.functional.conv2d` says what H' and W' are.
 
@@ -53,6 +55,7 @@ class Conv2d(Module):
         dilation: int | Pair = 1,
         groups: int = 1,
         bias: bool = True,
+        *,
         device: str | None = None,
         dtype: Any = None,
     ) -> None:
@@ -107,6 +110,7 @@ class MaxPool2d(Module):
         stride: int | Pair | None = None,
         padding: int | Pair = 0,
         dilation: int | Pair = 1,
+        *,
         ceil_mode: bool = False,
     ) -> None:
         pooling("MaxPool2d", kernel_size, stride, padding, dilation, ceil_mode)

@@ -18,13 +18,19 @@ from .primitive import XP, Shape, index
 Index = tuple[Any, ...]
 
 
+def _first(x: Shape, axis: int, count: int) -> int:
+    """The first of `count` axes from `axis` on, from 0; ValueError if there are not so many."""
+    if not -len(x) <= axis <= len(x) - count or (axis < 0 and axis + count > 0):
+        raise ValueError(f"no {count} axes from {axis} on in {x}")
+    return axis % len(x)
+
+
 def _counts(x: Shape, size: Shape, stride: Shape, dilation: Shape, axis: int) -> Shape:
     """How many windows there are along each axis; ValueError if there is none."""
-    if not -len(x) <= axis <= len(x) - len(size) or (axis < 0 and axis + len(size) > 0):
-        raise ValueError(f"no {len(size)} axes from {axis} on in {x}")
+    axis = _first(x, axis, len(size))
     if not size or min(*size, *stride, *dilation) < 1:
         raise ValueError("sizes, strides and dilations are positive")
-    lengths = x[axis % len(x) :]
+    lengths = x[axis:]
     counts = tuple(
         (length - d * (k - 1) - 1) // s + 1
         for length, k, s, d in zip(lengths[: len(size)], size, stride, dilation, strict=True)
@@ -84,7 +90,7 @@ def _(xp: XP, g: Array, y: Array, x: Array, *, size: Shape, stride: Shape, dilat
 @index(_not_of_windows)
 def add_windows(xp: XP, x: Array, *, shape: Shape, stride: Shape, dilation: Shape, axis: int = 0) -> Array:
     """y = zeros(shape); y[a, w stride + o dilation, b] += x[a, o, w, b]          its adjoint is windows"""
-    axis %= len(shape)
+    axis = _first(shape, axis, len(stride))
     size = x.shape[axis : axis + len(stride)]
     counts = _counts(shape, size, stride, dilation, axis)
     if x.shape != (*shape[:axis], *size, *counts, *shape[axis + len(size) :]):
@@ -112,8 +118,19 @@ def _bits(x: Array) -> str:
     return f"i{x.dtype.itemsize}"
 
 
+def _check_choice(xp: XP, which: Array, shape: Shape, size: Shape) -> None:
+    """ValueError unless `which` has a number of an entry per window; the range is looked at on the host alone."""
+    if which.dtype.kind not in "iu" or which.shape != shape:
+        raise ValueError(f"{which.dtype} {which.shape} for {shape} windows")
+    if xp.on_host and which.size and not (which.min() >= 0 and which.max() < math.prod(size)):
+        raise ValueError(f"entries from {which.min()} to {which.max()} in windows of {size}")
+
+
 def _bad_choice(x: Shape, *, which: Any, shape: Shape | None = None, **options: Any) -> str:
-    chosen = f"and an integer array `which` with the number of an entry per window, got {getattr(which, 'shape', ())}"
+    chosen = (
+        "and an integer array `which` with the number of an entry, from 0, per window, "
+        f"got {getattr(which, 'dtype', type(which).__name__)} {getattr(which, 'shape', ())}"
+    )
     expected = _no_windows(x, **options) if shape is None else f"x of the shape of `which`, got {x} for shape {shape}"
     return f"{expected}; {chosen}"
 
@@ -128,8 +145,7 @@ def take_from_windows(
     """
     counts = _counts(x.shape, size, stride, dilation, axis)
     axis %= x.ndim
-    if which.shape != (*x.shape[:axis], *counts, *x.shape[axis + len(size) :]):
-        raise ValueError(f"{which.shape} entries for {counts} windows")
+    _check_choice(xp, which, (*x.shape[:axis], *counts, *x.shape[axis + len(size) :]), size)
     bits = xp.ascontiguousarray(x).view(_bits(x))
     y = xp.zeros(which.shape, dtype=bits.dtype)
     for number, (_, there) in enumerate(_entries(counts, size, stride, dilation, axis)):
@@ -152,8 +168,9 @@ def add_to_windows(
     """
     counts = _counts(shape, size, stride, dilation, axis)
     axis %= len(shape)
-    if x.shape != which.shape or which.shape != (*shape[:axis], *counts, *shape[axis + len(size) :]):
-        raise ValueError(f"{which.shape} entries for {counts} windows, {x.shape} to add")
+    _check_choice(xp, which, (*shape[:axis], *counts, *shape[axis + len(size) :]), size)
+    if x.shape != which.shape:
+        raise ValueError(f"{x.shape} to add to {which.shape} windows")
     y = xp.zeros(shape, dtype=x.dtype)
     bits = xp.ascontiguousarray(x).view(_bits(x))
     for number, (_, there) in enumerate(_entries(counts, size, stride, dilation, axis)):
@@ -167,22 +184,26 @@ def _(xp: XP, g: Array, y: Array, x: Array, *, shape: Shape, **options: Any) -> 
 
 
 def first_maxima(
-    xp: XP, x: Array, inside: Array, *, size: Shape, stride: Shape, dilation: Shape, axis: int = 0
+    xp: XP, x: Array, inside: Array | None, *, size: Shape, stride: Shape, dilation: Shape, axis: int = 0
 ) -> Array:
     """The number of the entry of each window that is its maximum: the first of equal ones, or the last NaN.
 
-    `inside` broadcasts against x, and is False at the padding, which is chosen only where a window has nothing else.
+    `inside` broadcasts against x, and is False at the padding, which is chosen only where a window has nothing else;
+    None where there is no padding.
     """
     counts = _counts(x.shape, size, stride, dilation, axis)
     number_type = "uint8" if math.prod(size) <= 256 else "int32"
     places = enumerate(_entries(counts, size, stride, dilation, axis % x.ndim))
     _, (_, there) = next(places)
     x = xp.ascontiguousarray(x)
-    best, seen = x[there], inside[there]
+    best, seen = x[there], None if inside is None else inside[there]
     which = xp.zeros(best.shape, dtype=number_type)
     for number, (_, there) in places:
         entry = x[there]
-        is_new = (entry > best) | (entry != entry) | (inside[there] & ~seen)
-        best, seen = xp.maximum(best, entry), seen | inside[there]
+        is_new = (entry > best) | (entry != entry)
+        if inside is not None:
+            is_new |= inside[there] & ~seen
+            seen = seen | inside[there]
+        best = xp.maximum(best, entry)
         which = xp.maximum(which, is_new.astype(number_type) * number)
     return which

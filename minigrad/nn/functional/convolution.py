@@ -50,6 +50,8 @@ def conv2d(
 ) -> Tensor:
     """y[n, o, a, b] = Σ w[o, c, i, j] x[n, c, a s + i d, b s + j d] + bias[o], summed over c, i, j; x padded by zeros
 
+    With groups, o sees the channels of its part alone: c counts from the first of these.
+
     Shapes: x (N, C, H, W) or (C, H, W), w (O, C/groups, kh, kw), bias (O,), y (N, O, H', W') or (O, H', W'), where
     H' = ⌊(H + 2 padding - dilation (kh - 1) - 1) / stride⌋ + 1, and W' likewise.
 
@@ -147,7 +149,9 @@ def max_pool2d(
     padded = _padded(last, sliding, -math.inf)
     xp = namespace_of(x.data)
     xp.make_current()
-    inside = pad.value(xp, xp.ones((1, *last.shape[1:3], 1), dtype=bool), pad_width=_pad_width(sliding))
+    inside = None
+    if padded is not last:
+        inside = pad.value(xp, xp.ones((1, *last.shape[1:3], 1), dtype=bool), pad_width=_pad_width(sliding))
     which = first_maxima(xp, padded.data, inside, **sliding.options)
     return _batch_first(take_from_windows(padded, which=which, **sliding.options), x)
 
