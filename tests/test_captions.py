@@ -348,7 +348,7 @@ def test_mistakes_in_train(tmp_path, monkeypatch, options, message):
     [
         ({"words": ("a", "b")}, "<end> must be among them"),
         ({"words": ("<end>", "a", "a")}, "words must differ"),
-        ({"words": WORDS, "hidden": 0}, "hidden must be at least 1, got 0"),
+        ({"words": WORDS, "hidden": 0}, "hidden must be from 1 to 4,096, got 0"),
     ],
 )
 def test_options_of_a_model(options, message):

@@ -275,6 +275,7 @@ def test_predict_shows_held_out_images(trained):
         (["nowhere.png"], "nowhere.png: No such file or directory"),
         (["text.png"], "text.png is not a picture that can be read"),
         (["white.png"], "white.png is a picture of one colour; expected one of a digit"),
+        (["grey.png"], "grey.png is a picture of one colour; expected one of a digit"),
         (["."], "Is a directory"),
         (["--run", "nowhere", "--example", 0], "there is no file nowhere. Train one first"),
         (["--run", ".", "--example", 0], "holds no trained model"),
@@ -286,6 +287,7 @@ def test_mistakes_in_predict(trained, tmp_path, monkeypatch, arguments, message)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text.png").write_text("no picture")
     Image.new("RGB", (30, 30), "white").save(tmp_path / "white.png")
+    Image.new("L", (30, 30), 100).save(tmp_path / "grey.png")
     model = Classifier(Options("mlp", hidden=2))
     saved.save(tmp_path / "other.safetensors", "words", model, model.options, {})
     given = arguments if "--run" in map(str, arguments) else [*arguments, "--run", trained]

@@ -117,7 +117,7 @@ def test_an_update_on_every_device(device):
 def test_the_hint_is_a_part_of_the_loss():
     def loss(hint):
         mg.manual_seed(0)
-        return Answers(Settings(**SMALL, hint=hint), "cpu").loss().item()
+        return Answers(Settings(**SMALL, auxiliary=hint), "cpu").loss().item()
 
     without, once, twice = loss(0.0), loss(1.0), loss(2.0)
     assert without < 1 and once - without > 2  # of ten digits it knows none yet
@@ -127,10 +127,10 @@ def test_the_hint_is_a_part_of_the_loss():
 MISTAKES = {
     "a cell": (lambda: small(cell="elman"), "there is no cell 'elman'; choose one of rnn, lstm, gru"),
     "a question": (lambda: small(question="even"), "there is no question 'even'; choose one of larger, seen"),
-    "no units": (lambda: small(hidden=0), "hidden must be at least 1, got 0"),
-    "one frame": (lambda: small(frames=1), "frames must be at least 2, got 1"),
-    "a negative hint": (lambda: Settings(hint=-1.0), r"--hint must be 0 or more, got -1\.0"),
-    "no hint that is a number": (lambda: Settings(hint=float("nan")), "--hint must be 0 or more, got nan"),
+    "no units": (lambda: small(hidden=0), "hidden must be from 1 to 4,096, got 0"),
+    "one frame": (lambda: small(frames=1), "frames must be from 2 to 4,096, got 1"),
+    "a negative hint": (lambda: Settings(auxiliary=-1.0), r"--auxiliary must be 0 or more, got -1\.0"),
+    "no hint that is a number": (lambda: Settings(auxiliary=float("nan")), "--auxiliary must be 0 or more, got nan"),
 }
 
 

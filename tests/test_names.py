@@ -53,7 +53,7 @@ def test_each_language_has_names_to_learn_and_to_judge_by(found):
 def test_names_are_words_of_small_letters_and_of_one_language(found):
     names = found.learned.names + found.held_out.names
     assert all(name.isalpha() and name == data.spelled(name) for name in names)
-    assert "".join(sorted(set("".join(names)))) == found.letters
+    assert "".join(sorted(set("".join(found.learned.names)))) == found.letters
     assert found.shared > 0 and not {"martin", "klein"} & set(names)  # of English and French, Dutch and German
     assert {"virtanen": "Finnish", "meunier": "French"}.items() <= {
         name: data.LANGUAGES[label]
@@ -125,7 +125,7 @@ def test_an_update_on_every_device(device):
 
 MISTAKES = {
     "a cell": (lambda: small(cell="elman"), "there is no cell 'elman'; choose one of rnn, lstm, gru"),
-    "no units": (lambda: small(hidden=0), "hidden must be at least 1, got 0"),
+    "no units": (lambda: small(hidden=0), "hidden must be from 1 to 4,096, got 0"),
     "dropout": (lambda: small(dropout=1.0), r"dropout must be from 0 to below 1, got 1\.0"),
     "letters": (lambda: Options("ba", LANGUAGES), "letters must be distinct characters in order, got 'ba'"),
     "one language": (lambda: Options("ab", ("A",)), "languages must be two or more, each once, got 'A'"),

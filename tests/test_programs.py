@@ -15,8 +15,9 @@ from minigrad import nn
 from models import tables
 from models.common import curves, journal, results, saved
 from models.common.batches import shuffled
+from models.common.checks import check_sizes
 from models.common.errors import UserError
-from models.common.extras import datasets
+from models.common.extras import import_extra
 from tests.programs import NAMES, SMALL, good, module, run, train
 
 every_program = pytest.mark.parametrize("name", NAMES)
@@ -141,8 +142,30 @@ def test_a_loss_that_is_no_number_stops_the_run(name, tmp_path, monkeypatch):
     loss = task.loss
     monkeypatch.setattr(task, "loss", lambda self: loss(self) * float("nan"))
     told = failed(name, "train", *SMALL[name], "--updates", "50", "--out", tmp_path / "run")
-    assert "the loss is nan and the gradient's norm nan at update 10, and nothing is saved. Try again with a" in told
+    assert "at update 10 not all is a number any more: the loss nan, the gradient's norm nan. Nothing is saved." in told
     assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_figures_that_are_no_numbers_stop_the_run_too(tmp_path, monkeypatch):
+    task = module("digits").PROGRAM.task
+    judge = task.judge
+    monkeypatch.setattr(task, "judge", lambda self: judge(self) | {"nats": float("inf")})
+    told = failed("digits", "train", *SMALL["digits"], "--updates", "3", "--out", tmp_path / "run")
+    assert "at update 3 not all is a number any more: accuracy" in told and "nats inf. Nothing is saved." in told
+
+
+def test_a_run_that_replaces_another_leaves_nothing_of_it(tmp_path):
+    train("digits", tmp_path, "--model", "cnn", "--channels", 2)
+    assert (tmp_path / "filters.png").exists()
+    (tmp_path / "mine.png").write_bytes(b"")
+    train("digits", tmp_path, "--overwrite")
+    assert not (tmp_path / "filters.png").exists() and (tmp_path / "mine.png").exists()
+
+
+@every_program
+def test_what_a_program_draws_is_known_beforehand(name, runs):
+    drawn = {path.name for path in runs(name)[0].glob("*.png")} - {"loss.png"}
+    assert drawn and drawn <= set(module(name).PROGRAM.pictures)
 
 
 # A trained model --------------------------------------------------------------------------------------
@@ -246,7 +269,7 @@ def test_batches_go_through_all_examples_in_an_order_of_their_own():
 
 def test_data_that_is_not_installed_says_which_extra():
     with pytest.raises(ImportError, match=r"No module named 'no_such_thing'.*pip install -e '.\[models,datasets\]'"):
-        datasets("no_such_thing")
+        import_extra("no_such_thing")
 
 
 # Files from strangers -----------------------------------------------------------------------------
@@ -258,6 +281,9 @@ class Layer:
 
     width: int
     words: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        check_sizes(self, "width")
 
 
 def linear(options):
@@ -281,7 +307,7 @@ STRANGE = {
     "a float for an int": ({"model": '{"width": 2.0}'}, "width must be int, got float"),
     "a text for a list": ({"model": '{"width": 2, "words": "a"}'}, "words must be list, got str"),
     "numbers for texts": ({"model": '{"width": 2, "words": [1]}'}, "words must be a list of texts"),
-    "no end": ({"model": '{"width": 1000000000}'}, "width is 1,000,000,000, more than 65,536"),
+    "no end": ({"model": '{"width": 1000000000}'}, "width must be from 1 to 4,096, got 1,000,000,000"),
     "other shapes": ({"model": '{"width": 3}'}, r"has other shapes: weight is \(1, 2\), expected \(1, 3\)"),
 }
 
@@ -306,6 +332,7 @@ def test_a_model_of_a_stranger(strange, tmp_path):
 
 
 def test_the_tables_of_the_readme_are_those_of_the_results():
+    assert sorted(path.parent.name for path in (tables.FOLDER / "results").glob("*/results.json")) == NAMES
     readme = tables.README.read_text(encoding="utf-8")
     assert tables.rewritten(readme) == readme
 

@@ -395,7 +395,7 @@ def test_a_model_of_another_program_is_refused(tmp_path: Path) -> None:
         ({"vocabulary": ()}, "the vocabulary must be <unk> and then distinct words"),
         ({"vocabulary": ("a", "b")}, "the vocabulary must be <unk>"),
         ({"vocabulary": (data.UNKNOWN, "a", "a")}, "distinct words"),
-        ({"hidden": 0}, "hidden must be at least 1, got 0"),
+        ({"hidden": 0}, "hidden must be from 1 to 4,096, got 0"),
         ({"dropout": math.nan}, "dropout must be from 0 to below 1, got nan"),
     ],
 )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..common.errors import UserError
-from ..common.extras import datasets
+from ..common.extras import import_extra
 
 LANGUAGES = ("en", "de", "ko")
 DIGITS = 10
@@ -48,7 +48,7 @@ def caption(digit: int, language: str) -> list[str]:
         ImportError: num2words is not installed.
     """
     refuse_unknown(language)
-    in_words = datasets("num2words").num2words
+    in_words = import_extra("num2words").num2words
     before, itself, after, five = (in_words(n, lang=language) for n in (digit - 1, digit, digit + 1, 5))
     than = (digit > 5) - (digit < 5)  # -1, 0 or 1
     if language == "en":

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import minigrad as mg
 from minigrad import Tensor, nn
 
+from ..common.checks import check_sizes
 from ..common.errors import UserError
 from ..digits.model import Features
 from .data import END, joined, start, until_the_end
@@ -43,9 +44,7 @@ class Options:
             raise UserError(f"the image cannot enter at the step {self.inject!r}; choose one of {', '.join(INJECT)}")
         if END not in self.words or len(set(self.words)) < len(self.words):
             raise UserError(f"words must differ from each other, and {END} must be among them")
-        for name in ("channels", "features", "embedding", "hidden"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_sizes(self, "channels", "features", "embedding", "hidden")
 
 
 def recurrence(x: Tensor, h: Tensor, weight: Tensor) -> Tensor:

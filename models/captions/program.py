@@ -17,15 +17,13 @@ from ..common.console import clear_errors, progress, say
 from ..common.errors import UserError
 from ..common.program import Figure, Program, Run, commands
 from ..common.stop import Stop
-from ..common.training import Batch, EvalEvery, LearningRate, Task, Training, Updates, fit
+from ..common.training import MODEL, Batch, EvalEvery, LearningRate, Task, Training, Updates, fit
 from ..digits import program as digits
 from ..digits.data import load, moved
 from ..digits.model import Classifier
 from ..digits.pictures import in_characters
 from . import data, pictures
 from .model import Captioner, Options
-
-MODEL = "The model"
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,8 @@ class Captions(Task):
 
     def __init__(self, settings: Settings, device: str) -> None:
         words = data.vocabulary()
-        cnn = _cnn(settings, device)
+        self._cnn, self.seconds = _cnn(settings, device)
+        cnn = self._cnn
         mg.manual_seed(settings.seed)  # the decoder is the same whether the CNN was trained or loaded
         options = Options(
             words, cnn.options.channels, cnn.options.hidden, settings.embedding, settings.hidden, settings.inject
@@ -80,19 +79,16 @@ class Captions(Task):
             f"{self._captions.reads.shape[1]} captions in {languages} languages, of {len(words)} words"
         )
         self._pairs = shuffled(len(self.learned) * languages, settings.batch, settings.seed)
-        self._rng = np.random.default_rng(settings.seed)
-        with mg.no_grad():
-            guesses = cnn(self._tensor(self.held_out.images)).argmax(1).to("cpu").numpy()
-        self._named = float((guesses == self.held_out.labels).mean())
+        self._rng = np.random.default_rng([settings.seed, 1])
 
     def loss(self) -> Tensor:
         language, image = np.divmod(next(self._pairs), len(self.learned))
         seen = moved(self.learned.images[image], self._rng)
-        return self._loss(self._tensor(seen), data.Captions.number(self.learned.labels[image], language))
+        return self._loss(self.tensor(seen), data.Captions.number(self.learned.labels[image], language))
 
     def judge(self) -> dict[str, float]:
         labels, languages = self.held_out.labels, range(len(data.LANGUAGES))
-        seen, exact, whole = self._tensor(self.held_out.images), [], []
+        seen, exact, whole = self.tensor(self.held_out.images), [], []
         for language in data.LANGUAGES:
             possible = [data.joined(data.caption(digit, language)) for digit in range(data.DIGITS)]
             told = self.model.captions(seen, language)
@@ -100,7 +96,9 @@ class Captions(Task):
             whole += [said in possible for said in told]
         numbers = np.concatenate([data.Captions.number(labels, place) for place in languages])
         nats = self._loss(mg.concatenate([seen for _ in languages]), numbers).item()
-        return {"exact": float(np.mean(exact)), "whole": float(np.mean(whole)), "named": self._named, "nats": nats}
+        named = self._cnn.output(self.model.features(seen)).argmax(1).to("cpu").numpy() == labels
+        shares = {"exact": exact, "whole": whole, "named": named}
+        return {name: float(np.mean(each)) for name, each in shares.items()} | {"nats": nats}
 
     def draw(self, folder: Path) -> list[Path]:
         pictures.captions(self.model, self.held_out, self.device, folder / pictures.CAPTIONS)
@@ -108,16 +106,13 @@ class Captions(Task):
 
     def _loss(self, seen: Tensor, numbers: np.ndarray) -> Tensor:
         """In nats per word; the padding of shorter captions does not count."""
-        logits = self.model(seen, self._tensor(self._captions.reads[:, numbers]))  # (T, N, V)
-        says = self._tensor(self._captions.says[:, numbers].reshape(-1))
+        logits = self.model(seen, self.tensor(self._captions.reads[:, numbers]))  # (T, N, V)
+        says = self.tensor(self._captions.says[:, numbers].reshape(-1))
         return F.cross_entropy(logits.reshape(-1, logits.shape[-1]), says, ignore_index=data.IGNORED)
 
-    def _tensor(self, array: np.ndarray) -> Tensor:
-        return mg.tensor(array, device=self.device)
 
-
-def _cnn(settings: Settings, device: str) -> Classifier:
-    """The network of models/digits: of a run, or trained now."""
+def _cnn(settings: Settings, device: str) -> tuple[Classifier, float]:
+    """The network of models/digits: of a run, or trained now; and how many seconds that took."""
     if settings.cnn is not None:
         cnn, _ = digits.PROGRAM.load(Path(settings.cnn))
         if cnn.options.kind != "cnn":
@@ -125,13 +120,15 @@ def _cnn(settings: Settings, device: str) -> Classifier:
                 f"{settings.cnn} holds a model of the kind {cnn.options.kind!r}; captions need one of the kind 'cnn': "
                 "python -m models.digits train --model cnn"
             )
-        return cnn.to(device)
+        return cnn.to(device), 0.0
     say("first the CNN, as models.digits trains it; --cnn RUN takes one that is there")
     own = digits.Settings(updates=settings.cnn_updates, seed=settings.seed, eval_every=settings.cnn_updates)
     task = _Digits(own, device)
-    with tempfile.TemporaryDirectory() as folder, np.errstate(all="ignore"), progress(own.updates) as report:
-        fit(task, own, Path(folder), digits.PROGRAM.name, Stop(), report)
-    return task.model.eval()
+    with tempfile.TemporaryDirectory() as folder, progress(own.updates) as report, Stop().listening(say) as stop:
+        outcome = fit(task, own, Path(folder), digits.PROGRAM.name, stop, report)
+    if stop.asked:
+        raise UserError("stopped while the CNN was trained; nothing is saved")
+    return task.model.eval(), outcome.seconds
 
 
 class _Digits(digits.Digits):
@@ -149,10 +146,11 @@ PROGRAM = Program(
     figures={
         "exact": Figure("exact captions", percent=True, goal=0.95),
         "whole": Figure("captions right for some digit", percent=True),
-        "named": Figure("digits named by the CNN itself", percent=True),
+        "named": Figure("digits named by the CNN", percent=True),
         "nats": Figure("nats per word"),
     },
     per="word",
+    pictures=(pictures.CAPTIONS,),
     variants={"every": {}, "first": {"inject": "first"}},
     curves=("exact", "nats"),
 )

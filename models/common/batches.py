@@ -10,6 +10,8 @@ import numpy as np
 def shuffled(count: int, batch: int, seed: int) -> Iterator[np.ndarray]:
     """Numbers of examples, `batch` at a time, without end: each epoch in another order, the rest of one left out.
 
+    Of fewer examples than `batch`, all come each time.
+
     >>> batches = shuffled(5, 2, seed=0)
     >>> sorted(len(set(next(batches))) for _ in range(3))
     [2, 2, 2]

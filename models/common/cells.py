@@ -12,7 +12,7 @@ from .errors import UserError
 
 CELLS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
-Cell = Annotated[str, Option(help="rnn, lstm or gru.", rich_help_panel="Model")]
+Cell = Annotated[str, Option(help="rnn, lstm or gru.", rich_help_panel="The model")]
 
 
 def refuse_unknown_cell(name: str) -> None:

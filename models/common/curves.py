@@ -5,6 +5,7 @@ matplotlib and plotext take half a second to import, so that only those who draw
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -125,9 +126,7 @@ def side_by_side(
     figure.suptitle(title, parse_math=False)
     for axes, (name, called) in zip(figure.subplots(1, len(names), squeeze=False)[0], names.items(), strict=True):
         for number, (variant, journals) in enumerate(runs.items()):
-            points = [series(list(records), "validation", name) for records in journals]
-            updates = points[0][0]
-            values = np.stack([np.interp(updates, *each) for each in points])
+            updates, values = _aligned([series(list(records), "validation", name) for records in journals])
             colour = COLOURS[number % len(COLOURS)]
             axes.plot(updates, values.mean(0), color=colour, label=variant)
             axes.fill_between(updates, values.min(0), values.max(0), color=colour, alpha=0.2, linewidth=0)
@@ -140,6 +139,12 @@ def side_by_side(
         axes.set_xlim(left=0)
         axes.legend()
     save(figure, path)
+
+
+def _aligned(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """The updates at which every curve has a point, and their values there, a row each."""
+    updates = functools.reduce(np.intersect1d, [x for x, _ in curves])
+    return updates, np.stack([y[np.isin(x, updates)] for x, y in curves])
 
 
 def save(figure: Figure, path: Path) -> None:

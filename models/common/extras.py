@@ -6,7 +6,7 @@ import importlib
 from typing import Any
 
 
-def datasets(module: str) -> Any:
+def import_extra(module: str) -> Any:
     """A module of the extra `datasets`, imported when its data is needed.
 
     Raises:

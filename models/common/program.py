@@ -52,6 +52,7 @@ class Program:
         build: makes a model of it, with weights to be replaced.
         figures: what `judge` of its tasks tells, the most important first.
         per: of what its losses are: "image", "word".
+        pictures: the names of what its tasks draw.
         variants: what `compare` puts side by side: a name for each, and how its settings differ from the defaults.
         curves: the figures whose curves `compare` draws.
     """
@@ -63,6 +64,7 @@ class Program:
     build: Callable[[Any], nn.Module]
     figures: Mapping[str, Figure]
     per: str
+    pictures: Sequence[str]
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     curves: Sequence[str] = ()
 
@@ -122,7 +124,7 @@ def _train(program: Program) -> Callable[..., None]:
             stack.enter_context(files.held(folder))
             runs.refuse_another(folder, (saved.MODEL, runs.LOG), overwrite=place.overwrite)
             task = _task(program, settings, place.device)
-            _clear(folder)
+            _clear(program, folder)
             say(f"data:  {task.data}")
             say(f"model: {_described(task.model)}, on {mg.default_device()}")
             outcome, records = _run(program, task, settings, folder)
@@ -138,9 +140,9 @@ def _train(program: Program) -> Callable[..., None]:
     return command(train, program.settings, Place)
 
 
-def _clear(folder: Path) -> None:
+def _clear(program: Program, folder: Path) -> None:
     """What an earlier run left is not taken for this one's."""
-    for name in (saved.MODEL, runs.LOG, runs.CURVE):
+    for name in (saved.MODEL, runs.LOG, runs.CURVE, *program.pictures):
         (folder / name).unlink(missing_ok=True)
 
 
@@ -189,7 +191,7 @@ def _compare(program: Program) -> Callable[..., None]:
             runs.make(folder)
             stack.enter_context(files.held(folder))
             runs.refuse_another(folder, (results.FILE,), overwrite=overwrite)
-            document = results.fresh(program.name)
+            document = results.fresh(program.name, device)
             records: dict[str, list[Any]] = {}
             references: dict[str, dict[str, float]] = {}
             for name in chosen:
@@ -199,13 +201,13 @@ def _compare(program: Program) -> Callable[..., None]:
                     where.mkdir(exist_ok=True)
                     settings = program.settings(**{**options, "seed": seed})
                     task = _task(program, settings, device)
-                    _clear(where)
+                    _clear(program, where)
                     outcome, found = _run(program, task, settings, where)
                     if outcome.ended != "done":
                         raise UserError(f"stopped in {where}; nothing is compared")
                     records.setdefault(name, []).append(found)
                     references |= task.references()
-                    results.add(document, name, _command(program, options), seed, outcome)
+                    results.add(document, name, _command(program, options, device), seed, outcome)
                     told = (f"{f.title} {f.tell(outcome.figures[n])}" for n, f in program.figures.items())
                     say(f"{name}, seed {seed}: {', '.join(told)}, {outcome.seconds:.0f} s")
             document["references"] = references
@@ -218,9 +220,9 @@ def _compare(program: Program) -> Callable[..., None]:
     return compare
 
 
-def _command(program: Program, options: Mapping[str, Any]) -> str:
+def _command(program: Program, options: Mapping[str, Any], device: str) -> str:
     """How somebody else types it."""
     words = ["python", "-m", f"models.{program.name}", "train"]
-    for name, value in options.items():
+    for name, value in {**options, **({} if device == "cpu" else {"device": device})}.items():
         words += [flag(name)] if value is True else [flag(name), str(value)]
     return shlex.join(words)

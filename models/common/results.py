@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 FILE = "results.json"
 
 
-def fresh(program: str) -> dict[str, Any]:
+def fresh(program: str, device: str) -> dict[str, Any]:
     """A document without results, of this machine."""
     from bench import record
 
     machine = record.machine(threads=mg.get_num_threads(), packages=("scikit-learn", "Faker", "num2words"))
     machine["date"] = machine["date"].partition("T")[0]
-    return {"program": program, "machine": machine, "variants": {}, "references": {}}
+    return {"program": program, "device": device, "machine": machine, "variants": {}, "references": {}}
 
 
 def add(document: dict[str, Any], variant: str, command: str, seed: int, outcome: Outcome) -> None:
@@ -70,7 +70,7 @@ def section(document: Mapping[str, Any], figures: Mapping[str, Figure]) -> str:
     found = rows(document, figures)
     columns = {title: title for each in found.values() for title in each}
     columns |= {f.title: f"{f.title} (at least {f.tell(f.goal)})" for f in figures.values() if f.goal is not None}
-    title = "What is held out, judged; a number for each seed"
+    title = f"What is held out, judged, on {document['device']}; a number for each seed"
     made = tables.make(title, ["", *columns.values()], [[n, *map(each.get, columns)] for n, each in found.items()])
     commands = "\n".join(of["command"] for of in document["variants"].values())
     machine = report.machine_in_words(document["machine"])

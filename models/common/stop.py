@@ -24,7 +24,7 @@ class Stop:
                 raise KeyboardInterrupt
             self.asked = True
             with contextlib.suppress(OSError, RuntimeError):  # a terminal that is closed; in the midst of other output
-                tell("stopping after this update, to save; once more stops at once, with what was saved before")
+                tell("stopping after this update, to save; once more stops at once")
 
         if threading.current_thread() is not threading.main_thread():
             yield self

@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 from typer import Option
 
 import minigrad as mg
@@ -25,7 +26,7 @@ from .errors import UserError
 from .options import flag
 from .stop import Stop
 
-TRAINING = "Training"
+DATA, MODEL, TRAINING = "The data", "The model", "Training"  # panels of options
 READ_EVERY = 10  # updates between two looks at the loss; each look makes the host wait for the device
 
 Updates = Annotated[int, Option(help="Steps of the optimizer.", min=1, rich_help_panel=TRAINING)]
@@ -71,10 +72,18 @@ class Task(ABC):
     Attributes:
         model: made of `model.options`, a dataclass, which is saved with it.
         data: the data, in a line.
+        device: where the model is.
+        seconds: of training that had to be done before.
     """
 
     model: nn.Module
     data: str
+    device: str
+    seconds: float = 0.0
+
+    def tensor(self, array: np.ndarray) -> mg.Tensor:
+        """An array where the model is."""
+        return mg.tensor(array, device=self.device)
 
     @abstractmethod
     def loss(self) -> mg.Tensor:
@@ -111,7 +120,7 @@ class Outcome:
     figures: dict[str, float]
     parameters: int
     updates: int
-    seconds: float  # of training alone
+    seconds: float  # of training alone, with what had to be done before
     ended: str  # "done", or "stopped"
     pictures: list[Path]
 
@@ -134,7 +143,7 @@ def fit(task: Task, settings: Training, folder: Path, program: str, stop: Stop, 
     optimizer = optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.99))
     schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=settings.updates)
     parameters = sum(p.size for p in model.parameters())
-    seconds, update = 0.0, 0
+    seconds, update = task.seconds, 0
     with journal.Journal(folder / runs.LOG) as log:
         log.write("start", program=program, settings=asdict(settings), parameters=parameters,
                   minigrad=mg.__version__)  # fmt: skip
@@ -150,18 +159,20 @@ def fit(task: Task, settings: Training, folder: Path, program: str, stop: Stop, 
             schedule.step()
             update += 1
             last = update == settings.updates
-            read = update % READ_EVERY == 0 or last
+            look = update % settings.eval_every == 0 or last
+            read = look or update % READ_EVERY == 0
             if read:
                 value, size = mg.stack([loss.detach(), norm]).tolist()
             seconds += time.perf_counter() - started
             if read:
-                _refuse_no_number(value, size, update, settings)
+                _refuse_no_number({"the loss": value, "the gradient's norm": size}, update, settings)
                 log.write("train", update=update, loss=value, gradient_norm=size, seconds=round(seconds, 3))
                 report(update, loss=value, gradient_norm=size)
-            if update % settings.eval_every == 0 or last:
-                log.write("validation", update=update, seconds=round(seconds, 3), **_looked_at(model, task.glance))
+            if look:
+                seen = _looked_at(model, task.glance, update, settings)
+                log.write("validation", update=update, seconds=round(seconds, 3), **seen)
         ended = "done" if update == settings.updates else "stopped"
-        figures = _looked_at(model, task.judge)
+        figures = _looked_at(model, task.judge, update, settings)
         log.write("end", why=ended, update=update, seconds=round(seconds, 3))
         log.write("result", update=update, **figures)
         about = task.about() | {"settings": asdict(settings), "updates": update, "figures": figures}
@@ -171,17 +182,22 @@ def fit(task: Task, settings: Training, folder: Path, program: str, stop: Stop, 
     return Outcome(figures, parameters, update, round(seconds, 3), ended, pictures)
 
 
-def _looked_at(model: nn.Module, look: Callable[[], dict[str, float]]) -> dict[str, float]:
+def _looked_at(
+    model: nn.Module, look: Callable[[], dict[str, float]], update: int, settings: Training
+) -> dict[str, float]:
     model.eval()
     with mg.no_grad():
-        return look()
+        figures = look()
+    _refuse_no_number(figures, update, settings)
+    return figures
 
 
-def _refuse_no_number(loss: float, norm: float, update: int, settings: Training) -> None:
-    if not (math.isfinite(loss) and math.isfinite(norm)):
+def _refuse_no_number(figures: Mapping[str, float], update: int, settings: Training) -> None:
+    if not all(map(math.isfinite, figures.values())):
+        told = ", ".join(f"{name} {value}" for name, value in figures.items())
         raise UserError(
-            f"the loss is {loss} and the gradient's norm {norm} at update {update}, and nothing is saved. Try again "
-            f"with a smaller --lr, such as {settings.lr / 3:.2g}, or a smaller --clip, such as {settings.clip / 3:.2g}"
+            f"at update {update} not all is a number any more: {told}. Nothing is saved. Try again with a smaller "
+            f"--lr, such as {settings.lr / 3:.2g}, or a smaller --clip, such as {settings.clip / 3:.2g}"
         )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..common.errors import UserError
-from ..common.extras import datasets
+from ..common.extras import import_extra
 
 HELD_OUT = 360  # images, the same ones in every program and for every seed
 SIZE = 8  # pixels across
@@ -35,7 +35,7 @@ def load() -> tuple[Digits, Digits]:
     Raises:
         ImportError: scikit-learn is not installed.
     """
-    found = datasets("sklearn.datasets").load_digits()
+    found = import_extra("sklearn.datasets").load_digits()
     images = (found.images / INK).astype(np.float32)[:, None]
     labels = found.target.astype(np.int64)
     order = np.random.default_rng(0).permutation(len(labels))
@@ -71,13 +71,15 @@ def read(path: Path) -> np.ndarray:
     except (UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise UserError(f"{path} is not a picture that can be read: {error}") from error
     paper = Image.new("RGBA", picture.size, "white")
-    grey = ImageOps.autocontrast(Image.alpha_composite(paper, picture).convert("L"))
+    grey = Image.alpha_composite(paper, picture).convert("L")
+    low, high = grey.getextrema()
+    if low == high:
+        raise UserError(f"{path} is a picture of one colour; expected one of a digit, dark on light or light on dark")
+    grey = ImageOps.autocontrast(grey)
     edge = np.concatenate([np.asarray(grey)[[0, -1]].ravel(), np.asarray(grey)[:, [0, -1]].ravel()])
     if np.median(edge) > 127:  # the paper is light
         grey = ImageOps.invert(grey)
     box = grey.point(lambda value: 255 * (value > 64)).getbbox()
-    if box is None:
-        raise UserError(f"{path} is a picture of one colour; expected one of a digit, dark on light or light on dark")
     digit = grey.crop(box)
     side = max(digit.size)
     square = Image.new("L", (side, side))

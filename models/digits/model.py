@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from minigrad import Tensor, nn
 
+from ..common.checks import check_sizes
 from ..common.errors import UserError
 from .data import SIZE
 
@@ -27,9 +28,7 @@ class Options:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise UserError(f"there is no model {self.kind!r}; choose one of {', '.join(KINDS)}")
-        for name in ("channels", "hidden"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_sizes(self, "channels", "hidden")
 
 
 class Features(nn.Module):

@@ -15,11 +15,9 @@ from ..common.batches import shuffled
 from ..common.console import clear_errors, say
 from ..common.errors import UserError
 from ..common.program import Figure, Program, Run, commands
-from ..common.training import Batch, LearningRate, Task, Training, Updates
+from ..common.training import MODEL, Batch, LearningRate, Task, Training, Updates
 from . import data, pictures
 from .model import Classifier, Options
-
-MODEL = "The model"
 
 
 @dataclass(frozen=True)
@@ -43,16 +41,16 @@ class Digits(Task):
         self.model = Classifier(Options(settings.model, settings.channels, settings.hidden)).to(device)
         self.device = device
         self._batches = shuffled(len(self.learned), settings.batch, settings.seed)
-        self._rng = np.random.default_rng(settings.seed)
+        self._rng = np.random.default_rng([settings.seed, 1])
 
     def loss(self) -> Tensor:
         batch = next(self._batches)
         images = data.moved(self.learned.images[batch], self._rng)
-        return F.cross_entropy(self.model(self._tensor(images)), self._tensor(self.learned.labels[batch]))
+        return F.cross_entropy(self.model(self.tensor(images)), self.tensor(self.learned.labels[batch]))
 
     def judge(self) -> dict[str, float]:
-        logits = self.model(self._tensor(self.held_out.images))
-        labels = self._tensor(self.held_out.labels)
+        logits = self.model(self.tensor(self.held_out.images))
+        labels = self.tensor(self.held_out.labels)
         right = (logits.argmax(1) == labels).astype(mg.float32).mean()
         return {"accuracy": right.item(), "nats": F.cross_entropy(logits, labels).item()}
 
@@ -64,16 +62,13 @@ class Digits(Task):
         return {"nearest neighbour": {"accuracy": float(right.mean())}}
 
     def draw(self, folder: Path) -> list[Path]:
-        probabilities = F.softmax(self.model(self._tensor(self.held_out.images)), dim=1)
+        probabilities = F.softmax(self.model(self.tensor(self.held_out.images)), dim=1)
         pictures.guesses(self.held_out, probabilities.to("cpu").numpy(), folder / pictures.GUESSES)
         drawn = [folder / pictures.GUESSES]
         if self.model.options.kind == "cnn":
             pictures.filters(self.model.features, self.held_out, self.device, folder / pictures.FILTERS)
             drawn.append(folder / pictures.FILTERS)
         return drawn
-
-    def _tensor(self, array: np.ndarray) -> Tensor:
-        return mg.tensor(array, device=self.device)
 
 
 PROGRAM = Program(
@@ -84,6 +79,7 @@ PROGRAM = Program(
     build=Classifier,
     figures={"accuracy": Figure("accuracy", percent=True, goal=0.97), "nats": Figure("nats per image")},
     per="image",
+    pictures=(pictures.GUESSES, pictures.FILTERS),
     variants={"cnn": {}, "mlp": {"model": "mlp"}},
     curves=("accuracy", "nats"),
 )

@@ -48,6 +48,16 @@ def answers(digits: np.ndarray, question: str) -> np.ndarray:
     return yes.astype(np.float32)
 
 
+def often(question: str, steps: int) -> np.ndarray:
+    """How likely the answer is yes at each frame (T,), if one does not look and every digit is as likely.
+
+    >>> often("larger", 3).tolist(), often("seen", 3).round(2).tolist()
+    ([0.0, 0.45, 0.45], [0.0, 0.1, 0.19])
+    """
+    t = np.arange(steps)
+    return np.where(t > 0, 0.45, 0.0) if question == "larger" else 1 - 0.9**t
+
+
 def videos(source: Digits, question: str, steps: int, count: int, rng: np.random.Generator) -> Videos:
     """`count` videos of T = `steps` frames, each an image of `source` drawn at random."""
     drawn = rng.integers(0, len(source), (steps, count))

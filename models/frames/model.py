@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from minigrad import Tensor, nn
 
 from ..common.cells import CELLS, refuse_unknown_cell
+from ..common.checks import check_sizes
 from ..common.errors import UserError
 from ..digits.model import CLASSES, Features
 from .data import QUESTIONS
@@ -30,9 +31,8 @@ class Options:
         refuse_unknown_cell(self.cell)
         if self.question not in QUESTIONS:
             raise UserError(f"there is no question {self.question!r}; choose one of {', '.join(QUESTIONS)}")
-        for name, least in (("hidden", 1), ("features", 1), ("channels", 1), ("frames", 2)):
-            if getattr(self, name) < least:
-                raise UserError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        check_sizes(self, "hidden", "features", "channels")
+        check_sizes(self, "frames", least=2)
 
 
 class Answerer(nn.Module):
@@ -41,7 +41,7 @@ class Answerer(nn.Module):
         vₜ = features(frameₜ)               (F,)
         hₜ = cell(vₜ, hₜ₋₁)                 (H,), h₀ = 0
         logitₜ = w · hₜ + b                 of "yes" at frame t
-        digitsₜ = D vₜ + d                  of each digit on frame t: a hint, which is asked for while learning alone
+        digitsₜ = D vₜ + d                  of each digit on frame t: for an auxiliary loss, while learning alone
 
     The answer at frame t knows the frames 0 to t, and none that follow.
     """

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..common import curves
-from .data import Videos
+from .data import Videos, often
 
 VIDEO, BY_FRAME = "video.png", "by_frame.png"
 TITLES = {"larger": "is the digit larger than the one before?", "seen": "has the digit been seen already?"}
@@ -55,14 +55,13 @@ def by_frame(videos: Videos, p: np.ndarray, question: str, path: Path) -> None:
     from matplotlib.figure import Figure
 
     right = ((p > 0.5) == (videos.labels > 0.5)).mean(1)
-    often = videos.labels.mean(1)
     steps = np.arange(len(right))
+    likely = often(question, len(right)) > 0.5
+    blind = (likely[:, None] == (videos.labels > 0.5)).mean(1)
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     axes.plot(steps, 100 * right, "o-", color=curves.BLUE, label="the model")
-    axes.plot(
-        steps, 100 * np.maximum(often, 1 - often), "s--", color="0.5", label="without looking: the likelier answer"
-    )
+    axes.plot(steps, 100 * blind, "s--", color="0.5", label="without looking: the likelier answer")
     axes.set_xticks(steps)
     axes.set_xlabel("frame")
     axes.set_ylabel("right answers, %")

@@ -16,13 +16,12 @@ from ..common.cells import Cell
 from ..common.console import clear_errors, say
 from ..common.errors import UserError
 from ..common.program import Figure, Program, Run, commands
-from ..common.training import Batch, EvalEvery, LearningRate, Task, Training, Updates
+from ..common.training import DATA, MODEL, TRAINING, Batch, EvalEvery, LearningRate, Task, Training, Updates
 from ..digits import data as digits
 from ..digits.pictures import in_characters
 from . import data, pictures
 from .model import Answerer, Options
 
-MODEL = "Model"
 LAST = 3  # frames at the end, for a figure of their own
 JUDGED = 100  # videos at a time
 ANSWERS = {True: "yes", False: "no"}
@@ -33,16 +32,18 @@ class Settings(Training):
     """The options of `train`."""
 
     question: Annotated[
-        str, Option(help="Of each digit: is it larger than the one before, or seen already?", rich_help_panel="Data")
+        str, Option(help="Of each digit: is it larger than the one before, or seen already?", rich_help_panel=DATA)
     ] = "larger"
-    frames: Annotated[int, Option(help="In a video.", min=2, rich_help_panel="Data")] = 10
+    frames: Annotated[int, Option(help="In a video.", min=2, rich_help_panel=DATA)] = 10
     cell: Cell = "gru"
     hidden: Annotated[int, Option(help="Units of the cell.", min=1, rich_help_panel=MODEL)] = 128
     features: Annotated[int, Option(help="What the encoder tells of a frame.", min=1, rich_help_panel=MODEL)] = 64
     channels: Annotated[int, Option(help="Of the encoder's first convolution.", min=1, rich_help_panel=MODEL)] = 16
-    hint: Annotated[
-        float, Option(help="Weight of a second loss, for the encoder: which digit is it? 0: none.", min=0)
-    ] = 1.0
+    auxiliary: Annotated[
+        float,
+        Option(help="Weight of an auxiliary loss, of the encoder: which digit is it? 0: none.", min=0,
+               rich_help_panel=TRAINING),
+    ] = 1.0  # fmt: skip
     updates: Updates = 1200
     batch: Batch = 64
     lr: LearningRate = 5e-3
@@ -50,8 +51,8 @@ class Settings(Training):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.hint < math.inf:
-            raise UserError(f"--hint must be 0 or more, got {self.hint}")
+        if not 0 <= self.auxiliary < math.inf:
+            raise UserError(f"--auxiliary must be 0 or more, got {self.auxiliary}")
 
 
 class Answers(Task):
@@ -75,20 +76,20 @@ class Answers(Task):
         batch = data.videos(self.learned, settings.question, settings.frames, settings.batch, self._rng)
         flat = batch.frames.reshape(-1, *batch.frames.shape[2:])
         frames = digits.moved(flat, self._rng).reshape(batch.frames.shape)
-        logits, seen = self.model(self._tensor(frames))
-        loss = F.binary_cross_entropy_with_logits(logits, self._tensor(batch.labels))
-        if settings.hint:
-            numbers = self._tensor(batch.digits.reshape(-1))
-            loss = loss + settings.hint * F.cross_entropy(seen.reshape(len(flat), -1), numbers)
+        logits, seen = self.model(self.tensor(frames))
+        loss = F.binary_cross_entropy_with_logits(logits, self.tensor(batch.labels))
+        if settings.auxiliary:
+            numbers = self.tensor(batch.digits.reshape(-1))
+            loss = loss + settings.auxiliary * F.cross_entropy(seen.reshape(len(flat), -1), numbers)
         return loss
 
     def judge(self) -> dict[str, float]:
         logits = self._logits()
-        nats = F.binary_cross_entropy_with_logits(logits, self._tensor(self.held_out.labels))
+        nats = F.binary_cross_entropy_with_logits(logits, self.tensor(self.held_out.labels))
         return {**figures(logits.to("cpu").numpy() > 0, self.held_out.labels), "nats": nats.item()}
 
     def references(self) -> dict[str, dict[str, float]]:
-        often = self.held_out.labels.mean(1, keepdims=True)
+        often = data.often(self.settings.question, self.settings.frames)[:, None]
         blind = np.broadcast_to(often > 0.5, self.held_out.labels.shape)
         return {f"{self.settings.question}, without looking": figures(blind, self.held_out.labels)}
 
@@ -102,10 +103,7 @@ class Answers(Task):
         """Of the held-out videos (T, N), some at a time: the windows of a convolution take memory."""
         frames = self.held_out.frames
         parts = (frames[:, start : start + JUDGED] for start in range(0, frames.shape[1], JUDGED))
-        return mg.concatenate([self.model(self._tensor(part))[0] for part in parts], axis=1)
-
-    def _tensor(self, array: np.ndarray) -> Tensor:
-        return mg.tensor(array, device=self.device)
+        return mg.concatenate([self.model(self.tensor(part))[0] for part in parts], axis=1)
 
 
 def judged(options: Options, held_out: digits.Digits) -> data.Videos:
@@ -132,6 +130,7 @@ PROGRAM = Program(
         "nats": Figure("nats per frame"),
     },
     per="frame",
+    pictures=(pictures.VIDEO, pictures.BY_FRAME),
     variants={
         f"{question} {cell}": {"question": question, "cell": cell}
         for question in data.QUESTIONS

@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass
 from zlib import crc32
 
-from ..common.extras import datasets
+from ..common.extras import import_extra
 
 # The lists of each language: a locale of faker.providers.person, and the attribute of its Provider.
 SOURCES = {
@@ -47,7 +47,7 @@ class Names:
 
 @dataclass(frozen=True)
 class Found:
-    """What is learned, what is held out, the letters of both in order, and how many names were of two languages."""
+    """What is learned and its letters in order, what is held out, and how many names were of two languages."""
 
     learned: Names
     held_out: Names
@@ -73,7 +73,7 @@ def load() -> Found:
     for name, label in sorted(chosen):
         sides[_drawn(without_accents(name.casefold())) % FOLDS == 0].append((name, label))
     learned, held_out = (Names(*zip(*side, strict=True)) for side in sides)
-    letters = "".join(sorted({letter for name, _ in chosen for letter in name}))
+    letters = "".join(sorted(set("".join(learned.names))))
     return Found(learned, held_out, letters, sum(times > 1 for times in count.values()))
 
 
@@ -81,7 +81,7 @@ def _of(language: str) -> set[str]:
     names = (
         spelled(name)
         for locale, attribute in SOURCES[language]
-        for name in getattr(datasets(f"faker.providers.person.{locale}").Provider, attribute)
+        for name in getattr(import_extra(f"faker.providers.person.{locale}").Provider, attribute)
     )
     return {name for name in names if name.isalpha()}
 

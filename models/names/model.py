@@ -15,6 +15,7 @@ import minigrad as mg
 from minigrad import Tensor, nn
 
 from ..common.cells import CELLS, refuse_unknown_cell
+from ..common.checks import check_share, check_sizes
 from ..common.errors import UserError
 from .data import spelled, without_accents
 
@@ -33,11 +34,8 @@ class Options:
 
     def __post_init__(self) -> None:
         refuse_unknown_cell(self.cell)
-        for name in ("hidden", "embedding"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"dropout must be from 0 to below 1, got {self.dropout}")
+        check_sizes(self, "hidden", "embedding")
+        check_share("dropout", self.dropout)
         if not self.letters or sorted(set(self.letters)) != list(self.letters):
             raise UserError(f"letters must be distinct characters in order, got {self.letters!r:.60}")
         if len(self.languages) < 2 or len(set(self.languages)) < len(self.languages):

@@ -16,11 +16,9 @@ from ..common.cells import Cell
 from ..common.console import clear_errors, say
 from ..common.errors import UserError
 from ..common.program import Figure, Program, Run, commands
-from ..common.training import Batch, LearningRate, Task, Training, Updates, WeightDecay
+from ..common.training import MODEL, Batch, LearningRate, Task, Training, Updates, WeightDecay
 from . import baselines, data, pictures
 from .model import Classifier, Options
-
-MODEL = "Model"
 
 
 @dataclass(frozen=True)
@@ -91,6 +89,7 @@ PROGRAM = Program(
         "nats": Figure("nats per name"),
     },
     per="name",
+    pictures=(pictures.CONFUSIONS,),
     variants={
         "rnn": {"cell": "rnn"},
         "gru": {"cell": "gru"},

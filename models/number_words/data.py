@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..common.errors import UserError
-from ..common.extras import datasets
+from ..common.extras import import_extra
 
 LARGEST = 10_000
 HELD_OUT = 2_000  # numbers, the same ones for every seed
@@ -62,7 +62,7 @@ def pair(number: int) -> Pair:
     >>> pair(241)
     Pair(number=241, words=['two', 'hundred', 'forty', 'one'], syllables='이백사십일')
     """
-    in_words = datasets("num2words").num2words
+    in_words = import_extra("num2words").num2words
     return Pair(number, cut(in_words(number, lang="en")), in_words(number, lang="ko"))
 
 

@@ -14,6 +14,7 @@ import minigrad as mg
 from minigrad import Tensor, nn
 
 from ..common.cells import CELLS, refuse_unknown_cell
+from ..common.checks import check_sizes
 from ..common.errors import UserError
 
 
@@ -30,9 +31,7 @@ class Options:
 
     def __post_init__(self) -> None:
         refuse_unknown_cell(self.cell)
-        for name in ("longest", "hidden", "embedding"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_sizes(self, "longest", "hidden", "embedding")
         for name in ("words", "syllables"):
             if not getattr(self, name) or len(set(getattr(self, name))) < len(getattr(self, name)):
                 raise UserError(f"{name} must be texts that all differ, got {getattr(self, name)!r:.60}")

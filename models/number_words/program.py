@@ -19,12 +19,12 @@ from ..common.console import clear_errors, say
 from ..common.errors import UserError
 from ..common.options import flag
 from ..common.program import Figure, Program, Run, commands
-from ..common.training import Batch, EvalEvery, LearningRate, Task, Training, Updates
+from ..common.training import MODEL, Batch, EvalEvery, LearningRate, Task, Training, Updates
 from . import data, pictures
 from .model import Options, Translator
 from .search import Hypothesis, search
 
-MODEL, FORCING = "Model", "Teacher forcing"
+FORCING = "Teacher forcing"
 BEAM = 5  # hypotheses, where the beam search is judged
 LOOKED_AT = 500  # held-out numbers, for the curves
 NOTHING = "(nothing)"  # an answer that ends before it begins
@@ -69,7 +69,7 @@ class Translation(Task):
 
     def __init__(self, settings: Settings, device: str) -> None:
         self._all, self.held_out = data.load()
-        pairs = sorted(self._all + self.held_out)  # one after another, from zero
+        pairs = sorted(self._all)  # one after another, from zero
         words = data.symbols(pair.words for pair in pairs)
         syllables = data.symbols(pair.syllables for pair in pairs)
         longest = max(len(pair.syllables) for pair in pairs)
@@ -80,7 +80,7 @@ class Translation(Task):
         self.device = device
         self.settings = settings
         self._batches = shuffled(len(self.learned), settings.batch, settings.seed)
-        self._coins = np.random.default_rng(settings.seed)
+        self._coins = np.random.default_rng([settings.seed, 1])
         self._forced = settings.teacher_forcing
 
     def advance(self, done: float) -> None:
@@ -90,7 +90,7 @@ class Translation(Task):
     def loss(self) -> Tensor:
         batch = self._encoded([self.learned[number] for number in next(self._batches)])
         forced = None if self._forced == 1 else self._coins.random(batch.inputs.shape) < self._forced
-        return _nats(self._expected(batch, forced), self._tensor(batch.targets))
+        return _nats(self._expected(batch, forced), self.tensor(batch.targets))
 
     def glance(self) -> dict[str, float]:
         return self._both_ways(self.held_out[:LOOKED_AT])
@@ -101,7 +101,7 @@ class Translation(Task):
     def _both_ways(self, pairs: Sequence[data.Pair]) -> dict[str, float]:
         """Figures with the right symbols fed, and with its own."""
         batch = self._encoded(pairs)
-        targets = self._tensor(batch.targets)
+        targets = self.tensor(batch.targets)
         counts = targets != data.PAD
         figures = {}
         for kind, forced in (("", None), ("free_", np.zeros(batch.inputs.shape, bool))):
@@ -124,11 +124,11 @@ class Translation(Task):
         where = held_out.targets != data.PAD
         before, after = held_out.inputs[where], held_out.targets[where]
         nats, right = -np.log(p[before, after]).mean(), (p[before].argmax(1) == after).mean()
-        return {"pairs of syllables, counted": {"nats": float(nats), "symbols": float(right)}}
+        return {f"bigrams of syllables, of {len(self._all):,} numbers": {"nats": float(nats), "symbols": float(right)}}
 
     def draw(self, folder: Path) -> list[Path]:
         batch = self._encoded(self.held_out)
-        logits, targets = self._expected(batch), self._tensor(batch.targets)
+        logits, targets = self._expected(batch), self.tensor(batch.targets)
         nats = F.cross_entropy(logits.transpose(1, 2, 0), targets.T, ignore_index=data.PAD, reduction="none").sum(1)
         numbers = np.array([pair.number for pair in self.held_out])
         pictures.gap(journal.read(folder / runs.LOG), folder / pictures.GAP)
@@ -140,8 +140,8 @@ class Translation(Task):
 
     def _expected(self, batch: data.Batch, forced: np.ndarray | None = None) -> Tensor:
         """Logits (T', N, V), with the right symbols fed where `forced` (T', N) says so; None: everywhere."""
-        coins = None if forced is None else self._tensor(forced)
-        return self.model(self._tensor(batch.words), batch.lengths, self._tensor(batch.inputs), coins)
+        coins = None if forced is None else self.tensor(forced)
+        return self.model(self.tensor(batch.words), batch.lengths, self.tensor(batch.inputs), coins)
 
     def _searched(self, width: int) -> np.ndarray:
         """For each held-out number, whether the best that a beam search finds is right."""
@@ -149,9 +149,6 @@ class Translation(Task):
         found = search(self.model, batch.words, batch.lengths, width, self.device)
         pairs = zip(found, self.held_out, strict=True)
         return np.array([said(self.model, best) == pair.syllables for (best, *_), pair in pairs])
-
-    def _tensor(self, array: np.ndarray) -> Tensor:
-        return mg.tensor(array, device=self.device)
 
 
 def _nats(logits: Tensor, targets: Tensor) -> Tensor:
@@ -187,6 +184,7 @@ PROGRAM = Program(
         "free_symbols": Figure("symbols right, fed its own", percent=True),
     },
     per="symbol",
+    pictures=(pictures.GAP, pictures.COSTS),
     variants={
         **FORCINGS,
         **{f"{name} with {FEW}": {"learned": FEW, **options} for name, options in FORCINGS.items()},

@@ -12,6 +12,7 @@ import minigrad as mg
 from minigrad import Tensor, nn
 
 from ..common.cells import CELLS
+from ..common.checks import check_share, check_sizes
 from ..common.errors import UserError
 from .data import UNKNOWN
 
@@ -40,11 +41,8 @@ class Options:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise UserError(f"there is no model {self.kind!r}; choose one of {', '.join(KINDS)}")
-        for name in ("embedding", "hidden", "window"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"dropout must be from 0 to below 1, got {self.dropout}")
+        check_sizes(self, "embedding", "hidden", "window")
+        check_share("dropout", self.dropout)
         if self.vocabulary[:1] != (UNKNOWN,) or len(set(self.vocabulary)) < max(len(self.vocabulary), 2):
             raise UserError(f"the vocabulary must be {UNKNOWN} and then distinct words, at least one")
 

@@ -2,8 +2,8 @@
 the last few words alone.
 """
 
-import math
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
@@ -19,11 +19,10 @@ from ..common.choice import Choice
 from ..common.console import clear_errors, say, table
 from ..common.program import Figure, Program, Run, commands
 from ..common.streams import Streams
-from ..common.training import TRAINING, LearningRate, Task, Training, Updates, WeightDecay
+from ..common.training import DATA, MODEL, TRAINING, EvalEvery, LearningRate, Task, Training, Updates, WeightDecay
 from . import data, judging, pictures, writing
 from .model import Options, WordLM
 
-MODEL, DATA = "The model", "The text"
 ORDERS = 5  # of n-grams: each word is expected from the 4 before it
 SEEN = (1, 2, 3, 4, 8, 16, 32, 64)  # words before, in the picture
 JUDGED = 1 << 14  # words in the picture, at most
@@ -51,9 +50,7 @@ class Settings(Training):
     seq: Annotated[int, Option(help="Words of a stream in an update.", min=1, rich_help_panel=TRAINING)] = 32
     lr: LearningRate = 3e-3
     weight_decay: WeightDecay = 0.3
-    eval_every: Annotated[
-        int, Option(help="Updates between two looks at what is held out.", min=1, rich_help_panel=TRAINING)
-    ] = 100
+    eval_every: EvalEvery = 100
 
 
 class Words(Task):
@@ -73,9 +70,6 @@ class Words(Task):
         self.model = WordLM(options).to(device)
         self.device = device
         self.streams = Streams([self.text.learned], settings.batch, settings.seq, device)
-        self._counted = [
-            -np.log(p) for p, _ in ngrams.probabilities([self.text.learned], [self.text.held_out], size, ORDERS)
-        ]
         self._updates, self._state = 0, None
 
     def loss(self) -> Tensor:
@@ -90,6 +84,12 @@ class Words(Task):
 
     def judge(self) -> dict[str, float]:
         return _figures(judging.nats(self.model, self.text.held_out, self.device))
+
+    @cached_property
+    def _counted(self) -> list[np.ndarray]:
+        """Nats of each held-out word by n-grams of n = 1, 2, ..."""
+        text, size = self.text, len(self.text.vocabulary)
+        return [-np.log(p) for p, _ in ngrams.probabilities([text.learned], [text.held_out], size, ORDERS)]
 
     def references(self) -> dict[str, dict[str, float]]:
         return {f"{n}-grams": _figures(nats[1:]) for n, nats in enumerate(self._counted, 1)}
@@ -118,7 +118,7 @@ def _figures(nats: np.ndarray) -> dict[str, float]:
 
 def _perplexity(nats: np.ndarray) -> float:
     """As if each word were one of so many equally likely ones."""
-    return math.exp(nats.mean(dtype=np.float64))
+    return float(np.exp(nats.mean(dtype=np.float64)))
 
 
 PROGRAM = Program(
@@ -129,6 +129,7 @@ PROGRAM = Program(
     build=WordLM,
     figures={"perplexity": Figure("perplexity"), "nats": Figure("nats per word")},
     per="word",
+    pictures=(pictures.PERPLEXITY,),
     variants={
         "rnn": {},
         "lstm": {"model": "lstm"},
