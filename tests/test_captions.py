@@ -346,7 +346,7 @@ def test_mistakes_in_train(tmp_path, monkeypatch, options, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"words": ("a", "b")}, "<end> must be among them"),
+        ({"words": ("a", "b")}, "<de>, <en>, <end>, <ko> among them"),
         ({"words": ("<end>", "a", "a")}, "words must differ"),
         ({"words": WORDS, "hidden": 0}, "hidden must be from 1 to 4,096, got 0"),
     ],

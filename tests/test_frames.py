@@ -128,7 +128,7 @@ MISTAKES = {
     "a cell": (lambda: small(cell="elman"), "there is no cell 'elman'; choose one of rnn, lstm, gru"),
     "a question": (lambda: small(question="even"), "there is no question 'even'; choose one of larger, seen"),
     "no units": (lambda: small(hidden=0), "hidden must be from 1 to 4,096, got 0"),
-    "one frame": (lambda: small(frames=1), "frames must be from 2 to 4,096, got 1"),
+    "one frame": (lambda: small(frames=1), "frames must be from 2 to 256, got 1"),
     "a negative hint": (lambda: Settings(auxiliary=-1.0), r"--auxiliary must be 0 or more, got -1\.0"),
     "no hint that is a number": (lambda: Settings(auxiliary=float("nan")), "--auxiliary must be 0 or more, got nan"),
 }

@@ -329,7 +329,7 @@ def test_the_picture_tells_the_best(tmp_path, monkeypatch):
     assert [text.get_text() for text in axes.get_legend().get_texts()] == [
         "training",
         "validation",
-        "best: 1.5000 at 60",
+        "least: 1.5000 at 60",
     ]
     labels = {child.get_ylabel() or child.get_xlabel() for child in axes.child_axes}
     assert labels == {"bits per symbol", "seconds of training"}

@@ -130,7 +130,10 @@ MISTAKES = {
     "letters": (lambda: Options("ba", LANGUAGES), "letters must be distinct characters in order, got 'ba'"),
     "one language": (lambda: Options("ab", ("A",)), "languages must be two or more, each once, got 'A'"),
     "an empty name": (lambda: small().pack(["ab", " "]), "a name must have a letter at least, got an empty one"),
-    "a digit": (lambda: small().pack(["ab4"]), "the name 'ab4' has what no name had in training: '4'. Letters are"),
+    "a digit": (
+        lambda: small().pack(["ab4"]),
+        "the name 'ab4' has what no name had in training: '4'. Leave out what is no letter; letters are",
+    ),
     "another script": (lambda: small().pack(["абв"]), "the name 'абв' has what no name had in training: 'а' 'б' 'в'"),
 }
 

@@ -382,7 +382,7 @@ def test_settings_that_cannot_be(options, pattern):
     [
         ({"cell": "qrnn"}, "there is no cell 'qrnn'"),
         ({"hidden": 0}, "hidden must be from 1 to 4,096, got 0"),
-        ({"longest": 0}, "longest must be from 1 to 4,096, got 0"),
+        ({"longest": 0}, "longest must be from 1 to 64, got 0"),
         ({"words": ("a", "a")}, "words must be texts that all differ"),
         ({"syllables": ()}, "syllables must be texts that all differ"),
     ],

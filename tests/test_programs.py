@@ -250,7 +250,7 @@ def test_a_picture_of_variants_has_their_means_and_their_range(tmp_path, monkeyp
         for name, each in looks.items()
     }
     others = {"counting": {"accuracy": 0.4}, "another": {"nats": 1.0}}
-    curves.side_by_side(journals, {"accuracy": "share of right ones"}, tmp_path / "x.png", "a title", others)
+    curves.side_by_side(journals, {"accuracy": ("share of right ones", True)}, tmp_path / "x.png", "a title", others)
     (axes,) = drawn[0].axes
     lines = {line.get_label(): line.get_ydata() for line in axes.lines}
     assert lines.keys() == {"a", "b", "counting"} and axes.get_ylabel() == "share of right ones"

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 import minigrad as mg
 from minigrad import Tensor, nn
 
-from ..common.checks import check_sizes
+from ..common.checks import check_printable, check_sizes
 from ..common.errors import UserError
 from ..digits.model import Features
-from .data import END, joined, start, until_the_end
+from .data import END, LANGUAGES, joined, start, until_the_end
 
 MOST = 24  # words of a caption
 INJECT = ("every", "first")
@@ -42,8 +42,10 @@ class Options:
     def __post_init__(self) -> None:
         if self.inject not in INJECT:
             raise UserError(f"the image cannot enter at the step {self.inject!r}; choose one of {', '.join(INJECT)}")
-        if END not in self.words or len(set(self.words)) < len(self.words):
-            raise UserError(f"words must differ from each other, and {END} must be among them")
+        needed = {END, *map(start, LANGUAGES)}
+        if not needed <= set(self.words) or len(set(self.words)) < len(self.words):
+            raise UserError(f"words must differ from each other, with {', '.join(sorted(needed))} among them")
+        check_printable("words", self.words)
         check_sizes(self, "channels", "features", "embedding", "hidden")
 
 

@@ -33,7 +33,7 @@ def captions(model: Captioner, held_out: Digits, device: str, path: Path) -> Non
     numbers = list(dict.fromkeys([*mistaken[: count - len(others)], *others]))
     figure = Figure(figsize=(ACROSS * 2.8, DOWN * 3.2), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15)
-    figure.suptitle(f"Captions of held-out images: for {len(mistaken)} of {len(labels)} one is wrong, in red")
+    figure.suptitle(f"Captions of held-out images: for {len(mistaken)} of {len(labels)} one is wrong, in orange")
     for place, number in enumerate(numbers, 1):
         axes = figure.add_subplot(DOWN, ACROSS, place)
         axes.imshow(held_out.images[number, 0], cmap="Greys", vmin=0, vmax=1)

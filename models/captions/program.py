@@ -13,6 +13,7 @@ from minigrad import Tensor
 from minigrad.nn import functional as F
 
 from ..common.batches import shuffled
+from ..common.checks import check_numbers
 from ..common.console import clear_errors, progress, say
 from ..common.errors import UserError
 from ..common.program import Figure, Program, Run, commands
@@ -54,7 +55,8 @@ class Settings(Training):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        Options((data.END,), inject=self.inject)  # what it refuses, it refuses before the CNN is trained
+        starts = map(data.start, data.LANGUAGES)  # what the model refuses is refused before the CNN is trained
+        Options((data.END, *starts), embedding=self.embedding, hidden=self.hidden, inject=self.inject)
 
 
 class Captions(Task):
@@ -124,7 +126,8 @@ def _cnn(settings: Settings, device: str) -> tuple[Classifier, float]:
     say("first the CNN, as models.digits trains it; --cnn RUN takes one that is there")
     own = digits.Settings(updates=settings.cnn_updates, seed=settings.seed, eval_every=settings.cnn_updates)
     task = _Digits(own, device)
-    with tempfile.TemporaryDirectory() as folder, progress(own.updates) as report, Stop().listening(say) as stop:
+    stop = Stop()
+    with tempfile.TemporaryDirectory() as folder, np.errstate(all="ignore"), progress(own.updates) as report:
         outcome = fit(task, own, Path(folder), digits.PROGRAM.name, stop, report)
     if stop.asked:
         raise UserError("stopped while the CNN was trained; nothing is saved")
@@ -173,6 +176,7 @@ def predict(
         shown = digits.asked(images, example)
         seen = mg.tensor(np.stack([image for _, image in shown]))
         with mg.no_grad():
+            check_numbers(model.features(seen).numpy())
             told = [model.captions(seen, each) for each in chosen]
         for (name, image), *captions in zip(shown, *told, strict=True):
             say("\n".join([*in_characters(image), f"{name}:", *captions]))

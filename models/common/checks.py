@@ -2,22 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
+
+import numpy as np
 
 from .errors import UserError
 
 WIDEST = 4096  # of a size: what a file claims is not to fill the memory
 
 
-def check_sizes(options: Any, *names: str, least: int = 1) -> None:
+def check_sizes(options: Any, *names: str, least: int = 1, most: int = WIDEST) -> None:
     """
     Raises:
-        UserError: one of these fields is below `least`, or above WIDEST.
+        UserError: one of these fields is below `least`, or above `most`.
     """
     for name in names:
         size = getattr(options, name)
-        if not least <= size <= WIDEST:
-            raise UserError(f"{name} must be from {least} to {WIDEST:,}, got {size:,}")
+        if not least <= size <= most:
+            raise UserError(f"{name} must be from {least} to {most:,}, got {size:,}")
+
+
+def check_printable(name: str, texts: Iterable[str]) -> None:
+    """
+    Raises:
+        UserError: a text would command the terminal that it is shown on.
+    """
+    if strange := [text for text in texts if not text.isprintable()]:
+        raise UserError(f"{name} must be texts that can be shown, got {strange[0]!a:.60}")
+
+
+def check_numbers(found: np.ndarray) -> np.ndarray:
+    """What a model gives, if it is numbers.
+
+    Raises:
+        UserError: it is not.
+    """
+    if not np.isfinite(found).all():
+        raise UserError("the model gives what is no number: its weights are of no use. Train it again")
+    return found
 
 
 def check_share(name: str, value: float) -> None:

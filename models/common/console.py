@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import rich.progress
 import typer
 from rich.console import Console
@@ -31,7 +32,8 @@ NEWS: dict[str, Callable[[float], str]] = {
 def clear_errors() -> Iterator[None]:
     """What the user can put right is told in a line, without a traceback."""
     try:
-        yield
+        with np.errstate(all="ignore"):  # what is no number is looked for where it matters
+            yield
     except BrokenPipeError:  # whoever read the output has had enough; typer ends quietly
         raise
     except (UserError, mg.DeviceError, OSError, ImportError) as error:

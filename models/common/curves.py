@@ -95,7 +95,7 @@ def draw(records: Records, path: Path, title: str, per: str = "symbol") -> None:
     if len(x):
         best = int(np.argmin(y))
         axes.plot(x, y, "o-", markersize=4, color=RED, label="validation")
-        axes.plot(x[best], y[best], "*", markersize=14, color=RED, label=f"best: {y[best]:.4f} at {x[best]:,.0f}")
+        axes.plot(x[best], y[best], "*", markersize=14, color=RED, label=f"least: {y[best]:.4f} at {x[best]:,.0f}")
     if axes.lines:
         axes.legend()
     axes.xaxis.set_major_formatter("{x:,.0f}")
@@ -109,7 +109,7 @@ def draw(records: Records, path: Path, title: str, per: str = "symbol") -> None:
 
 
 def side_by_side(
-    runs: Mapping[str, Sequence[Records]], names: Mapping[str, str], path: Path, title: str,
+    runs: Mapping[str, Sequence[Records]], names: Mapping[str, tuple[str, bool]], path: Path, title: str,
     references: Mapping[str, Mapping[str, float]] | None = None,
 ) -> None:  # fmt: skip
     """Figures about what is held out over the updates, for several variants: a picture in PNG.
@@ -117,14 +117,18 @@ def side_by_side(
     Args:
         runs: of each variant, the events of its journals, one journal a seed; the line is their mean, the band from
             the least to the largest.
-        names: the figures that are shown, each in axes of its own, and what they are called there.
+        names: the figures that are shown, each in axes of its own; what they are called there, and whether they are
+            shares, shown as percentages.
         references: by name, figures that do not change while training; a dotted line each.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
 
     figure = Figure(figsize=(6 * len(names), 4.5), layout="constrained")
     figure.suptitle(title, parse_math=False)
-    for axes, (name, called) in zip(figure.subplots(1, len(names), squeeze=False)[0], names.items(), strict=True):
+    for axes, (name, (called, percent)) in zip(
+        figure.subplots(1, len(names), squeeze=False)[0], names.items(), strict=True
+    ):
         for number, (variant, journals) in enumerate(runs.items()):
             updates, values = _aligned([series(list(records), "validation", name) for records in journals])
             colour = COLOURS[number % len(COLOURS)]
@@ -135,6 +139,8 @@ def side_by_side(
                 axes.axhline(figures[name], color="0.4", linestyle=STYLES[number % len(STYLES)], label=reference)
         axes.set_xlabel("updates")
         axes.set_ylabel(called)
+        if percent:
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes.grid(alpha=0.3)
         axes.set_xlim(left=0)
         axes.legend()

@@ -4,6 +4,7 @@ app = commands(Program("digits", ...), predict)
 """
 
 import contextlib
+import itertools
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -141,8 +142,8 @@ def _train(program: Program) -> Callable[..., None]:
 
 
 def _clear(program: Program, folder: Path) -> None:
-    """What an earlier run left is not taken for this one's."""
-    for name in (saved.MODEL, runs.LOG, runs.CURVE, *program.pictures):
+    """What an earlier run left is not taken for this one's; its model stays until there is another."""
+    for name in (runs.LOG, runs.CURVE, *program.pictures):
         (folder / name).unlink(missing_ok=True)
 
 
@@ -155,7 +156,7 @@ def _task(program: Program, settings: Any, device: str) -> Task:
 def _run(program: Program, task: Task, settings: Any, folder: Path) -> tuple[Outcome, list[dict[str, Any]]]:
     stop = Stop()
     # NumPy need not warn of what is no number: the loss is looked at.
-    with np.errstate(all="ignore"), progress(settings.updates) as report, stop.listening(say):
+    with np.errstate(all="ignore"), progress(settings.updates) as report:
         outcome = fit(task, settings, folder, program.name, stop, report)
     return outcome, journal.read(folder / runs.LOG)
 
@@ -182,7 +183,7 @@ def _compare(program: Program) -> Callable[..., None]:
     ) -> None:
         """Train each variant with several seeds, and put them side by side: a table, and the curves as a picture."""
         with clear_errors(), contextlib.ExitStack() as stack:
-            chosen = variants or list(program.variants)
+            chosen = list(dict.fromkeys(variants or program.variants))
             for name in chosen:
                 if name not in program.variants:
                     raise UserError(f"there is no variant {name!r}; choose from {every}")
@@ -191,14 +192,19 @@ def _compare(program: Program) -> Callable[..., None]:
             runs.make(folder)
             stack.enter_context(files.held(folder))
             runs.refuse_another(folder, (results.FILE,), overwrite=overwrite)
+            each_run = itertools.product(chosen, range(seeds))
+            places = {(name, seed): folder / f"{name.replace(' ', '-')}-{seed}" for name, seed in each_run}
+            for where in places.values():
+                where.mkdir(exist_ok=True)
+                stack.enter_context(files.held(where))
+                runs.refuse_another(where, (saved.MODEL, runs.LOG), overwrite=overwrite)
             document = results.fresh(program.name, device)
             records: dict[str, list[Any]] = {}
             references: dict[str, dict[str, float]] = {}
             for name in chosen:
                 options = {**program.variants[name], **({} if updates is None else {"updates": updates})}
                 for seed in range(seeds):
-                    where = folder / f"{name.replace(' ', '-')}-{seed}"
-                    where.mkdir(exist_ok=True)
+                    where = places[name, seed]
                     settings = program.settings(**{**options, "seed": seed})
                     task = _task(program, settings, device)
                     _clear(program, where)
@@ -212,7 +218,7 @@ def _compare(program: Program) -> Callable[..., None]:
                     say(f"{name}, seed {seed}: {', '.join(told)}, {outcome.seconds:.0f} s")
             document["references"] = references
             results.write(folder, document)
-            shown = {name: program.figures[name].title for name in program.curves}
+            shown = {n: (f.title, f.percent) for n, f in program.figures.items() if n in program.curves}
             curves.side_by_side(records, shown, folder / COMPARED, f"models.{program.name}", references)
             results.show(document, program.figures)
             say(f"picture: {folder / COMPARED}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 
+INTERRUPTED = 130  # as a shell has it of a program that Ctrl-C ended
+
 
 def start(program: str, extras: str = "models,datasets") -> None:
     """Import a program's command line, `models.NAME.program`, and run it.
@@ -17,5 +19,8 @@ def start(program: str, extras: str = "models,datasets") -> None:
     except ImportError as error:
         raise SystemExit(f"{error}. This program needs minigrad's extra: pip install -e '.[{extras}]'") from error
     except KeyboardInterrupt:
-        raise SystemExit(130) from None  # as a shell has it of a program that Ctrl-C ended
-    app()
+        raise SystemExit(INTERRUPTED) from None
+    try:
+        app()
+    except KeyboardInterrupt:  # before typer heeds it
+        raise SystemExit(INTERRUPTED) from None

@@ -22,11 +22,13 @@ import minigrad as mg
 from minigrad import nn, optim
 
 from . import curves, journal, runs, saved
+from .console import say
 from .errors import UserError
 from .options import flag
 from .stop import Stop
 
 DATA, MODEL, TRAINING = "The data", "The model", "Training"  # panels of options
+LARGEST = 1 << 16  # batch
 READ_EVERY = 10  # updates between two looks at the loss; each look makes the host wait for the device
 
 Updates = Annotated[int, Option(help="Steps of the optimizer.", min=1, rich_help_panel=TRAINING)]
@@ -62,6 +64,8 @@ class Training:
         for name in ("lr", "clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UserError(f"{flag(name)} must be positive, got {getattr(self, name)}")
+        if self.batch > LARGEST:
+            raise UserError(f"--batch must be at most {LARGEST:,}, got {self.batch:,}")
         if not 0 <= self.weight_decay < math.inf:
             raise UserError(f"--weight-decay must be 0 or more, got {self.weight_decay}")
 
@@ -126,7 +130,7 @@ class Outcome:
 
 
 def fit(task: Task, settings: Training, folder: Path, program: str, stop: Stop, report: Callable[..., None]) -> Outcome:
-    """Train to the end, or until somebody asks for it; judge, save, and draw.
+    """Train to the end, or until somebody asks for it by Ctrl-C; judge, save, and draw.
 
     Args:
         folder: where the model, the journal and the pictures go.
@@ -147,32 +151,33 @@ def fit(task: Task, settings: Training, folder: Path, program: str, stop: Stop, 
     with journal.Journal(folder / runs.LOG) as log:
         log.write("start", program=program, settings=asdict(settings), parameters=parameters,
                   minigrad=mg.__version__)  # fmt: skip
-        while update < settings.updates and not stop.asked:
-            started = time.perf_counter()
-            task.advance(update / settings.updates)
-            model.train()
-            optimizer.zero_grad()
-            loss = task.loss()
-            loss.backward()
-            norm = nn.utils.clip_grad_norm_(learned, settings.clip)
-            optimizer.step()
-            schedule.step()
-            update += 1
-            last = update == settings.updates
-            look = update % settings.eval_every == 0 or last
-            read = look or update % READ_EVERY == 0
-            if read:
-                value, size = mg.stack([loss.detach(), norm]).tolist()
-            seconds += time.perf_counter() - started
-            if read:
-                _refuse_no_number({"the loss": value, "the gradient's norm": size}, update, settings)
-                log.write("train", update=update, loss=value, gradient_norm=size, seconds=round(seconds, 3))
-                report(update, loss=value, gradient_norm=size)
-            if look:
-                seen = _looked_at(model, task.glance, update, settings)
-                log.write("validation", update=update, seconds=round(seconds, 3), **seen)
-        ended = "done" if update == settings.updates else "stopped"
+        with stop.listening(say):
+            while update < settings.updates and not stop.asked:
+                started = time.perf_counter()
+                task.advance(update / settings.updates)
+                model.train()
+                optimizer.zero_grad()
+                loss = task.loss()
+                loss.backward()
+                norm = nn.utils.clip_grad_norm_(learned, settings.clip)
+                optimizer.step()
+                schedule.step()
+                update += 1
+                last, look = update == settings.updates, update % settings.eval_every == 0
+                read = last or look or update % READ_EVERY == 0
+                if read:
+                    value, size = mg.stack([loss.detach(), norm]).tolist()
+                seconds += time.perf_counter() - started
+                if read:
+                    _refuse_no_number({"the loss": value, "the gradient's norm": size}, update, settings)
+                    log.write("train", update=update, loss=value, gradient_norm=size, seconds=round(seconds, 3))
+                    report(update, loss=value, gradient_norm=size)
+                if look and not last:
+                    seen = _looked_at(model, task.glance, update, settings)
+                    log.write("validation", update=update, seconds=round(seconds, 3), **seen)
+        ended = "stopped" if stop.asked else "done"
         figures = _looked_at(model, task.judge, update, settings)
+        log.write("validation", update=update, seconds=round(seconds, 3), **figures)
         log.write("end", why=ended, update=update, seconds=round(seconds, 3))
         log.write("result", update=update, **figures)
         about = task.about() | {"settings": asdict(settings), "updates": update, "figures": figures}

@@ -5,6 +5,7 @@ Source: E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from ..common.extras import import_extra
 HELD_OUT = 360  # images, the same ones in every program and for every seed
 SIZE = 8  # pixels across
 INK = 16.0  # of a pixel that is all black
+LARGEST = 1 << 26  # pixels of a picture that is read
 
 
 @dataclass(frozen=True)
@@ -63,17 +65,27 @@ def read(path: Path) -> np.ndarray:
         UserError: it is no picture, or there is nothing in it.
         OSError: there is no such file.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError  # matplotlib brings it
+    from PIL import Image, ImageOps  # matplotlib brings it
 
     try:
-        with Image.open(path) as opened:
+        with warnings.catch_warnings(), Image.open(path) as opened:
+            warnings.simplefilter("ignore")  # of what it can read all the same
+            if opened.width * opened.height > LARGEST:
+                raise ValueError(f"{opened.width} x {opened.height} pixels; make it smaller")
             picture = opened.convert("RGBA")
-    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except OSError as error:
+        if error.filename is not None:  # there is none, or it may not be read
+            raise
         raise UserError(f"{path} is not a picture that can be read: {error}") from error
-    paper = Image.new("RGBA", picture.size, "white")
-    grey = Image.alpha_composite(paper, picture).convert("L")
-    low, high = grey.getextrema()
-    if low == high:
+    except (ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:  # of spoilt files
+        raise UserError(f"{path} is not a picture that can be read: {error}") from error
+    for colour in "white", "black":  # of the paper, where the picture is transparent
+        paper = Image.new("RGBA", picture.size, colour)
+        grey = Image.alpha_composite(paper, picture).convert("L")
+        low, high = grey.getextrema()
+        if low < high:
+            break
+    else:
         raise UserError(f"{path} is a picture of one colour; expected one of a digit, dark on light or light on dark")
     grey = ImageOps.autocontrast(grey)
     edge = np.concatenate([np.asarray(grey)[[0, -1]].ravel(), np.asarray(grey)[:, [0, -1]].ravel()])

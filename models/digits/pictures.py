@@ -14,6 +14,7 @@ from .model import Features
 
 GUESSES, FILTERS = "guesses.png", "filters.png"
 ACROSS, DOWN = 12, 5  # images in a picture
+MOST = 16  # filters in a picture
 EXAMPLES = (0, 2, 4, 7)  # digits whose strokes run in all directions
 SHADES = " .:-=+*#%@"
 
@@ -47,9 +48,10 @@ def filters(features: Features, held_out: Digits, device: str, path: Path) -> No
     weights = convolution.weight.detach().to("cpu").numpy()[:, 0]  # (C, 3, 3)
     shown = np.stack([held_out.images[held_out.labels == digit][0] for digit in EXAMPLES])
     found = relu(convolution(mg.tensor(shown, device=device))).to("cpu").numpy()  # (4, C, 8, 8)
+    weights, found = weights[:MOST], found[:, :MOST]
     channels, rows = len(weights), 1 + len(shown)
     figure = Figure(figsize=(1 + channels * 0.75, rows * 0.95), layout="constrained")
-    figure.suptitle(f"The {channels} filters of the first convolution (red: ink counts; blue: ink counts against)")
+    figure.suptitle("Filters of the first convolution (red: ink counts; blue: ink counts against)")
     grid = figure.subplots(rows, 1 + channels, squeeze=False)
     for axes in grid.flat:
         axes.set_xticks([])

@@ -12,6 +12,7 @@ from minigrad import Tensor
 from minigrad.nn import functional as F
 
 from ..common.batches import shuffled
+from ..common.checks import check_numbers
 from ..common.console import clear_errors, say
 from ..common.errors import UserError
 from ..common.program import Figure, Program, Run, commands
@@ -118,7 +119,7 @@ def predict(images: Images = None, example: Examples = None, run: Run = None) ->
         shown = asked(images, example)
         with mg.no_grad():
             probabilities = F.softmax(model(mg.tensor(np.stack([image for _, image in shown]))), dim=1).numpy()
-        for (name, image), p in zip(shown, probabilities, strict=True):
+        for (name, image), p in zip(shown, check_numbers(probabilities), strict=True):
             best = np.argsort(p)[::-1][:3]
             say("\n".join(pictures.in_characters(image)))
             say(f"{name}: " + ", ".join(f"{digit} ({100 * p[digit]:.1f}%)" for digit in best))

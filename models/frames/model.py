@@ -32,7 +32,7 @@ class Options:
         if self.question not in QUESTIONS:
             raise UserError(f"there is no question {self.question!r}; choose one of {', '.join(QUESTIONS)}")
         check_sizes(self, "hidden", "features", "channels")
-        check_sizes(self, "frames", least=2)
+        check_sizes(self, "frames", least=2, most=256)
 
 
 class Answerer(nn.Module):

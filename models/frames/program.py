@@ -13,6 +13,7 @@ from minigrad import Tensor
 from minigrad.nn import functional as F
 
 from ..common.cells import Cell
+from ..common.checks import check_numbers
 from ..common.console import clear_errors, say
 from ..common.errors import UserError
 from ..common.program import Figure, Program, Run, commands
@@ -32,8 +33,12 @@ class Settings(Training):
     """The options of `train`."""
 
     question: Annotated[
-        str, Option(help="Of each digit: is it larger than the one before, or seen already?", rich_help_panel=DATA)
-    ] = "larger"
+        str,
+        Option(
+            help="larger: is a digit larger than the one before? seen: was it in the video already?",
+            rich_help_panel=DATA,
+        ),
+    ] = "larger"  # fmt: skip
     frames: Annotated[int, Option(help="In a video.", min=2, rich_help_panel=DATA)] = 10
     cell: Cell = "gru"
     hidden: Annotated[int, Option(help="Units of the cell.", min=1, rich_help_panel=MODEL)] = 128
@@ -159,7 +164,7 @@ def predict(
                 raise UserError(f"there are held-out videos 0 to {count - 1:,}, got {example}")
             frames, truth = held_out.frames[:, [example]], held_out.labels[:, example]
         with mg.no_grad():
-            p = mg.sigmoid(model(mg.tensor(frames))[0]).numpy()[:, 0]
+            p = check_numbers(mg.sigmoid(model(mg.tensor(frames))[0]).numpy()[:, 0])
         for t, frame in enumerate(frames[:, 0]):
             yes = p[t] > 0.5
             told = f"frame {t}: {model.options.question}? {ANSWERS[yes]} ({100 * max(p[t], 1 - p[t]):.1f}%)"

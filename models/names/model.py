@@ -15,7 +15,7 @@ import minigrad as mg
 from minigrad import Tensor, nn
 
 from ..common.cells import CELLS, refuse_unknown_cell
-from ..common.checks import check_share, check_sizes
+from ..common.checks import check_printable, check_share, check_sizes
 from ..common.errors import UserError
 from .data import spelled, without_accents
 
@@ -35,6 +35,7 @@ class Options:
     def __post_init__(self) -> None:
         refuse_unknown_cell(self.cell)
         check_sizes(self, "hidden", "embedding")
+        check_printable("languages", self.languages)
         check_share("dropout", self.dropout)
         if not self.letters or sorted(set(self.letters)) != list(self.letters):
             raise UserError(f"letters must be distinct characters in order, got {self.letters!r:.60}")
@@ -84,12 +85,12 @@ class Classifier(nn.Module):
 
     def _numbers(self, name: str) -> list[int]:
         letters = self.options.letters
-        read = "".join(c if c in letters else without_accents(c) for c in spelled(name))
+        read = {c: c if c in letters else without_accents(c) for c in spelled(name)}
         if not read:
             raise UserError("a name must have a letter at least, got an empty one")
-        if unknown := sorted(set(read) - set(letters)):
+        if unknown := [c for c, plain in read.items() if not plain or not set(plain) <= set(letters)]:
             raise UserError(
-                f"the name {name!r} has what no name had in training: {' '.join(map(repr, unknown))}. Letters are "
-                f"{letters}"
+                f"the name {name!r} has what no name had in training: {' '.join(map(repr, unknown))}. Leave out what "
+                f"is no letter; letters are {letters}"
             )
-        return [letters.index(c) for c in read]
+        return [letters.index(c) for written in spelled(name) for c in read[written]]

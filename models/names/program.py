@@ -13,6 +13,7 @@ from minigrad.nn import functional as F
 
 from ..common.batches import shuffled
 from ..common.cells import Cell
+from ..common.checks import check_numbers
 from ..common.console import clear_errors, say
 from ..common.errors import UserError
 from ..common.program import Figure, Program, Run, commands
@@ -111,7 +112,7 @@ def predict(
             raise UserError("name a family name or several, such as Kowalski")
         with mg.no_grad():
             probabilities = F.softmax(model(model.pack(names)), dim=1).numpy()
-        for name, p in zip(names, probabilities, strict=True):
+        for name, p in zip(names, check_numbers(probabilities), strict=True):
             best = np.argsort(-p, kind="stable")[:3]
             say(f"{name}: " + ", ".join(f"{model.options.languages[k]} ({100 * p[k]:.1f}%)" for k in best))
 

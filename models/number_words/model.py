@@ -14,7 +14,7 @@ import minigrad as mg
 from minigrad import Tensor, nn
 
 from ..common.cells import CELLS, refuse_unknown_cell
-from ..common.checks import check_sizes
+from ..common.checks import check_printable, check_sizes
 from ..common.errors import UserError
 
 
@@ -31,10 +31,12 @@ class Options:
 
     def __post_init__(self) -> None:
         refuse_unknown_cell(self.cell)
-        check_sizes(self, "longest", "hidden", "embedding")
+        check_sizes(self, "hidden", "embedding")
+        check_sizes(self, "longest", most=64)
         for name in ("words", "syllables"):
             if not getattr(self, name) or len(set(getattr(self, name))) < len(getattr(self, name)):
                 raise UserError(f"{name} must be texts that all differ, got {getattr(self, name)!r:.60}")
+            check_printable(name, getattr(self, name))
 
 
 class Encoder(nn.Module):

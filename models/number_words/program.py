@@ -198,7 +198,9 @@ def predict(
         list[str] | None, Argument(help='Numbers from 0 to 10,000, in words or digits: "two hundred forty-one" 241')
     ] = None,
     beam: Annotated[int, Option(help="Hypotheses that are kept at a time; 1 is greedy search.", min=1, max=100)] = 1,
-    show: Annotated[int, Option(help="Hypotheses to list, with their log-probabilities in nats.", min=0)] = 0,
+    show: Annotated[
+        int, Option(help="Hypotheses to list, of those that --beam keeps, with their log-probabilities.", min=0)
+    ] = 0,
     run: Run = None,
 ) -> None:
     """Say numbers in Korean, and what is right where a number can be read."""

@@ -12,6 +12,7 @@ import numpy as np
 import minigrad as mg
 from minigrad.nn import functional as F
 
+from ..common.checks import check_numbers
 from .data import END
 from .model import Translator
 
@@ -44,7 +45,8 @@ def search(model: Translator, words: np.ndarray, lengths: list[int], width: int,
     ended = np.zeros((count, width), bool)
     for _ in range(model.options.longest + 1):
         logits, state = model.decoder.step(mg.tensor(found[..., -1].ravel(), device=device), state)
-        logp = F.log_softmax(logits.astype(mg.float64), dim=-1).to("cpu").numpy().reshape(count, width, -1).copy()
+        logp = F.log_softmax(logits.astype(mg.float64), dim=-1).to("cpu").numpy()
+        logp = check_numbers(logp).reshape(count, width, -1).copy()
         logp[ended] = -np.inf  # what has ended goes on with the end, at no cost
         logp[ended, END] = 0
         size = logp.shape[-1]

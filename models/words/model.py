@@ -12,7 +12,7 @@ import minigrad as mg
 from minigrad import Tensor, nn
 
 from ..common.cells import CELLS
-from ..common.checks import check_share, check_sizes
+from ..common.checks import check_printable, check_share, check_sizes
 from ..common.errors import UserError
 from .data import UNKNOWN
 
@@ -42,6 +42,7 @@ class Options:
         if self.kind not in KINDS:
             raise UserError(f"there is no model {self.kind!r}; choose one of {', '.join(KINDS)}")
         check_sizes(self, "embedding", "hidden", "window")
+        check_printable("the vocabulary", (word for word in self.vocabulary if not word.isspace()))
         check_share("dropout", self.dropout)
         if self.vocabulary[:1] != (UNKNOWN,) or len(set(self.vocabulary)) < max(len(self.vocabulary), 2):
             raise UserError(f"the vocabulary must be {UNKNOWN} and then distinct words, at least one")

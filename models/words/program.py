@@ -15,6 +15,7 @@ from minigrad import Tensor
 from minigrad.nn import functional as F
 
 from ..common import ngrams
+from ..common.checks import check_numbers
 from ..common.choice import Choice
 from ..common.console import clear_errors, say, table
 from ..common.program import Figure, Program, Run, commands
@@ -143,8 +144,8 @@ PROGRAM = Program(
 def predict(
     text: Annotated[str, Argument(help="Words to go on from; without any, a paragraph begins.")] = "",
     length: Annotated[int, Option(help="Words to write.", min=1)] = 40,
-    top: Annotated[int, Option(help="Draw from so many of the likeliest words; 0: from all; 1: no chance.")] = 3,
-    temperature: Annotated[float, Option(help="Below 1 more predictable, above 1 more surprising.")] = 1.0,
+    top: Annotated[int, Option(help="Draw from so many of the likeliest words; 0: from all; 1: no chance.", min=0)] = 3,
+    temperature: Annotated[float, Option(help="Below 1 more predictable, above 1 more surprising.", min=0)] = 1.0,
     seed: Annotated[int, Option(help="The same seed draws the same words.", min=0)] = 0,
     unknown: Annotated[str, Option(help="Words the model does not know: error, or replace by <unk>.")] = "error",
     next_: Annotated[bool, Option("--next", help="Show the likeliest ten next words instead of writing.")] = False,
@@ -159,7 +160,7 @@ def predict(
             written = [vocabulary[number] for number in writing.write(model, ids, length, choice, seed)]
             say(data.text_of([*given, *written]).strip("\n"))
             return
-        p = writing.expected(model, ids).numpy()
+        p = check_numbers(writing.expected(model, ids).numpy())
         likeliest = np.argsort(-p[1:], kind="stable")[:10] + 1
         shown = {repr(vocabulary[number]): f"{100 * p[number]:.1f}%" for number in likeliest}
         table("the likeliest next words", {**shown, "not in the vocabulary": f"{100 * p[0]:.1f}%"})

@@ -13,6 +13,7 @@ import minigrad as mg
 from minigrad import Tensor
 from minigrad.nn import functional as F
 
+from ..common.checks import check_numbers
 from ..common.choice import Choice, choose
 from ..common.errors import UserError
 from . import data
@@ -52,6 +53,7 @@ def write(model: WordLM, ids: np.ndarray, length: int, choice: Choice, seed: int
     for _ in range(length):
         h, state = model.read(chunk, state)
         logits = model.output(h[-1])  # (1, V)
+        check_numbers(logits.numpy())
         chunk = choose(logits[:, 1:], choice, rng.random())[None] + 1  # (1, 1), no 0: that is <unk>
         written.append(int(chunk.item()))
     return written
