@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 import minigrad as mg
 from models.common import journal, runs, saved
+from models.common.errors import UserError
 from models.common.stop import Stop
 from models.common.training import fit
 from models.digits import data, pictures
@@ -76,9 +77,11 @@ def test_a_picture_is_read_as_the_images_are(tmp_path):
     inverted = grey.point(lambda value: 255 - value)
     clear = Image.new("RGBA", grey.size, (0, 0, 0, 0))
     clear.putalpha(inverted)
+    white = Image.new("RGBA", grey.size, (255, 255, 255, 0))
+    white.putalpha(inverted)
     pale = grey.point(lambda value: 120 + value // 3)
     found = []
-    for name, picture in [("a.png", grey), ("b.bmp", inverted), ("c.webp", clear), ("d.tiff", pale)]:
+    for name, picture in [("a.png", grey), ("b.bmp", inverted), ("c.webp", clear), ("d.tiff", pale), ("e.png", white)]:
         picture.save(tmp_path / name, **({"lossless": True} if name == "c.webp" else {}))
         found.append(data.read(tmp_path / name))
     first = found[0]
@@ -96,6 +99,28 @@ def test_the_thinnest_line_is_seen(tmp_path):
     picture.save(tmp_path / "line.png")
     found = data.read(tmp_path / "line.png")
     assert found.max() == 1 and set(np.flatnonzero(found[0].any(0))) <= {3, 4}
+
+
+SPOILT = {
+    "short.png": lambda whole: whole[: len(whole) // 2],
+    "chunk.png": lambda whole: whole.replace(b"IDAT", b"I\x97\xbbf", 1),
+    "header.ppm": lambda whole: b"P6 abc def 255\n" + bytes(30),
+    "empty.png": lambda whole: b"",
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_a_spoilt_picture_is_told_by_its_name(name, tmp_path):
+    enlarged(data.load()[1].images[0]).save(tmp_path / "whole.png")
+    (tmp_path / name).write_bytes(SPOILT[name]((tmp_path / "whole.png").read_bytes()))
+    with pytest.raises(UserError, match=rf"{name} is not a picture that can be read: "):
+        data.read(tmp_path / name)
+
+
+def test_a_picture_that_is_too_large_is_refused(tmp_path):
+    Image.new("1", (10_000, 7_000)).save(tmp_path / "large.png")
+    with pytest.raises(UserError, match=r"large.png is not a picture .*: 10000 x 7000 pixels; make it smaller"):
+        data.read(tmp_path / "large.png")
 
 
 def drawn(digit):

@@ -15,7 +15,7 @@ from minigrad import nn
 from models import tables
 from models.common import curves, journal, results, saved
 from models.common.batches import shuffled
-from models.common.checks import check_sizes
+from models.common.checks import check_numbers, check_printable, check_sizes
 from models.common.errors import UserError
 from models.common.extras import import_extra
 from tests.programs import NAMES, SMALL, good, module, run, train
@@ -343,3 +343,42 @@ def test_every_program_has_its_section_with_its_commands():
         assert re.search(rf"^## {name}: ", readme, re.MULTILINE) and results.marked(name).search(readme)
         for command in "train", "predict", "compare":
             assert f"python -m models.{name} {command}" in readme
+
+
+# Bad luck -----------------------------------------------------------------------------------------
+
+
+def test_a_batch_without_end_is_refused(tmp_path):
+    assert "--batch must be at most 65,536, got 1,000,000" in failed(
+        "digits", "train", "--batch", 1_000_000, "--out", tmp_path
+    )
+
+
+def test_a_run_that_fails_leaves_the_model_before_it(tmp_path, monkeypatch):
+    train("digits", tmp_path)
+    before = (tmp_path / "model.safetensors").read_bytes()
+    task = module("digits").PROGRAM.task
+    loss = task.loss
+    monkeypatch.setattr(task, "loss", lambda self: loss(self) * float("nan"))
+    failed("digits", "train", *SMALL["digits"], "--updates", 3, "--out", tmp_path, "--overwrite")
+    assert (tmp_path / "model.safetensors").read_bytes() == before
+
+
+def test_comparing_does_not_replace_a_run_that_happens_to_have_the_same_name(tmp_path):
+    train("digits", tmp_path / "mlp-0")
+    before = (tmp_path / "mlp-0" / "model.safetensors").read_bytes()
+    told = failed("digits", "compare", "mlp", "--updates", 1, "--out", tmp_path)
+    assert "mlp-0 holds a run already (model.safetensors)" in told
+    assert (tmp_path / "mlp-0" / "model.safetensors").read_bytes() == before
+
+
+def test_what_a_model_gives_must_be_numbers():
+    assert check_numbers(np.ones(2)).tolist() == [1, 1]
+    with pytest.raises(UserError, match=r"the model gives what is no number: its weights are of no use. Train it"):
+        check_numbers(np.array([1, np.nan]))
+
+
+def test_texts_of_a_model_do_not_command_the_terminal():
+    check_printable("words", ["이", "a b"])
+    with pytest.raises(UserError, match=r"words must be texts that can be shown, got '\\x1b\[31m'"):
+        check_printable("words", ["a", "\x1b[31m"])

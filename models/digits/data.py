@@ -1,5 +1,7 @@
 """Handwritten digits: 1,797 images of 8 x 8 pixels, which scikit-learn brings along.
 
+Thirteen people wrote them.
+
 Source: E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository, 1998.
 """
 

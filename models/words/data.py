@@ -1,8 +1,8 @@
 """A text as words: cut apart, numbered, and put together again.
 
 A word is a run of letters, digits and underscores, a mark (or a mark repeated) is one of its own and keeps the spaces
-around it, and so are a line's end and an empty line. So a text can be written again as it was, but for how far its
-lines are indented.
+around it, and so are a line's end and an empty line. So a text can be written again as it was, but for spaces that
+repeat, those at a line's beginning and end, and more than one empty line.
 """
 
 from __future__ import annotations
