@@ -29,8 +29,8 @@ def by_words_seen(
         places = [list(seen).index(each) for each in line]
         axes.plot(places, list(line.values()), "o-", color=curves.COLOURS[number], label=name)
         for place, value in zip(places, line.values(), strict=True):
-            above = -14 if number else 6
-            axes.annotate(f"{value:.0f}", (place, value), (0, above), textcoords="offset points", ha="center",
+            aside, side = ((-6, -10), "right") if number else ((4, 6), "left")
+            axes.annotate(f"{value:.0f}", (place, value), aside, textcoords="offset points", ha=side,
                           fontsize=8, color=curves.COLOURS[number])  # fmt: skip
     axes.margins(y=0.1)
     axes.set_yscale("log")
