@@ -16,7 +16,8 @@ from ..common.batches import shuffled
 from ..common.checks import check_numbers
 from ..common.console import clear_errors, progress, say
 from ..common.errors import UserError
-from ..common.program import Figure, Program, Run, commands
+from ..common.program import Program, Run, commands
+from ..common.results import Figure
 from ..common.stop import Stop
 from ..common.training import MODEL, Batch, EvalEvery, LearningRate, Task, Training, Updates, fit
 from ..digits import program as digits

@@ -22,23 +22,12 @@ from . import curves, files, journal, results, runs, saved
 from .console import clear_errors, progress, say, table
 from .errors import UserError
 from .options import command, flag
+from .results import Figure
 from .stop import Stop
 from .training import Outcome, Task, Training, draw_losses, fit
 
 RUNS = Path("runs")
 COMPARED = "compared.png"
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A number by which models are judged."""
-
-    title: str
-    percent: bool = False  # it is a share, shown as a percentage
-    goal: float | None = None  # what it should be at least
-
-    def tell(self, value: float) -> str:
-        return f"{100 * value:.2f}%" if self.percent else f"{value:z.3f}" if abs(value) < 100 else f"{value:,.1f}"
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import minigrad as mg
 
@@ -14,10 +15,19 @@ from . import files
 from .console import table
 from .training import Outcome
 
-if TYPE_CHECKING:
-    from .program import Figure
-
 FILE = "results.json"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number by which models are judged."""
+
+    title: str
+    percent: bool = False  # it is a share, shown as a percentage
+    goal: float | None = None  # what it should be at least
+
+    def tell(self, value: float) -> str:
+        return f"{100 * value:.2f}%" if self.percent else f"{value:z.3f}" if abs(value) < 100 else f"{value:,.1f}"
 
 
 def fresh(program: str, device: str) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from ..common.batches import shuffled
 from ..common.checks import check_numbers
 from ..common.console import clear_errors, say
 from ..common.errors import UserError
-from ..common.program import Figure, Program, Run, commands
+from ..common.program import Program, Run, commands
+from ..common.results import Figure
 from ..common.training import MODEL, Batch, LearningRate, Task, Training, Updates
 from . import data, pictures
 from .model import Classifier, Options

@@ -16,7 +16,8 @@ from ..common.cells import Cell
 from ..common.checks import check_numbers
 from ..common.console import clear_errors, say
 from ..common.errors import UserError
-from ..common.program import Figure, Program, Run, commands
+from ..common.program import Program, Run, commands
+from ..common.results import Figure
 from ..common.training import MODEL, Batch, LearningRate, Task, Training, Updates, WeightDecay
 from . import baselines, data, pictures
 from .model import Classifier, Options

@@ -18,7 +18,8 @@ from ..common.cells import Cell
 from ..common.console import clear_errors, say
 from ..common.errors import UserError
 from ..common.options import flag
-from ..common.program import Figure, Program, Run, commands
+from ..common.program import Program, Run, commands
+from ..common.results import Figure
 from ..common.training import MODEL, Batch, EvalEvery, LearningRate, Task, Training, Updates
 from . import data, pictures
 from .model import Options, Translator

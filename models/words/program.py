@@ -18,7 +18,8 @@ from ..common import ngrams
 from ..common.checks import check_numbers
 from ..common.choice import Choice
 from ..common.console import clear_errors, say, table
-from ..common.program import Figure, Program, Run, commands
+from ..common.program import Program, Run, commands
+from ..common.results import Figure
 from ..common.streams import Streams
 from ..common.training import DATA, MODEL, TRAINING, EvalEvery, LearningRate, Task, Training, Updates, WeightDecay
 from . import data, judging, pictures, writing
