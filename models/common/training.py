@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from typer import Option
@@ -112,10 +112,6 @@ class Task(ABC):
         """Make the program's pictures, and say where they are."""
         return []
 
-    def about(self) -> dict[str, Any]:
-        """What is to be saved with the model besides its options."""
-        return {}
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -155,18 +151,13 @@ def fit(task: Task, settings: Training, folder: Path, program: str, stop: Stop, 
             while update < settings.updates and not stop.asked:
                 started = time.perf_counter()
                 task.advance(update / settings.updates)
-                model.train()
-                optimizer.zero_grad()
-                loss = task.loss()
-                loss.backward()
-                norm = nn.utils.clip_grad_norm_(learned, settings.clip)
-                optimizer.step()
+                loss, norm = _step(task, learned, optimizer, settings.clip)
                 schedule.step()
                 update += 1
                 last, look = update == settings.updates, update % settings.eval_every == 0
                 read = last or look or update % READ_EVERY == 0
                 if read:
-                    value, size = mg.stack([loss.detach(), norm]).tolist()
+                    value, size = mg.stack([loss, norm]).tolist()
                 seconds += time.perf_counter() - started
                 if read:
                     _refuse_no_number({"the loss": value, "the gradient's norm": size}, update, settings)
@@ -177,14 +168,27 @@ def fit(task: Task, settings: Training, folder: Path, program: str, stop: Stop, 
                     log.write("validation", update=update, seconds=round(seconds, 3), **seen)
         ended = "stopped" if stop.asked else "done"
         figures = _looked_at(model, task.judge, update, settings)
-        log.write("validation", update=update, seconds=round(seconds, 3), **figures)
+        same = type(task).glance is Task.glance
+        seen = figures if same else _looked_at(model, task.glance, update, settings)
+        log.write("validation", update=update, seconds=round(seconds, 3), **seen)
         log.write("end", why=ended, update=update, seconds=round(seconds, 3))
         log.write("result", update=update, **figures)
-        about = task.about() | {"settings": asdict(settings), "updates": update, "figures": figures}
+        about = {"settings": asdict(settings), "updates": update, "figures": figures}
         saved.save(folder / saved.MODEL, program, model, model.options, about)
     with mg.no_grad():
         pictures = task.draw(folder)
     return Outcome(figures, parameters, update, round(seconds, 3), ended, pictures)
+
+
+def _step(task: Task, learned: list[mg.Tensor], optimizer: optim.AdamW, clip: float) -> tuple[mg.Tensor, mg.Tensor]:
+    """One update: its loss, and the gradient's norm. Nothing is read."""
+    task.model.train()
+    optimizer.zero_grad()
+    loss = task.loss()
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(learned, clip)
+    optimizer.step()
+    return loss.detach(), norm
 
 
 def _looked_at(
