@@ -124,7 +124,8 @@ def side_by_side(
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 
-    figure = Figure(figsize=(6 * len(names), 4.5), layout="constrained")
+    figure = Figure(figsize=(6 * len(names) + 2, 4.5), layout="constrained")
+    labels: dict[str, Any] = {}
     figure.suptitle(title, parse_math=False)
     for axes, (name, (called, percent)) in zip(
         figure.subplots(1, len(names), squeeze=False)[0], names.items(), strict=True
@@ -143,7 +144,8 @@ def side_by_side(
             axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes.grid(alpha=0.3)
         axes.set_xlim(left=0)
-        axes.legend()
+        labels |= {str(line.get_label()): line for line in axes.lines}
+    figure.legend(labels.values(), labels.keys(), loc="outside right upper")
     save(figure, path)
 
 
