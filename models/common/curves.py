@@ -25,7 +25,7 @@ Records = Iterable[Mapping[str, Any]]
 WIDTH, HEIGHT, NARROW = 80, 20, 40  # of a curve in a terminal, in characters; and what is too narrow for one
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # told apart by the colour-blind too
 BLUE, RED = COLOURS[:2]  # (Okabe and Ito)
-STYLES = (":", "--", "-.")
+STYLES = (":", "--", "-.", (0, (5, 1)), (0, (1, 4)))
 AS_ASCII = str.maketrans("┌┐└┘├┤┬┴┼│─", "+++++++++|-")
 SPANS = {"hours": 3600, "minutes": 60, "seconds": 1}
 
