@@ -128,7 +128,7 @@ def _cnn(settings: Settings, device: str) -> tuple[Classifier, float]:
     own = digits.Settings(updates=settings.cnn_updates, seed=settings.seed, eval_every=settings.cnn_updates)
     task = _Digits(own, device)
     stop = Stop()
-    with tempfile.TemporaryDirectory() as folder, np.errstate(all="ignore"), progress(own.updates) as report:
+    with tempfile.TemporaryDirectory() as folder, progress(own.updates) as report:
         outcome = fit(task, own, Path(folder), digits.PROGRAM.name, stop, report)
     if stop.asked:
         raise UserError("stopped while the CNN was trained; nothing is saved")

@@ -7,11 +7,10 @@ import contextlib
 import itertools
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 from typer import Argument, Option
 
@@ -55,8 +54,8 @@ class Program:
     figures: Mapping[str, Figure]
     per: str
     pictures: Sequence[str]
-    variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    curves: Sequence[str] = ()
+    variants: Mapping[str, Mapping[str, Any]]
+    curves: Sequence[str]
 
     def load(self, path: Path | None) -> tuple[Any, dict[str, Any]]:
         """The model in a run's folder, or in a file; without a path, where runs go by default. See `saved.load`."""
@@ -93,7 +92,7 @@ def commands(program: Program, *own: Callable[..., None], about: str | None) -> 
         about: what the program does.
     """
     app = typer.Typer(help=about, add_completion=False, no_args_is_help=True)
-    for each in (_train(program), *own, *([_compare(program)] if program.variants else [])):
+    for each in (_train(program), *own, _compare(program)):
         app.command()(each)
     return app
 
@@ -143,10 +142,8 @@ def _task(program: Program, settings: Any, device: str) -> Task:
 
 
 def _run(program: Program, task: Task, settings: Any, folder: Path) -> tuple[Outcome, list[dict[str, Any]]]:
-    stop = Stop()
-    # NumPy need not warn of what is no number: the loss is looked at.
-    with np.errstate(all="ignore"), progress(settings.updates) as report:
-        outcome = fit(task, settings, folder, program.name, stop, report)
+    with progress(settings.updates) as report:
+        outcome = fit(task, settings, folder, program.name, Stop(), report)
     return outcome, journal.read(folder / runs.LOG)
 
 

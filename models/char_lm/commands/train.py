@@ -41,10 +41,8 @@ def train(ctx: typer.Context, settings: Settings, session: Session) -> None:
 
     Ctrl-C stops after the chunk at hand, saves, and prints the command that goes on.
     """
-    # NumPy need not warn of what is no number: the loss is looked at.
     with contextlib.ExitStack() as stack:
         stack.enter_context(mg.use_device(session.device))
-        stack.enter_context(np.errstate(all="ignore"))
         found, folder = None, session.resume or session.out
         if not session.dry_run:
             if session.resume is None:
