@@ -36,6 +36,14 @@ def runs(tmp_path_factory):
     return of
 
 
+@pytest.fixture
+def heeded():
+    """Ctrl-C is heard, also where whoever started the tests ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def failed(name, *arguments):
     """What is told where the user can put it right."""
     result = run(name, *arguments)
@@ -119,7 +127,7 @@ def test_wrong_options_of_training(name, wrong, tmp_path):
 
 
 @every_program
-def test_ctrl_c_stops_and_saves(name, tmp_path, monkeypatch):
+def test_ctrl_c_stops_and_saves(name, tmp_path, monkeypatch, heeded):
     task = module(name).PROGRAM.task
     loss, calls = task.loss, []
 
@@ -225,7 +233,7 @@ def test_variants_side_by_side(tmp_path):
     good("digits", "compare", "mlp", "--seeds", 1, "--updates", 1, "--out", tmp_path, "--overwrite")
 
 
-def test_what_is_compared_is_refused_when_it_was_stopped(tmp_path, monkeypatch):
+def test_what_is_compared_is_refused_when_it_was_stopped(tmp_path, monkeypatch, heeded):
     task = module("digits").PROGRAM.task
     loss = task.loss
 
