@@ -387,6 +387,6 @@ def test_what_a_model_gives_must_be_numbers():
 
 
 def test_texts_of_a_model_do_not_command_the_terminal():
-    check_printable("words", ["이", "a b"])
-    with pytest.raises(UserError, match=r"words must be texts that can be shown, got '\\x1b\[31m'"):
+    check_printable("words", ["이", "a b", "soft\xadhyphen"])
+    with pytest.raises(UserError, match=r"words must be texts without control characters, got '\\x1b\[31m'"):
         check_printable("words", ["a", "\x1b[31m"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
@@ -28,8 +29,9 @@ def check_printable(name: str, texts: Iterable[str]) -> None:
     Raises:
         UserError: a text would command the terminal that it is shown on.
     """
-    if strange := [text for text in texts if not text.isprintable()]:
-        raise UserError(f"{name} must be texts that can be shown, got {strange[0]!a:.60}")
+    for text in texts:
+        if any(unicodedata.category(c) == "Cc" for c in text):
+            raise UserError(f"{name} must be texts without control characters, got {text!a:.60}")
 
 
 def check_numbers(found: np.ndarray) -> np.ndarray:
