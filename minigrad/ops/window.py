@@ -196,7 +196,8 @@ def first_maxima(
     places = enumerate(_entries(counts, size, stride, dilation, axis % x.ndim))
     _, (_, there) = next(places)
     x = xp.ascontiguousarray(x)
-    best, seen = x[there], None if inside is None else inside[there]
+    best = x[there]
+    seen: Any = None if inside is None else inside[there]
     which = xp.zeros(best.shape, dtype=number_type)
     for number, (_, there) in places:
         entry = x[there]
