@@ -1,36 +1,35 @@
 """models/captions: captions in numbers, the decoder's equations, padding, the frozen CNN; a small run; `predict`."""
 
+import functools
+
 import numpy as np
 import pytest
 from PIL import Image
 from safetensors.numpy import load_file
-from typer.testing import CliRunner
 
 import minigrad as mg
 from minigrad import nn
 from models.captions import data, pictures
 from models.captions.model import MOST, Captioner, Options
-from models.captions.program import PROGRAM, Captions, Settings, app
+from models.captions.program import PROGRAM, Captions, Settings
 from models.common import journal, runs, saved
 from models.common.stop import Stop
 from models.common.training import fit
 from models.digits import data as images
-from models.digits.program import app as digits_app
 
+from . import programs
 from .strict import strict
 
 WORDS = data.vocabulary()
-
-
-def run(*arguments, app=app):
-    return CliRunner().invoke(app, [str(a) for a in arguments])
+run = functools.partial(programs.run, "captions")
+run_digits = functools.partial(programs.run, "digits")
 
 
 @pytest.fixture(scope="module")
 def cnn(tmp_path_factory):
     """The folder of a run of models.digits."""
     folder = tmp_path_factory.mktemp("cnn")
-    result = run("train", "--out", folder, "--updates", 400, "--eval-every", 400, app=digits_app)
+    result = run_digits("train", "--out", folder, "--updates", 400, "--eval-every", 400)
     assert result.exit_code == 0, result.output
     return folder
 
@@ -234,7 +233,7 @@ def test_a_short_run_writes_captions(trained):
 
 def test_the_same_seed_gives_the_same_bits_whether_the_cnn_is_loaded_or_trained(tmp_path, capsys):
     own = ["--updates", 10, "--seed", 3, "--out", tmp_path / "cnn"]
-    assert run("train", *own, app=digits_app).exit_code == 0
+    assert run_digits("train", *own).exit_code == 0
     found = []
     for cnn, seed in ((None, 3), (tmp_path / "cnn", 3), (tmp_path / "cnn", 4)):
         capsys.readouterr()
@@ -335,7 +334,7 @@ def test_a_model_of_another_program(cnn):
 def test_mistakes_in_train(tmp_path, monkeypatch, options, message):
     monkeypatch.chdir(tmp_path)
     if "mlp" in options:
-        run("train", "--model", "mlp", "--updates", 1, "--out", "mlp", app=digits_app)
+        run_digits("train", "--model", "mlp", "--updates", 1, "--out", "mlp")
     result = run("train", "--out", "run", *options)
     assert result.exit_code in (1, 2)
     assert message in " ".join(result.output.replace("│", " ").split())

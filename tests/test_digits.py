@@ -1,12 +1,12 @@
 """models/digits: images of digits, moved and read from pictures; the network's equations; a small run; `predict`."""
 
+import functools
 import re
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 from safetensors.numpy import load_file
-from typer.testing import CliRunner
 
 import minigrad as mg
 from models.common import journal, runs, saved
@@ -15,13 +15,12 @@ from models.common.stop import Stop
 from models.common.training import fit
 from models.digits import data, pictures
 from models.digits.model import Classifier, Options
-from models.digits.program import PROGRAM, Digits, Settings, app
+from models.digits.program import PROGRAM, Digits, Settings
 
+from . import programs
 from .strict import strict
 
-
-def run(*arguments):
-    return CliRunner().invoke(app, [str(a) for a in arguments])
+run = functools.partial(programs.run, "digits")
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """The language model of words: the text cut apart, what is held out, the models, their judging, what is written."""
 
+import functools
 import math
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
-from typer.testing import CliRunner
 
 import minigrad as mg
 from minigrad.nn import functional as F
@@ -19,24 +19,17 @@ from models.common.choice import Choice
 from models.common.errors import UserError
 from models.words import data, judging, pictures, writing
 from models.words.model import KINDS, MATRICES, Options, WordLM
-from models.words.program import Settings, Words, app
+from models.words.program import Settings, Words
 
+from . import programs
 from .counters import Counts
 from .strict import strict
+
+run, good = (functools.partial(call, "words") for call in (programs.run, programs.good))
 
 SENTENCES = ["the cat (a tabby) sleeps.", "the dog barks, and barks, and barks.", 'then "the" bird sings!']
 VOCABULARY = (data.UNKNOWN, "the", "cat", "dog", ". ", "\n\n")
 SMALL = ["--updates", 8, "--batch", 4, "--seq", 8, "--embedding", 8, "--hidden", 16, "--eval-every", 4]
-
-
-def run(*arguments: Any) -> Any:
-    return CliRunner().invoke(app, [str(each) for each in arguments])
-
-
-def good(*arguments: Any) -> str:
-    result = run(*arguments)
-    assert result.exit_code == 0, result.output
-    return result.output
 
 
 def text() -> str:

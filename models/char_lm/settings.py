@@ -12,12 +12,12 @@ from typing import Annotated, Any, get_args, get_type_hints
 import typer
 from typer import Option
 
+from ..common.cells import CELLS
 from ..common.console import clear_errors
 from ..common.errors import UserError
-from ..common.options import fall_back, flag, prefer, read_toml
+from ..common.options import Device, fall_back, flag, prefer, read_toml
 from ..common.streams import SPLITS
 from ..common.training import TRAINING, Clip, LearningRate, Seed, Updates, WeightDecay
-from .model import CELLS
 from .vocabulary import UNITS
 
 RUN = Path("runs/char_lm")
@@ -222,4 +222,4 @@ class Session:
     dry_run: Annotated[
         bool, Option("--dry-run", help="Show model, memory and time needed, after a few updates that are thrown away.")
     ] = False
-    device: Annotated[str, Option(help='"cpu", or "cuda" for a GPU.')] = "cpu"
+    device: Device = "cpu"

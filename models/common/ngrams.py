@@ -32,7 +32,7 @@ class Order:
     """What n-grams of one length reach."""
 
     order: int  # n: each symbol is expected from the n - 1 before it
-    nats: float  # per symbol of the held-out text, without the first of each piece, as `evaluate` counts
+    nats: float  # per symbol of the held-out text, without the first of each piece
     ngrams: int  # distinct ones in the text that was learned
     seconds: float  # of counting and of judging, shorter ones included
 

@@ -12,12 +12,15 @@ import tomllib
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
+from typer import Option
 
 from .console import clear_errors
 from .errors import UserError
+
+Device = Annotated[str, Option(help='"cpu", or "cuda" for a GPU.')]
 
 
 def command(function: Callable[..., None], *tables: type) -> Callable[..., None]:

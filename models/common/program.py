@@ -20,10 +20,10 @@ from minigrad import nn
 from . import curves, files, journal, results, runs, saved
 from .console import clear_errors, progress, say, table
 from .errors import UserError
-from .options import command, flag
+from .options import Device, command, flag
 from .results import Figure
 from .stop import Stop
-from .training import Outcome, Task, Training, draw_losses, fit
+from .training import Outcome, Task, Training, fit
 
 RUNS = Path("runs")
 COMPARED = "compared.png"
@@ -72,7 +72,6 @@ Run = Annotated[
     Path | None,
     Option(help="A trained model: the folder of a run, or its file. Without it, runs/ and the program's name."),
 ]
-Device = Annotated[str, Option(help='"cpu", or "cuda" for a GPU.')]
 
 
 @dataclass(frozen=True)
@@ -118,12 +117,12 @@ def _train(program: Program) -> Callable[..., None]:
             say(f"model: {_described(task.model)}, on {mg.default_device()}")
             outcome, records = _run(program, task, settings, folder)
             print(curves.in_terminal(records, program.per))
-            loss = draw_losses(folder, f"models.{program.name}", program.per)
+            curves.draw(records, folder / runs.CURVE, f"models.{program.name}", program.per)
             at, seconds = f"{outcome.updates:,} updates", f"{outcome.seconds:.0f} s"
             say(f"{outcome.ended} after {at} and {seconds} of training; the model is {folder / saved.MODEL}")
             for name, figures in {"held out": outcome.figures, **task.references()}.items():
                 table(name, {f.title: f.tell(figures[key]) for key, f in program.figures.items() if key in figures})
-            for path in (*outcome.pictures, loss):
+            for path in (*outcome.pictures, folder / runs.CURVE):
                 say(f"picture: {path}")
 
     return command(train, program.settings, Place)

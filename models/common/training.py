@@ -21,7 +21,7 @@ from typer import Option
 import minigrad as mg
 from minigrad import nn, optim
 
-from . import curves, journal, runs, saved
+from . import journal, runs, saved
 from .console import say
 from .errors import UserError
 from .options import flag
@@ -208,9 +208,3 @@ def _refuse_no_number(figures: Mapping[str, float], update: int, settings: Train
             f"at update {update} not all is a number any more: {told}. Nothing is saved. Try again with a smaller "
             f"--lr, such as {settings.lr / 3:.2g}, or a smaller --clip, such as {settings.clip / 3:.2g}"
         )
-
-
-def draw_losses(folder: Path, title: str, per: str) -> Path:
-    """The curve of a run's losses as a picture in its folder."""
-    curves.draw(journal.read(folder / runs.LOG), folder / runs.CURVE, title, per)
-    return folder / runs.CURVE

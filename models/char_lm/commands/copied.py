@@ -13,12 +13,13 @@ from typer import Argument, Option
 from ...common import streams
 from ...common.choice import Choice
 from ...common.console import clear_errors, say
+from ...common.options import Device
 from .. import checkpoint, copying, sampling
 from ..model import CharLM
 from ..settings import RUN
 from ..text import Text, open_text, read_text
 from ..vocabulary import Vocabulary
-from .texts import Corpus, Data, Device, Json, Run, learned_text, slices
+from .texts import Corpus, Data, Json, Run, learned_text, slices
 
 SHOWN = 200  # characters of a passage
 

@@ -19,12 +19,13 @@ import minigrad as mg
 
 from ...common.console import clear_errors, reading, say, warn
 from ...common.errors import UserError
+from ...common.options import Device
 from .. import checkpoint, evaluation, surprise
 from ..model import CharLM
 from ..settings import RUN
 from ..text import Text
 from ..vocabulary import UNITS, Vocabulary
-from .texts import SPLITS, Corpus, Data, Device, Json, Run, judged, settings_of, slices, text_for
+from .texts import SPLITS, Corpus, Data, Json, Run, judged, settings_of, slices, text_for
 
 BLOCK = 1 << 20  # symbols of a file that are counted at a time
 

@@ -16,10 +16,11 @@ from typer import Option
 from ...common.choice import Choice
 from ...common.console import clear_errors, write_out
 from ...common.errors import UserError
+from ...common.options import Device
 from .. import checkpoint, sampling
 from ..conversation import Conversation, Manner, converse
 from ..settings import RUN
-from .texts import Device, Run
+from .texts import Run
 
 
 def sample(

@@ -27,7 +27,6 @@ Data = Annotated[
 ]
 Corpus = Annotated[Optional[str], Option(help="A well-known text instead, downloaded once: tinyshakespeare, ...")]
 Json = Annotated[bool, Option("--json", help="Print numbers as JSON.")]
-Device = Annotated[str, Option(help='"cpu", or "cuda" for a GPU.')]
 
 
 def settings_of(found: Checkpoint) -> dict[str, Any]:
