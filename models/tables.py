@@ -1,28 +1,53 @@
-"""The tables of the small programs in models/README.md, made of models/results/NAME: `python -m models.tables`.
+"""The tables of what was measured, in models/README.md and the pages beside it: `python -m models.tables`.
 
-What is there comes from `python -m models.NAME compare --out models/results/NAME`, on a machine that did nothing else.
+They are made of models/results: of small programs, from `python -m models.NAME compare --out models/results/NAME`,
+and of experiments, from `python -m models.NAME EXPERIMENT --out models/results/NAME/EXPERIMENT`, on a machine that did
+nothing else. An experiment may have been made in parts, each in a folder inside that one; its pictures are drawn anew.
 """
 
 from __future__ import annotations
 
 import importlib
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from .common import results
+from .common.experiments import Experiment, section
 
 FOLDER = Path(__file__).parent
+RESULTS = FOLDER / "results"
 README = FOLDER / "README.md"
+PAGES = (README, *sorted(FOLDER.glob("*/README.md")))
 
 
-def rewritten(readme: str) -> str:
-    """`readme` with what stands between its marks made anew."""
-    for path in sorted((FOLDER / "results").glob(f"*/{results.FILE}")):
+def rewritten(page: str) -> str:
+    """`page` with what stands between its marks made anew."""
+    made = {}
+    for path in sorted(RESULTS.glob(f"*/{results.FILE}")):
         document = results.read(path)
-        program = importlib.import_module(f"models.{document['program']}.program").PROGRAM
-        made = f"\n{results.section(document, program.figures)}\n\n"
-        readme = results.marked(program.name).sub(lambda found, made=made: found[1] + made + found[2], readme)
-    return readme
+        if "variants" in document:
+            program = importlib.import_module(f"models.{document['program']}.program").PROGRAM
+            made[program.name] = results.section(document, program.figures)
+    made |= {name: section(documents, experiment) for name, _, experiment, documents in experiments()}
+    for name, text in made.items():
+        page = results.marked(name).sub(lambda found, text=text: f"{found[1]}\n{text}\n\n{found[2]}", page)
+    return page
+
+
+def experiments() -> Iterator[tuple[str, Path, Experiment, list[dict[str, Any]]]]:
+    """Of each experiment that was made its name in the marks, its folder, itself, and what its runs found."""
+    documents = [document for path in sorted(RESULTS.rglob(results.FILE)) if "rows" in (document := results.read(path))]
+    for (program, name), group in itertools.groupby(documents, lambda d: (d["program"], d["experiment"])):
+        found = importlib.import_module(f"models.{program}.program").EXPERIMENTS
+        experiment = next(each for each in found if each.name == name)
+        path = (program,) if len(found) == 1 else (program, name)
+        yield " ".join(path), RESULTS.joinpath(*path), experiment, list(group)
 
 
 if __name__ == "__main__":
-    README.write_text(rewritten(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for _, folder, experiment, documents in experiments():
+        experiment.draw([row for document in documents for row in document["rows"]], folder)
+    for page in PAGES:
+        page.write_text(rewritten(page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .errors import UserError
+from .options import flag
 
 WIDEST = 4096  # of a size: what a file claims is not to fill the memory
 
@@ -22,6 +23,17 @@ def check_sizes(options: Any, *names: str, least: int = 1, most: int = WIDEST) -
         size = getattr(options, name)
         if not least <= size <= most:
             raise UserError(f"{name} must be from {least} to {most:,}, got {size:,}")
+
+
+def check_finite(options: Any, *names: str, positive: bool = False) -> None:
+    """
+    Raises:
+        UserError: one of these fields, or of the numbers in it, is infinite or NaN, or not `positive`.
+    """
+    for name in names:
+        values = np.atleast_1d(getattr(options, name))
+        if not np.isfinite(values).all() or (positive and not (values > 0).all()):
+            raise UserError(f"{flag(name)} must be {'positive and ' * positive}finite, got {getattr(options, name)}")
 
 
 def check_printable(name: str, texts: Iterable[str]) -> None:

@@ -25,6 +25,7 @@ Records = Iterable[Mapping[str, Any]]
 WIDTH, HEIGHT, NARROW = 80, 20, 40  # of a curve in a terminal, in characters; and what is too narrow for one
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # told apart by the colour-blind too
 BLUE, RED = COLOURS[:2]  # (Okabe and Ito)
+OF_CELLS = dict(zip(("rnn", "lstm", "gru"), COLOURS, strict=False))  # the same in every picture
 STYLES = (":", "--", "-.", (0, (5, 1)), (0, (1, 4)))
 AS_ASCII = str.maketrans("┌┐└┘├┤┬┴┼│─", "+++++++++|-")
 SPANS = {"hours": 3600, "minutes": 60, "seconds": 1}
@@ -153,6 +154,22 @@ def _aligned(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarra
     """The updates at which every curve has a point, and their values there, a row each."""
     updates = functools.reduce(np.intersect1d, [x for x, _ in curves])
     return updates, np.stack([y[np.isin(x, updates)] for x, y in curves])
+
+
+def panels(count: int, title: str, *, columns: int = 3) -> tuple[Figure, list[Axes]]:
+    """A figure with `count` panels in rows of at most `columns`, and the panels."""
+    from matplotlib.figure import Figure
+
+    columns = min(count, columns)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(5 * columns, 4 * rows + 0.4), layout="constrained")
+    figure.suptitle(title)
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for unused in axes[count:]:
+        unused.remove()
+    for each in axes[:count]:
+        each.grid(alpha=0.3)
+    return figure, axes[:count]
 
 
 def save(figure: Figure, path: Path) -> None:

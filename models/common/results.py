@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,16 @@ class Figure:
 
 def fresh(program: str, device: str) -> dict[str, Any]:
     """A document without results, of this machine."""
+    packages = ("scikit-learn", "Faker", "num2words")
+    return {"program": program, "device": device, "machine": machine(packages), "variants": {}, "references": {}}
+
+
+def machine(packages: Sequence[str] = ()) -> dict[str, Any]:
+    """Where something is measured, on which day, with which versions."""
     from bench import record
 
-    machine = record.machine(threads=mg.get_num_threads(), packages=("scikit-learn", "Faker", "num2words"))
-    machine["date"] = machine["date"].partition("T")[0]
-    return {"program": program, "device": device, "machine": machine, "variants": {}, "references": {}}
+    found = record.machine(threads=mg.get_num_threads(), packages=packages)
+    return found | {"date": found["date"].partition("T")[0]}
 
 
 def add(document: dict[str, Any], variant: str, command: str, seed: int, outcome: Outcome) -> None:
@@ -87,6 +92,6 @@ def section(document: Mapping[str, Any], figures: Mapping[str, Figure]) -> str:
     return "\n\n".join([tables.markdown(made), f"```sh\n{commands}\n```", machine])
 
 
-def marked(program: str) -> re.Pattern[str]:
-    """Where a program's results stand in models/README.md."""
-    return re.compile(rf"(<!-- results: {program} -->\n).*?(<!-- end -->)", re.DOTALL)
+def marked(name: str) -> re.Pattern[str]:
+    """Where the results of a program, or of an experiment, stand in a README."""
+    return re.compile(rf"(<!-- results: {name} -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -1,0 +1,143 @@
+"""A laboratory: experiments, each a command that measures, shows tables and draws pictures of what it found.
+
+What is found is rows, a dictionary each, as they are kept in results.json; tables and pictures are made of them alone.
+
+app = laboratory("gradients", scalar.EXPERIMENT, flow.EXPERIMENT, about=__doc__)
+"""
+
+import contextlib
+import dataclasses
+import shlex
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.table import Table
+
+import minigrad as mg
+
+from . import files, results, runs
+from .console import console, say
+from .options import command, default_of, flag
+from .program import RUNS, Place
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What is tried out.
+
+    Args:
+        name: of its command.
+        about: what it does; the first paragraph of a docstring.
+        settings: its options: a dataclass, whose `__post_init__` refuses what makes no sense.
+        measure: settings -> rows, on minigrad's default device; the same settings give the same rows, but for times.
+        tables: rows -> tables, made by `bench.tables.make`.
+        draw: (rows, folder): make the pictures.
+        pictures: their names.
+    """
+
+    name: str
+    about: str
+    settings: type
+    measure: Callable[[Any], list[Row]]
+    tables: Callable[[Sequence[Row]], list[Table]]
+    draw: Callable[[Sequence[Row], Path], None]
+    pictures: Sequence[str]
+
+
+def laboratory(program: str, *experiments: Experiment, about: str) -> typer.Typer:
+    """The command line of a folder in models/: a command for each experiment; without one, all of them by turns.
+
+    An experiment that is the only one needs no command.
+    """
+    app = typer.Typer(help=about, add_completion=False)
+    alone = len(experiments) == 1
+    if not alone:
+        app.callback(invoke_without_command=True, help=about)(_all(program, experiments))
+    for each in experiments:
+        usual = RUNS / program if alone else RUNS / program / each.name
+        app.command(each.name, help=about if alone else each.about)(_one(program, each, usual))
+    return app
+
+
+def _one(program: str, experiment: Experiment, usual: Path) -> Callable[..., None]:
+    def run(ctx: typer.Context, settings: Any, place: Place) -> None:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(mg.use_device(place.device))
+            folder = _prepared(stack, usual if place.out is None else place.out, place.overwrite)
+            _carry_out(program, experiment, settings, folder)
+
+    return command(run, experiment.settings, Place)
+
+
+def _all(program: str, experiments: Sequence[Experiment]) -> Callable[..., None]:
+    def run(ctx: typer.Context, place: Place) -> None:
+        if ctx.invoked_subcommand is not None:
+            return
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(mg.use_device(place.device))
+            outer = RUNS / program if place.out is None else place.out
+            folders = [_prepared(stack, outer / each.name, place.overwrite) for each in experiments]
+            for each, folder in zip(experiments, folders, strict=True):
+                _carry_out(program, each, each.settings(), folder)
+
+    return command(run, Place)
+
+
+def _prepared(stack: contextlib.ExitStack, folder: Path, overwrite: bool) -> Path:
+    """A folder that is this run's alone."""
+    runs.make(folder)
+    stack.enter_context(files.held(folder))
+    runs.refuse_another(folder, (results.FILE,), overwrite=overwrite)
+    return folder
+
+
+def _carry_out(program: str, experiment: Experiment, settings: Any, folder: Path) -> None:
+    say(f"{experiment.name}: {experiment.about.splitlines()[0]}")
+    started = time.perf_counter()
+    rows = experiment.measure(settings)
+    document = {
+        "program": program,
+        "experiment": experiment.name,
+        "command": _command(program, experiment, settings),
+        "seconds": round(time.perf_counter() - started, 1),
+        "machine": results.machine(),
+        "rows": rows,
+    }
+    results.write(folder, document)
+    experiment.draw(rows, folder)
+    for each in experiment.tables(rows):
+        console.print(each)
+    for name in experiment.pictures:
+        say(f"picture: {folder / name}")
+
+
+def _command(program: str, experiment: Experiment, settings: Any) -> str:
+    """How somebody else types it: what differs from the defaults."""
+    words = ["python", "-m", f"models.{program}", *([] if experiment.name == program else [experiment.name])]
+    options = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)
+               if getattr(settings, f.name) != default_of(f)}  # fmt: skip
+    if mg.default_device() != "cpu":
+        options["device"] = mg.default_device()
+    for name, value in options.items():
+        for each in value if isinstance(value, list) else [value]:
+            words += [flag(name)] if each is True else [flag(name), str(each)]
+    return shlex.join(words)
+
+
+# What was found, in a README ----------------------------------------------------------------------
+
+
+def section(documents: Sequence[dict[str, Any]], experiment: Experiment) -> str:
+    """The tables of one or more runs of an experiment, in Markdown, with the commands and the machine."""
+    from bench import report, tables
+
+    made = experiment.tables([row for document in documents for row in document["rows"]])
+    commands = "\n".join(f"{document['command']}  # {document['seconds']:.0f} s" for document in documents)
+    machine = report.machine_in_words(documents[0]["machine"])
+    return "\n\n".join([*map(tables.markdown, made), f"```sh\n{commands}\n```", machine])

@@ -1,0 +1,11 @@
+"""What becomes of a gradient on its way back through time: where it vanishes, where it explodes, and what helps.
+
+Each experiment measures, shows a table and draws a picture; without the name of one, all of them are made by turns.
+"""
+
+from ..common.experiments import laboratory
+from . import scalar
+
+EXPERIMENTS = (scalar.EXPERIMENT,)
+
+app = laboratory("gradients", *EXPERIMENTS, about=__doc__)

@@ -1,0 +1,116 @@
+"""What all experiments in models/ do alike: rows, tables and pictures, wrong input, the tables of their pages."""
+
+import importlib
+import json
+import re
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from bench.tables import markdown
+from models import tables
+from models.common import results
+
+# Of each experiment the options that make it as small as it can be.
+SMALL = {
+    ("gradients", "scalar"): ["--steps", "4"],
+}
+
+every_experiment = pytest.mark.parametrize("key", SMALL, ids=" ".join)
+
+
+def program(name):
+    return importlib.import_module(f"models.{name}.program")
+
+
+def experiment(key):
+    return next(each for each in program(key[0]).EXPERIMENTS if each.name == key[1])
+
+
+def run(key, *arguments):
+    """An experiment's command: what came of some arguments."""
+    name, of = key
+    command = [of] if len(program(name).EXPERIMENTS) > 1 else []
+    return CliRunner().invoke(program(name).app, [*command, *map(str, arguments)], env={"COLUMNS": "200"})
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """An experiment's folder and what it told, made when it is first asked for."""
+    folder, found = tmp_path_factory.mktemp("experiments"), {}
+
+    def of(key):
+        if key not in found:
+            result = run(key, *SMALL[key], "--out", folder / "-".join(key))
+            assert result.exit_code == 0, result.output
+            found[key] = result.output
+        return folder / "-".join(key), found[key]
+
+    return of
+
+
+def test_every_experiment_is_tried():
+    laboratories = [
+        path.parent.name for path in tables.FOLDER.glob("*/program.py") if "EXPERIMENTS" in path.read_text()
+    ]
+    assert {(name, each.name) for name in laboratories for each in program(name).EXPERIMENTS} == SMALL.keys()
+
+
+@every_experiment
+def test_each_option_has_a_remark(key):
+    command = typer.main.get_command(program(key[0]).app)
+    for each in (command, *getattr(command, "commands", {}).values()):
+        assert each.help and [p.name for p in each.params if not getattr(p, "help", None)] == []
+
+
+@every_experiment
+def test_an_experiment_leaves_what_it_found_and_its_pictures(key, made):
+    folder, told = made(key)
+    document = json.loads((folder / results.FILE).read_text())
+    assert (document["program"], document["experiment"]) == key and document["rows"]
+    assert document["command"].startswith(f"python -m models.{key[0]}") and SMALL[key][0] in document["command"]
+    assert set(re.findall(r"picture: (.*)", told)) == {str(folder / name) for name in experiment(key).pictures}
+    for name in experiment(key).pictures:
+        assert (folder / name).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    for each in experiment(key).tables(document["rows"]):
+        assert markdown(each).count("\n") > 3
+
+
+@every_experiment
+def test_what_was_found_is_replaced_only_when_asked(key, made, tmp_path):
+    (tmp_path / results.FILE).write_text("{}")
+    result = run(key, *SMALL[key], "--out", tmp_path)
+    assert result.exit_code == 1 and "holds a run already (results.json): name another folder" in result.output
+    assert (tmp_path / results.FILE).read_text() == "{}"
+    assert run(key, *SMALL[key], "--out", tmp_path, "--overwrite").exit_code == 0
+
+
+@every_experiment
+def test_the_same_settings_find_the_same_but_for_times(key, made, tmp_path):
+    assert run(key, *SMALL[key], "--out", tmp_path).exit_code == 0
+    first, second = (json.loads((path / results.FILE).read_text())["rows"] for path in (made(key)[0], tmp_path))
+    assert _without_times(first) == _without_times(second)
+
+
+def _without_times(rows):
+    return [{name: value for name, value in row.items() if name not in ("seconds", "bytes")} for row in rows]
+
+
+# The pages ----------------------------------------------------------------------------------------
+
+
+def test_the_tables_of_every_page_are_those_of_the_results():
+    for page in tables.PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert tables.rewritten(text) == text, page
+
+
+@every_experiment
+def test_every_experiment_has_its_table_and_its_line(key):
+    name, of = key
+    called = f"{name} {of}" if len(program(name).EXPERIMENTS) > 1 else name
+    assert any(results.marked(called).search(page.read_text(encoding="utf-8")) for page in tables.PAGES)
+    assert f"python -m models.{called}" in tables.README.read_text(encoding="utf-8")
+    folder = tables.RESULTS.joinpath(*called.split())
+    assert all((folder / picture).exists() for picture in experiment(key).pictures)
