@@ -373,7 +373,7 @@ LINES = {
 
 WITHOUT = {
     "has its own proofs, with a loop over time": (
-        "nn.RNN nn.LSTM nn.GRU nn.RNNCell nn.LSTMCell nn.GRUCell nn.LayerNormLSTM nn.PeepholeLSTM rnn.tbptt"
+        "nn.RNN nn.LSTM nn.GRU nn.RNNCell nn.LSTMCell nn.GRUCell nn.LayerNormLSTM nn.PeepholeLSTM nn.Stateful rnn.tbptt"
     ),
     "computes nothing": "nn.Module nn.Parameter rnn.PackedSequence",
     "has integers for input": "F.one_hot",

@@ -104,6 +104,7 @@ PLAN = [
     "nn.sequence",
     "nn.recurrent",
     "nn.variants",
+    "nn.stateful",
     "nn",
     "optim.options",
     "optim.state",

@@ -24,6 +24,7 @@ from .loss import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, L1Loss, MSELos
 from .module import Module
 from .parameter import Parameter
 from .recurrent import GRU, LSTM, RNN
+from .stateful import Stateful
 from .steps import GRUCell, LSTMCell, RNNCell
 from .variants import LayerNormLSTM, PeepholeLSTM
 
@@ -69,6 +70,7 @@ __all__ = [
     "Softmax",
     "Softplus",
     "Softsign",
+    "Stateful",
     "Tanh",
     "functional",
     "init",
