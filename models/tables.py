@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .common import results
-from .common.experiments import Experiment, section
+from .common.experiments import Experiment, path, section
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results"
@@ -25,8 +25,8 @@ PAGES = (README, *sorted(FOLDER.glob("*/README.md")))
 def rewritten(page: str) -> str:
     """`page` with what stands between its marks made anew."""
     made = {}
-    for path in sorted(RESULTS.glob(f"*/{results.FILE}")):
-        document = results.read(path)
+    for file in sorted(RESULTS.glob(f"*/{results.FILE}")):
+        document = results.read(file)
         if "variants" in document:
             program = importlib.import_module(f"models.{document['program']}.program").PROGRAM
             made[program.name] = results.section(document, program.figures)
@@ -38,12 +38,12 @@ def rewritten(page: str) -> str:
 
 def experiments() -> Iterator[tuple[str, Path, Experiment, list[dict[str, Any]]]]:
     """Of each experiment that was made its name in the marks, its folder, itself, and what its runs found."""
-    documents = [document for path in sorted(RESULTS.rglob(results.FILE)) if "rows" in (document := results.read(path))]
+    documents = [document for file in sorted(RESULTS.rglob(results.FILE)) if "rows" in (document := results.read(file))]
     for (program, name), group in itertools.groupby(documents, lambda d: (d["program"], d["experiment"])):
         found = importlib.import_module(f"models.{program}.program").EXPERIMENTS
         experiment = next(each for each in found if each.name == name)
-        path = (program,) if len(found) == 1 else (program, name)
-        yield " ".join(path), RESULTS.joinpath(*path), experiment, list(group)
+        called = path(program, experiment)
+        yield " ".join(called), RESULTS.joinpath(*called), experiment, list(group)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,12 @@ from typer.testing import CliRunner
 from bench.tables import markdown
 from models import tables
 from models.common import results
+from models.common.experiments import path
 
 # Of each experiment the options that make it as small as it can be.
 SMALL = {
     ("gradients", "scalar"): ["--steps", "4"],
+    ("step", "step"): ["--cell", "rnn", "--hidden", "3", "--steps", "4", "--rounds", "1"],
 }
 
 every_experiment = pytest.mark.parametrize("key", SMALL, ids=" ".join)
@@ -30,8 +32,7 @@ def experiment(key):
 
 def run(key, *arguments):
     """An experiment's command: what came of some arguments."""
-    name, of = key
-    command = [of] if len(program(name).EXPERIMENTS) > 1 else []
+    name, *command = path(key[0], experiment(key))
     return CliRunner().invoke(program(name).app, [*command, *map(str, arguments)], env={"COLUMNS": "200"})
 
 
@@ -108,9 +109,8 @@ def test_the_tables_of_every_page_are_those_of_the_results():
 
 @every_experiment
 def test_every_experiment_has_its_table_and_its_line(key):
-    name, of = key
-    called = f"{name} {of}" if len(program(name).EXPERIMENTS) > 1 else name
-    assert any(results.marked(called).search(page.read_text(encoding="utf-8")) for page in tables.PAGES)
-    assert f"python -m models.{called}" in tables.README.read_text(encoding="utf-8")
-    folder = tables.RESULTS.joinpath(*called.split())
+    called = path(key[0], experiment(key))
+    assert any(results.marked(" ".join(called)).search(page.read_text(encoding="utf-8")) for page in tables.PAGES)
+    assert f"python -m models.{' '.join(called)}" in tables.README.read_text(encoding="utf-8")
+    folder = tables.RESULTS.joinpath(*called)
     assert all((folder / picture).exists() for picture in experiment(key).pictures)

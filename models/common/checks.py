@@ -17,12 +17,13 @@ WIDEST = 4096  # of a size: what a file claims is not to fill the memory
 def check_sizes(options: Any, *names: str, least: int = 1, most: int = WIDEST) -> None:
     """
     Raises:
-        UserError: one of these fields is below `least`, or above `most`.
+        UserError: one of these fields, or of the numbers in it, is below `least`, or above `most`.
     """
     for name in names:
-        size = getattr(options, name)
-        if not least <= size <= most:
-            raise UserError(f"{name} must be from {least} to {most:,}, got {size:,}")
+        value = getattr(options, name)
+        for size in value if isinstance(value, list) else [value]:
+            if not least <= size <= most:
+                raise UserError(f"{name} must be from {least} to {most:,}, got {size:,}")
 
 
 def check_finite(options: Any, *names: str, positive: bool = False) -> None:

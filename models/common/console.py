@@ -12,11 +12,15 @@ import numpy as np
 import rich.progress
 import typer
 from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
 from rich.text import Text
 
 import minigrad as mg
 
 from .errors import UserError
+
+WIDEST = 1000  # columns
 
 console = Console(highlight=False, emoji=False)
 
@@ -71,6 +75,13 @@ def table(title: str, rows: Mapping[str, Any]) -> None:
     say(Text(title, style="bold"))
     for name, value in shown.items():
         say(Text.assemble("  ", (name.ljust(width), "cyan"), "  ", value))
+
+
+def show(made: Table) -> None:
+    """Print a table, as wide as it takes to cut no word and no number."""
+    _show_whatever_comes()
+    least = Measurement.get(console, console.options.update(width=WIDEST), made).minimum + 2 * len(made.columns)
+    Console(highlight=False, emoji=False, width=max(least, console.width)).print(made)
 
 
 def write_out(parts: Iterable[str]) -> None:

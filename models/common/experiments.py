@@ -20,7 +20,7 @@ from rich.table import Table
 import minigrad as mg
 
 from . import files, results, runs
-from .console import console, say
+from .console import say, show
 from .options import command, default_of, flag
 from .program import RUNS, Place
 
@@ -53,19 +53,24 @@ class Experiment:
 def laboratory(program: str, *experiments: Experiment, about: str) -> typer.Typer:
     """The command line of a folder in models/: a command for each experiment; without one, all of them by turns.
 
-    An experiment that is the only one needs no command.
+    An experiment that has the program's name is the only one, and needs no command.
     """
     app = typer.Typer(help=about, add_completion=False)
-    alone = len(experiments) == 1
-    if not alone:
+    if [each.name for each in experiments] != [program]:
         app.callback(invoke_without_command=True, help=about)(_all(program, experiments))
     for each in experiments:
-        usual = RUNS / program if alone else RUNS / program / each.name
-        app.command(each.name, help=about if alone else each.about)(_one(program, each, usual))
+        app.command(each.name, help=each.about)(_one(program, each))
     return app
 
 
-def _one(program: str, experiment: Experiment, usual: Path) -> Callable[..., None]:
+def path(program: str, experiment: Experiment) -> tuple[str, ...]:
+    """How an experiment is called: what follows `models.` on the command line, and the folders of its results."""
+    return (program,) if experiment.name == program else (program, experiment.name)
+
+
+def _one(program: str, experiment: Experiment) -> Callable[..., None]:
+    usual = RUNS.joinpath(*path(program, experiment))
+
     def run(ctx: typer.Context, settings: Any, place: Place) -> None:
         with contextlib.ExitStack() as stack:
             stack.enter_context(mg.use_device(place.device))
@@ -112,14 +117,15 @@ def _carry_out(program: str, experiment: Experiment, settings: Any, folder: Path
     results.write(folder, document)
     experiment.draw(rows, folder)
     for each in experiment.tables(rows):
-        console.print(each)
+        show(each)
     for name in experiment.pictures:
         say(f"picture: {folder / name}")
 
 
 def _command(program: str, experiment: Experiment, settings: Any) -> str:
     """How somebody else types it: what differs from the defaults."""
-    words = ["python", "-m", f"models.{program}", *([] if experiment.name == program else [experiment.name])]
+    first, *rest = path(program, experiment)
+    words = ["python", "-m", f"models.{first}", *rest]
     options = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)
                if getattr(settings, f.name) != default_of(f)}  # fmt: skip
     if mg.default_device() != "cpu":

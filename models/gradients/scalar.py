@@ -22,7 +22,8 @@ from ..common.checks import check_finite, check_sizes
 from ..common.experiments import Experiment, Row
 
 PICTURE = "scalar.png"
-PLACES = {"at rest": 0.0, "settled": 0.5, "driven": 0.5}  # and the state where each begins
+PLACES = ("at rest", "settled", "driven")
+SETTLING = 1000  # steps without an input, from h = 0.5
 WALL = (-0.5, 3.0, 701)  # from, to, how many: the weights b at which the last state is drawn
 BEGIN = 0.05  # where it begins
 
@@ -44,9 +45,9 @@ class Settings:
         check_finite(self, "a", "b", "c")
 
 
-def states(a: float, b: Tensor, c: float, x: np.ndarray, first: float) -> list[Tensor]:
+def states(a: float, b: Tensor, c: float, x: np.ndarray, first: Tensor) -> list[Tensor]:
     """h_0, ..., h_T, each for every weight b side by side: x (T,), b and h (B,)."""
-    found = [mg.full(b.shape, first, dtype=b.dtype, requires_grad=True)]
+    found = [first.detach().requires_grad_()]
     for x_t in x.tolist():
         found.append(mg.tanh(a * x_t + b * found[-1] + c))
     return found
@@ -56,15 +57,17 @@ def measure(settings: Settings) -> list[Row]:
     """Of each place and b: |dh_T / dh_T-k| for k = 0, ..., T; and what becomes of h and of dh_T / db along b."""
     b, rows = mg.tensor(settings.b, dtype=mg.float64), []
     noise = np.random.default_rng(settings.seed).standard_normal(settings.steps)
-    for place, first in PLACES.items():
+    with mg.no_grad():
+        settled = states(0.0, b, 0.0, np.zeros(SETTLING), mg.full_like(b, 0.5))[-1]
+    for place in PLACES:
         driven = place == "driven"
+        first = mg.zeros_like(b) if place == "at rest" else settled
         h = states(settings.a, b, settings.c * driven, noise * driven, first)
         found = np.abs([each.numpy() for each in mg.grad(h[-1].sum(), h[::-1])])  # (T + 1, B)
-        rows += [
-            {"place": place, "b": b, "gradient": column.tolist()} for b, column in zip(settings.b, found.T, strict=True)
-        ]
+        for weight, column in zip(settings.b, found.T, strict=True):
+            rows.append({"place": place, "b": weight, "gradient": column.tolist()})
     weights = mg.linspace(*WALL, dtype=mg.float64).requires_grad_()
-    h = states(0.0, weights, 0.0, np.zeros(settings.steps), BEGIN)[-1]
+    h = states(0.0, weights, 0.0, np.zeros(settings.steps), mg.full_like(weights, BEGIN))[-1]
     (slope,) = mg.grad(h.sum(), weights)
     return [*rows, {"place": "wall", "b": weights.tolist(), "h": h.tolist(), "slope": slope.tolist()}]
 

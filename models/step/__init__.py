@@ -1,0 +1,1 @@
+"""y = rnn.step(x): a layer that keeps its state, one time step a call."""
