@@ -98,6 +98,15 @@ def _without_times(rows):
     return [{name: value for name, value in row.items() if name not in ("seconds", "bytes")} for row in rows]
 
 
+@every_experiment
+def test_an_experiment_runs_on_a_gpu_too(key, device, tmp_path):
+    """Where there is none the strict device shows what a GPU would refuse."""
+    result = run(key, *SMALL[key], "--device", device, "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    named = "" if device == "cpu" else f" --device {device}"
+    assert json.loads((tmp_path / results.FILE).read_text())["command"].endswith(named)
+
+
 # The pages ----------------------------------------------------------------------------------------
 
 

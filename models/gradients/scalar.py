@@ -63,7 +63,7 @@ def measure(settings: Settings) -> list[Row]:
         driven = place == "driven"
         first = mg.zeros_like(b) if place == "at rest" else settled
         h = states(settings.a, b, settings.c * driven, noise * driven, first)
-        found = np.abs([each.numpy() for each in mg.grad(h[-1].sum(), h[::-1])])  # (T + 1, B)
+        found = mg.stack(mg.grad(h[-1].sum(), h[::-1])).abs()  # (T + 1, B)
         for weight, column in zip(settings.b, found.T, strict=True):
             rows.append({"place": place, "b": weight, "gradient": column.tolist()})
     weights = mg.linspace(*WALL, dtype=mg.float64).requires_grad_()
