@@ -157,19 +157,13 @@ def _aligned(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarra
 
 
 def panels(count: int, title: str, *, columns: int = 3) -> tuple[Figure, list[Axes]]:
-    """A figure with `count` panels in rows of at most `columns`, and the panels."""
-    from matplotlib.figure import Figure
+    """A figure with `count` panels in rows of at most `columns`, and the panels, with a grid."""
+    from bench import pictures
 
-    columns = min(count, columns)
-    rows = -(-count // columns)
-    figure = Figure(figsize=(5 * columns, 4 * rows + 0.4), layout="constrained")
-    figure.suptitle(title)
-    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for unused in axes[count:]:
-        unused.remove()
-    for each in axes[:count]:
+    figure, axes = pictures.panels(count, columns=columns, title=title)
+    for each in axes:
         each.grid(alpha=0.3)
-    return figure, axes[:count]
+    return figure, axes
 
 
 def save(figure: Figure, path: Path) -> None:
