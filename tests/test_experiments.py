@@ -15,6 +15,7 @@ from models.common import results
 # Of each experiment the options that make it as small as it can be.
 SMALL = {
     ("gradients", "scalar"): ["--steps", "4"],
+    ("gradients", "spectrum"): ["--steps", "4", "--hidden", "3", "--sigma", "1", "--batch", "1"],
 }
 
 every_experiment = pytest.mark.parametrize("key", SMALL, ids=" ".join)
