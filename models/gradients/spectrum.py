@@ -149,17 +149,11 @@ def tables(rows: Sequence[Row]) -> list[Table]:
         lines.setdefault((row["kind"], row["sigma"]), []).append(row)
     columns = ["W_hh", "σ", "ρ", *map(place, drives), "largest of any step"]
     title = "The factor of ‖dL/dh_t‖ a step, by the matrix, its largest singular value σ and its spectral radius ρ"
-    return [
-        make(
-            title,
-            columns,
-            [
-                [kind, f"{sigma:g}", *(f"{x:.3f}" for x in (of[0]["rho"], *(row["factor"] for row in of)))]
-                + [f"{max(row['largest'] for row in of):.3f}"]
-                for (kind, sigma), of in lines.items()
-            ],
-        )
-    ]
+    cells = []
+    for (kind, sigma), of in lines.items():
+        numbers = [of[0]["rho"], *(row["factor"] for row in of), max(row["largest"] for row in of)]
+        cells.append([kind, f"{sigma:g}", *(f"{number:.3f}" for number in numbers)])
+    return [make(title, columns, cells)]
 
 
 def place(drive: float) -> str:
