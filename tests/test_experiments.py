@@ -16,6 +16,7 @@ from models.common import results
 SMALL = {
     ("gradients", "scalar"): ["--steps", "4"],
     ("gradients", "spectrum"): ["--steps", "4", "--hidden", "3", "--sigma", "1", "--batch", "1"],
+    ("gradients", "clipping"): ["--updates", "2", "--steps", "4", "--batch", "1", "--hidden", "2", "--seeds", "1"],
 }
 
 every_experiment = pytest.mark.parametrize("key", SMALL, ids=" ".join)
