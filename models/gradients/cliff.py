@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +19,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Row = dict[str, Any]
-SHORTEST, POINTS = 1e-4, 41  # of the lengths of steps
+SHORTEST, LONGEST, POINTS = 1e-8, 1e300, 71  # of the lengths of steps
 
 
 def look(model: Characters, batch: np.ndarray, lr: float, clips: Sequence[float]) -> Row:
     """The loss before a step of SGD and after it, as it is and clipped; and along the way, at some lengths.
+
+    The model is left at the end of the way.
 
     sigma, rho: the largest singular value and the spectral radius of W_hh.
     states: ‖dL/dh_t‖ for t = 0, ..., T, of all sequences together.
@@ -32,17 +35,18 @@ def look(model: Characters, batch: np.ndarray, lr: float, clips: Sequence[float]
     start = [p.detach().numpy().copy() for p in model.parameters()]
     matrix = model.rnn.weight_hh_l0.detach().numpy()
 
-    def after(length: float) -> float:
+    def after(length: float) -> float | None:
         with mg.no_grad():
             for p, value, g in zip(model.parameters(), start, gradients, strict=True):
                 p[...] = mg.tensor(value - (length / norm) * g)
-            return model.loss(batch).item()
+            found = model.loss(batch).item()
+        return found if math.isfinite(found) else None
 
-    longest = lr * max(norm, *clips, 1.0)
+    longest = min(lr * max(norm, *clips, 1.0), LONGEST)
     lengths = np.geomspace(min(SHORTEST, longest), longest, POINTS).tolist()
     return {
         "norm": norm,
-        "sigma": float(np.linalg.norm(matrix, 2)),
+        "sigma": largest_of(model),
         "rho": float(np.abs(np.linalg.eigvals(matrix)).max()),
         "before": loss,
         "after": after(lr * norm),
@@ -51,6 +55,13 @@ def look(model: Characters, batch: np.ndarray, lr: float, clips: Sequence[float]
         "losses": [after(length) for length in lengths],
         "states": states,
     }
+
+
+def largest_of(model: Characters) -> float | None:
+    """The largest singular value of W_hh, if it is a number."""
+    matrix = model.rnn.weight_hh_l0.detach().numpy()
+    found = float(np.linalg.norm(matrix, 2)) if np.isfinite(matrix).all() else math.inf
+    return found if math.isfinite(found) else None
 
 
 def backward(model: Characters, batch: np.ndarray) -> tuple[float, list[np.ndarray], list[float]]:
@@ -76,8 +87,8 @@ def tables(rows: Sequence[Row]) -> list[Table]:
         at = row["cliff"]
         losses = [at["before"], at["after"], *(loss for _, loss in at["clipped"])]
         cells.append([
-            f"{row['gain']:g}", f"{row['lr']:g}", row["seed"], at["update"] + 1, digits(at["norm"], 2),
-            f"{at['sigma']:.2f}", f"{at['rho']:.2f}", *(f"{loss:.2f}" for loss in losses),
+            f"{row['gain']:g}", f"{row['lr']:g}", row["seed"], at["update"], digits(at["norm"], 2),
+            digits(at["sigma"]), digits(at["rho"]), *map(digits, losses),
         ])  # fmt: skip
     columns += [f"clipped to {clip:g}" for clip in clips]
     return [make("The update with the largest gradient of each run without a clip", columns, cells)] if of else []
@@ -103,14 +114,19 @@ def draw(rows: Sequence[Row], path: Path) -> None:
 
 def _along(panel: Axes, row: Row) -> None:
     at = row["cliff"]
-    panel.plot(at["lengths"], at["losses"], color="0.4")
+    lengths, losses = np.array(at["lengths"]), np.array(at["losses"], dtype=np.float64)  # None is NaN
+    lowest = np.nanmin(losses)
+    panel.plot(lengths, losses, color="0.4")
+    linear = at["before"] - at["norm"] * lengths
+    panel.plot(lengths[linear > lowest], linear[linear > lowest], "--", color="0.4", label="by the gradient alone")
     panel.axhline(at["before"], color="0.4", linestyle=":", label="before the step")
     marks = [("not clipped", at["norm"], at["after"])]
     marks += [(f"clipped to {clip:g}", min(at["norm"], clip), loss) for clip, loss in at["clipped"]]
     for number, (label, norm, loss) in enumerate(marks):
+        loss = math.nan if loss is None else loss
         panel.plot(row["lr"] * norm, loss, "os^vD"[number % 5], color=curves.COLOURS[number % 6], label=label)
     panel.set_xscale("log")
-    panel.set_title(f"gain {row['gain']:g}, learning rate {row['lr']:g}, seed {row['seed']}, update {at['update'] + 1}")
+    panel.set_title(f"gain {row['gain']:g}, learning rate {row['lr']:g}, seed {row['seed']}, update {at['update']}")
     panel.set_xlabel("length of the step")
     panel.set_ylabel("loss, nats per character")
     panel.legend()

@@ -30,6 +30,7 @@ from .characters import Characters, read
 
 PICTURES = ("clipping.png", "cliff.png")
 GROUPS = 40  # of updates that a row has a mean loss and a largest norm of
+TICKS = (1, 2, 3, 4, 5, 7, 10, 20, 30, 50, 100)  # of losses
 LAST = 20  # updates whose mean is the loss at the end
 
 
@@ -93,8 +94,9 @@ def run(settings: Settings, ids: np.ndarray, gain: float, lr: float, clip: float
             break
         found.append((loss, norm))
         if not clip and (worst is None or norm > worst[0]):
-            worst = norm, number, before, batch
+            worst = norm, number + 1, before, batch
     row = {"gain": gain, "lr": lr, "clip": clip, "seed": seed, **summary(found, settings.updates)}
+    row["sigma"] = None if row["lost"] is not None else cliff.largest_of(model)
     if worst is not None:
         model.load_state_dict(worst[2])
         row["cliff"] = {"update": worst[1], **cliff.look(model, worst[3], lr, [c for c in settings.clip if c])}
@@ -122,7 +124,7 @@ def summary(found: Sequence[tuple[float, float]], updates: int) -> Row:
     return {
         "lost": len(losses) if len(losses) < updates else None,
         "first": _or_none(losses[:1], np.mean),
-        "final": None if len(losses) < updates else float(losses[-LAST:].mean()),
+        "final": None if len(losses) < updates else _or_none(losses[-LAST:], np.mean),
         "worst": _or_none(losses, np.max),
         "above": int((losses > losses[:1]).sum()),
         "median": _or_none(norms, np.median),
@@ -134,7 +136,8 @@ def summary(found: Sequence[tuple[float, float]], updates: int) -> Row:
 
 
 def _or_none(values: np.ndarray, reduce: Any) -> float | None:
-    return float(reduce(values)) if len(values) else None
+    found = float(reduce(values)) if len(values) else math.nan
+    return found if math.isfinite(found) else None
 
 
 def tables(rows: Sequence[Row]) -> list[Table]:
@@ -150,14 +153,14 @@ def tables(rows: Sequence[Row]) -> list[Table]:
         "largest / median",
         "largest loss",
     ]
-    columns += ["updates above the first loss", "loss at the end"]
+    columns += ["updates above the first loss", "σ of W_hh at the end", "loss at the end"]
     cells = []
     for row in rows:
         ratio = row["largest"] / row["median"] if row["median"] else None
         cells.append([
             f"{row['gain']:g}", f"{row['lr']:g}", name(row["clip"]), row["seed"], digits(row["median"], 2),
-            digits(row["largest"], 2), digits(ratio, 2), digits(row["worst"]), row["above"],
-            f"no number at {row['lost'] + 1}" if row["lost"] is not None else f"{row['final']:.2f}",
+            digits(row["largest"], 2), digits(ratio, 2), digits(row["worst"]), row["above"], digits(row["sigma"]),
+            f"no number at {row['lost'] + 1}" if row["lost"] is not None else digits(row["final"]),
         ])  # fmt: skip
     return [make("Losses in nats per character, and norms before clipping", columns, cells), *cliff.tables(rows)]
 
@@ -173,10 +176,20 @@ def draw(rows: Sequence[Row], folder: Path) -> None:
         for clip, colour, style in zip(clips, itertools.cycle(curves.COLOURS), itertools.cycle(("-", *curves.STYLES))):
             of = [row for row in rows if (row["gain"], row["lr"], row["clip"]) == (gain, lr, clip)]
             updates, values = of[0]["updates"], np.array([row[key] for row in of], dtype=np.float64)  # None is NaN
-            panel.plot(updates, np.median(values, 0), linestyle=style, color=colour, label=f"clip {name(clip)}")
+            panel.plot(
+                updates,
+                np.median(values, 0),
+                linestyle=style,
+                color=colour,
+                label=f"clip {clip:g}" if clip else "not clipped",
+            )
             panel.fill_between(updates, values.min(0), values.max(0), color=colour, alpha=0.15, linewidth=0)
-        if key == "norms":
-            panel.set_yscale("log")
+        panel.set_yscale("log")
+        if key == "losses":
+            limits = panel.get_ylim()
+            panel.set_yticks(TICKS, [f"{tick}" for tick in TICKS])
+            panel.set_yticks([], minor=True)
+            panel.set_ylim(limits)
         panel.set_title(f"gain {gain:g}, learning rate {lr:g}")
         panel.set_xlabel("updates")
         panel.set_ylabel("loss, nats per character" if key == "losses" else "gradient's norm before clipping")
