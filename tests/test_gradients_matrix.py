@@ -254,17 +254,30 @@ def test_runs_with_the_same_seed_begin_alike_and_the_worst_update_is_found_again
     assert seen["before"] == pytest.approx(rows[0]["losses"][seen["update"] - 1])
 
 
-def test_a_run_that_diverges_stops_and_says_so(tmp_path):
-    with np.errstate(all="ignore"):
-        rows = clipping.measure(settings(tmp_path, updates=8, lr=[1e308], clip=[0.0, 1.0], gain=[1.0]))
-    lost = rows[0]
-    assert lost["lost"] is not None and lost["final"] is None and lost["sigma"] is None
-    assert lost["losses"][-1] is None and lost["norms"][-1] is None and lost["largest"] is not None
+@pytest.mark.parametrize("good", [0, 2])
+def test_a_run_that_diverges_stops_and_says_so(tmp_path, monkeypatch, good):
+    update, made = clipping.update, []
+
+    def breaking(model, optimizer, batch, clip):
+        made.append(clip)
+        return update(model, optimizer, batch, clip) if clip or len(made) <= good else (math.nan, 1.0)
+
+    monkeypatch.setattr(clipping, "update", breaking)
+    rows = clipping.measure(settings(tmp_path, clip=[0.0, 1.0], gain=[1.0]))
+    lost, held = rows
+    assert made == [0.0] * (good + 1) + [1.0] * 4
+    assert (lost["lost"], lost["final"], lost["sigma"]) == (good, None, None) and held["lost"] is None
+    assert [value is None for value in lost["losses"]] == [number >= good for number in range(4)]
+    assert ("cliff" in lost) == (good > 0)
     json.dumps(rows, allow_nan=False)
     (first, *_) = clipping.tables(rows)
-    assert f"no number at {lost['lost'] + 1}" in [str(cell) for cell in first.columns[-1].cells]
+    assert f"no number at {good + 1}" in [str(cell) for cell in first.columns[-1].cells]
     clipping.draw(rows, tmp_path)
     assert all((tmp_path / name).exists() for name in clipping.PICTURES)
+
+
+def test_what_is_no_number_is_none():
+    assert [cliff.number(found) for found in (1, math.inf, math.nan)] == [1.0, None, None]
 
 
 def test_a_summary_counts_what_was_found():
@@ -282,6 +295,8 @@ def test_what_makes_no_sense_to_clipping_is_refused(tmp_path):
         clipping.Settings(clip=[-1.0])
     with pytest.raises(UserError, match=r"--lr must be positive and finite"):
         clipping.Settings(lr=[0.0])
+    with pytest.raises(UserError, match=r"--lr must be at most 1,000,000, got 1e\+07"):
+        clipping.Settings(lr=[1e7])
     with pytest.raises(UserError, match=r"too few for --steps 500"):
         clipping.measure(settings(tmp_path, steps=500))
     (tmp_path / "no text").write_bytes(b"\xff\xfe\xff")

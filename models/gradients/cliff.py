@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Row = dict[str, Any]
-SHORTEST, LONGEST, POINTS = 1e-8, 1e300, 71  # of the lengths of steps
+SHORTEST, POINTS = 1e-8, 71  # of the lengths of steps
 
 
 def look(model: Characters, batch: np.ndarray, lr: float, clips: Sequence[float]) -> Row:
@@ -39,29 +39,32 @@ def look(model: Characters, batch: np.ndarray, lr: float, clips: Sequence[float]
         with mg.no_grad():
             for p, value, g in zip(model.parameters(), start, gradients, strict=True):
                 p[...] = mg.tensor(value - (length / norm) * g)
-            found = model.loss(batch).item()
-        return found if math.isfinite(found) else None
+            return number(model.loss(batch).item())
 
-    longest = min(lr * max(norm, *clips, 1.0), LONGEST)
+    longest = lr * max(norm, *clips, 1.0)
     lengths = np.geomspace(min(SHORTEST, longest), longest, POINTS).tolist()
     return {
         "norm": norm,
         "sigma": largest_of(model),
-        "rho": float(np.abs(np.linalg.eigvals(matrix)).max()),
+        "rho": number(np.abs(np.linalg.eigvals(matrix)).max()),
         "before": loss,
         "after": after(lr * norm),
         "clipped": [[clip, after(lr * min(norm, clip))] for clip in clips],
         "lengths": lengths,
         "losses": [after(length) for length in lengths],
-        "states": states,
+        "states": list(map(number, states)),
     }
 
 
 def largest_of(model: Characters) -> float | None:
     """The largest singular value of W_hh, if it is a number."""
     matrix = model.rnn.weight_hh_l0.detach().numpy()
-    found = float(np.linalg.norm(matrix, 2)) if np.isfinite(matrix).all() else math.inf
-    return found if math.isfinite(found) else None
+    return number(np.linalg.norm(matrix, 2)) if np.isfinite(matrix).all() else None
+
+
+def number(found: Any) -> float | None:
+    """What a file of results can hold."""
+    return float(found) if math.isfinite(found) else None
 
 
 def backward(model: Characters, batch: np.ndarray) -> tuple[float, list[np.ndarray], list[float]]:
@@ -101,10 +104,9 @@ def draw(rows: Sequence[Row], path: Path) -> None:
         if "cliff" in row and row["cliff"]["norm"] > largest.get(row["gain"], {"cliff": {"norm": -1}})["cliff"]["norm"]:
             largest[row["gain"]] = row
     figure, axes = curves.panels(2 * max(len(largest), 1), "The update with the largest gradient", columns=2)
-    for number, row in enumerate(largest.values()):
-        _along(axes[2 * number], row)
-        back = axes[2 * number + 1]
-        back.plot(row["cliff"]["states"], color=curves.BLUE)
+    for row, along, back in zip(largest.values(), axes[::2], axes[1::2], strict=False):
+        _along(along, row)
+        back.plot(np.array(row["cliff"]["states"], dtype=np.float64), color=curves.BLUE)
         back.set_yscale("log")
         back.set_title("its gradient on the way back through time")
         back.set_xlabel("t")

@@ -30,6 +30,7 @@ from .characters import Characters, read
 
 PICTURES = ("clipping.png", "cliff.png")
 GROUPS = 40  # of updates that a row has a mean loss and a largest norm of
+STEEPEST = 1e6  # a learning rate: no picture shows what a larger one does
 TICKS = (1, 2, 3, 4, 5, 7, 10, 20, 30, 50, 100)  # of losses
 LAST = 20  # updates whose mean is the loss at the end
 
@@ -61,6 +62,8 @@ class Settings:
         check_sizes(self, "batch", "hidden")
         check_finite(self, "gain", "lr", positive=True)
         check_finite(self, "clip")
+        if max(self.lr) > STEEPEST:
+            raise UserError(f"--lr must be at most {STEEPEST:,.0f}, got {max(self.lr):g}")
         if min(self.clip) < 0:
             raise UserError(f"--clip must be 0, for none, or more, got {min(self.clip)}")
 
@@ -68,7 +71,7 @@ class Settings:
 def measure(settings: Settings) -> list[Row]:
     """Of each gain, learning rate, clip and seed: what became of loss and norm; of each without a clip, its cliff."""
     ids = read(settings.data)
-    if len(ids) < settings.steps + 2:
+    if len(ids) <= settings.steps:
         raise UserError(f"the text has {len(ids)} characters, too few for --steps {settings.steps}")
     rows = []
     for gain, lr, clip in itertools.product(settings.gain, settings.lr, settings.clip):
@@ -136,24 +139,14 @@ def summary(found: Sequence[tuple[float, float]], updates: int) -> Row:
 
 
 def _or_none(values: np.ndarray, reduce: Any) -> float | None:
-    found = float(reduce(values)) if len(values) else math.nan
-    return found if math.isfinite(found) else None
+    return cliff.number(reduce(values)) if len(values) else None
 
 
 def tables(rows: Sequence[Row]) -> list[Table]:
     from bench.tables import digits, make
 
-    columns = [
-        "gain",
-        "learning rate",
-        "clip",
-        "seed",
-        "median norm",
-        "largest norm",
-        "largest / median",
-        "largest loss",
-    ]
-    columns += ["updates above the first loss", "σ of W_hh at the end", "loss at the end"]
+    columns = ["gain", "learning rate", "clip", "seed", "median norm", "largest norm", "largest / median"]
+    columns += ["largest loss", "updates above the first loss", "σ of W_hh at the end", "loss at the end"]
     cells = []
     for row in rows:
         ratio = row["largest"] / row["median"] if row["median"] else None
@@ -176,13 +169,8 @@ def draw(rows: Sequence[Row], folder: Path) -> None:
         for clip, colour, style in zip(clips, itertools.cycle(curves.COLOURS), itertools.cycle(("-", *curves.STYLES))):
             of = [row for row in rows if (row["gain"], row["lr"], row["clip"]) == (gain, lr, clip)]
             updates, values = of[0]["updates"], np.array([row[key] for row in of], dtype=np.float64)  # None is NaN
-            panel.plot(
-                updates,
-                np.median(values, 0),
-                linestyle=style,
-                color=colour,
-                label=f"clip {clip:g}" if clip else "not clipped",
-            )
+            label = f"clip {clip:g}" if clip else "not clipped"
+            panel.plot(updates, np.median(values, 0), linestyle=style, color=colour, label=label)
             panel.fill_between(updates, values.min(0), values.max(0), color=colour, alpha=0.15, linewidth=0)
         panel.set_yscale("log")
         if key == "losses":
