@@ -114,7 +114,7 @@ def test_what_makes_no_sense_to_spectrum_is_refused(options, told):
 
 def test_at_rest_the_factor_is_the_spectral_radius():
     for row in spectra(drive=0.0):
-        assert row["factor"] == pytest.approx(row["rho"], rel=2e-3)
+        assert row["factor"] == pytest.approx(row["rho"], rel=1e-3)
     for kind, ratio in {"Gaussian": 0.52, "uniform": 0.58}.items():
         assert {round(row["rho"] / row["sigma"], 2) for row in spectra(kind, 0.0)} == {ratio}
 
