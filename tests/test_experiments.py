@@ -17,6 +17,8 @@ from models.common.experiments import path
 SMALL = {
     ("gradients", "scalar"): ["--steps", "4"],
     ("step", "step"): ["--cell", "rnn", "--hidden", "3", "--steps", "4", "--rounds", "1"],
+    ("gradients", "spectrum"): ["--steps", "4", "--hidden", "3", "--sigma", "1", "--batch", "1"],
+    ("gradients", "clipping"): ["--updates", "2", "--steps", "4", "--batch", "1", "--hidden", "2", "--seeds", "1"],
 }
 
 every_experiment = pytest.mark.parametrize("key", SMALL, ids=" ".join)

@@ -4,8 +4,8 @@ Each experiment measures, shows a table and draws a picture; without the name of
 """
 
 from ..common.experiments import laboratory
-from . import scalar
+from . import clipping, scalar, spectrum
 
-EXPERIMENTS = (scalar.EXPERIMENT,)
+EXPERIMENTS = (scalar.EXPERIMENT, spectrum.EXPERIMENT, clipping.EXPERIMENT)
 
 app = laboratory("gradients", *EXPERIMENTS, about=__doc__)
