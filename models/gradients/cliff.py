@@ -32,8 +32,8 @@ def look(model: Characters, batch: np.ndarray, lr: float, clips: Sequence[float]
     """
     loss, gradients, states = backward(model, batch)
     norm = float(np.sqrt(sum((g**2).sum() for g in gradients)))
-    start = [p.detach().numpy().copy() for p in model.parameters()]
-    matrix = model.rnn.weight_hh_l0.detach().numpy()
+    start = [p.detach().to("cpu").numpy().copy() for p in model.parameters()]
+    matrix = model.rnn.weight_hh_l0.detach().to("cpu").numpy()
 
     def after(length: float) -> float | None:
         with mg.no_grad():
@@ -58,7 +58,7 @@ def look(model: Characters, batch: np.ndarray, lr: float, clips: Sequence[float]
 
 def largest_of(model: Characters) -> float | None:
     """The largest singular value of W_hh, if it is a number."""
-    matrix = model.rnn.weight_hh_l0.detach().numpy()
+    matrix = model.rnn.weight_hh_l0.detach().to("cpu").numpy()
     return number(np.linalg.norm(matrix, 2)) if np.isfinite(matrix).all() else None
 
 
@@ -74,7 +74,7 @@ def backward(model: Characters, batch: np.ndarray) -> tuple[float, list[np.ndarr
         h.append(model.rnn.step(x, h[-1])[1])
     loss = mean_loss(model.output(mg.concatenate(h[1:])), batch)
     parameters = list(model.parameters())
-    found = [g.numpy() for g in mg.grad(loss, [*parameters, *h])]
+    found = [g.to("cpu").numpy() for g in mg.grad(loss, [*parameters, *h])]
     return loss.item(), found[: len(parameters)], [float(np.linalg.norm(g)) for g in found[len(parameters) :]]
 
 

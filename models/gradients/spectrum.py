@@ -80,7 +80,12 @@ def measure(settings: Settings) -> list[Row]:
         for sigma in settings.sigma:
             with mg.no_grad():
                 weight[...] = mg.tensor(drawn * (sigma / measured))
-            about = {"kind": kind, "sigma": sigma, "drawn": float(measured), **spread(weight.detach().numpy())}
+            about = {
+                "kind": kind,
+                "sigma": sigma,
+                "drawn": float(measured),
+                **spread(weight.detach().to("cpu").numpy()),
+            }
             for drive in settings.drive:
                 rows.append({**about, "drive": drive, **watched(layer, drive * noise, direction)})
     return rows
@@ -100,7 +105,7 @@ def initial(kind: str, weight: Tensor) -> np.ndarray:
         nn.init.normal_(weight, std=weight.shape[0] ** -0.5)
     elif kind == "orthogonal":
         nn.init.orthogonal_(weight)
-    return weight.detach().numpy().copy()
+    return weight.detach().to("cpu").numpy().copy()
 
 
 def spread(matrix: np.ndarray) -> Row:
@@ -121,9 +126,9 @@ def watched(layer: nn.RNN, x: np.ndarray, direction: np.ndarray) -> Row:
     for x_t in x:
         h.append(layer.step(mg.tensor(x_t), h[-1])[1])
     found = mg.grad((h[-1] * mg.tensor(direction)).sum(), h[::-1])
-    logs = np.stack([_log_norm(each.numpy()[0]) for each in found])  # (T + 1, N), by the distance
+    logs = np.stack([_log_norm(each.to("cpu").numpy()[0]) for each in found])  # (T + 1, N), by the distance
     half, steps = len(x) // 2, len(x)
-    early = np.stack([each.detach().numpy() for each in h[1 : steps - half + 1]])
+    early = np.stack([each.detach().to("cpu").numpy() for each in h[1 : steps - half + 1]])
     distances = sorted({round(steps * part / SHOWN) for part in range(SHOWN + 1)})
     return {
         "factor": float(np.exp((logs[-1] - logs[half]).mean() / (steps - half))),
