@@ -49,7 +49,7 @@ class Settings:
     hidden: Annotated[int, Option(help="H, units of a cell.", min=1)] = 64
     distance: Annotated[int, Option(help="T, steps that a gradient goes back.", min=2)] = 200
     sequences: Annotated[int, Option(help="N, of the held-out text, each with a loss of its own.", min=1)] = 100
-    updates: Annotated[int, Option(help="Of the training, for each cell.", min=1)] = 400
+    updates: Annotated[int, Option(help="Of the training, for each cell.", min=1)] = 800
     batch: Annotated[int, Option(help="Streams read side by side while training.", min=1)] = 32
     seq: Annotated[int, Option(help="Steps of a window of truncated BPTT.", min=1)] = 50
     lr: Annotated[float, Option(help="Learning rate of Adam.")] = 3e-3

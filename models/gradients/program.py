@@ -4,8 +4,8 @@ Each experiment measures, shows a table and draws a picture; without the name of
 """
 
 from ..common.experiments import laboratory
-from . import flow, scalar
+from . import flow, forget, scalar
 
-EXPERIMENTS = (scalar.EXPERIMENT, flow.EXPERIMENT)
+EXPERIMENTS = (scalar.EXPERIMENT, flow.EXPERIMENT, forget.EXPERIMENT)
 
 app = laboratory("gradients", *EXPERIMENTS, about=__doc__)
