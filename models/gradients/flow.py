@@ -48,6 +48,7 @@ class Settings:
     data: Annotated[str | None, Option(metavar="FILE", help="A UTF-8 text; the one inside Python if none.")] = None
     hidden: Annotated[int, Option(help="H, units of a cell.", min=1)] = 64
     distance: Annotated[int, Option(help="T, steps that a gradient goes back.", min=2)] = 200
+    before: Annotated[int, Option(help="Steps that are read before those.", min=0)] = 200
     sequences: Annotated[int, Option(help="N, of the held-out text, each with a loss of its own.", min=1)] = 100
     updates: Annotated[int, Option(help="Of the training, for each cell.", min=1)] = 800
     batch: Annotated[int, Option(help="Streams read side by side while training.", min=1)] = 32
@@ -58,6 +59,7 @@ class Settings:
     def __post_init__(self) -> None:
         check_sizes(self, "hidden", "sequences", "updates", "batch", "seq")
         check_sizes(self, "distance", least=2)
+        check_sizes(self, "before", least=0)
         check_finite(self, "lr", positive=True)
 
 
@@ -75,11 +77,11 @@ class CharLM(nn.Module):
 
 
 def states(cell: nn.RNN | nn.LSTM | nn.GRU, x: Tensor) -> list[tuple[Tensor, ...]]:
-    """The states at steps 0 to T, from zeros: (h,) each, or (h, c) of an LSTM, of (1, N, H); x (T, N, D)."""
-    zeros = mg.zeros((1, x.shape[1], cell.hidden_size), dtype=x.dtype, requires_grad=True)
-    found: list[tuple[Tensor, ...]] = [(zeros, zeros * 1.0) if isinstance(cell, nn.LSTM) else (zeros,)]
+    """The states after 0 to T steps, from zeros: (h,) each, or (h, c) of an LSTM, of (1, N, H); x (T, N, D)."""
+    pair, shape = isinstance(cell, nn.LSTM), (1, x.shape[1], cell.hidden_size)
+    found = [tuple(mg.zeros(shape, dtype=x.dtype, requires_grad=True) for _ in range(1 + pair))]
     for x_t in x:
-        state = cell.step(x_t, found[-1] if isinstance(cell, nn.LSTM) else found[-1][0])[1]
+        state = cell.step(x_t, found[-1] if pair else found[-1][0])[1]
         found.append(state if isinstance(state, tuple) else (state,))
     return found
 
@@ -96,19 +98,19 @@ def gradients(loss: Tensor, states: Sequence[tuple[Tensor, ...]]) -> list[np.nda
     return [np.concatenate(arrays[kind::kinds]) for kind in range(kinds)]
 
 
-def of_last(model: CharLM, ids: Tensor) -> list[np.ndarray]:
-    """`gradients` of each sequence's loss: that of the last of its T + 1 characters, ids (T + 1, N)."""
+def of_last(model: CharLM, ids: Tensor, before: int = 0) -> list[np.ndarray]:
+    """`gradients` of each sequence's loss: that of the last of its characters, ids (before + T + 1, N)."""
     found = states(model.cell, model.embedding(ids[:-1]))
     loss = F.cross_entropy(model.output(found[-1][0][0]), ids[-1], reduction="sum")
-    return gradients(loss, found)
+    return gradients(loss, found[before:])
 
 
 def measure(settings: Settings) -> list[Row]:
     """Of each cell, at first and trained, and of h and c: the norm by distance, in parts of that of dL/dh_T."""
     size, learned, held_out = _load(settings)
-    last = len(held_out) - settings.distance - 1
-    starts = np.linspace(0, last, settings.sequences).astype(np.int64)
-    probed = mg.tensor(held_out[starts + np.arange(settings.distance + 1)[:, None]])  # (T + 1, N)
+    length = settings.before + settings.distance + 1
+    starts = np.linspace(0, len(held_out) - length, settings.sequences).astype(np.int64)
+    probed = mg.tensor(held_out[starts + np.arange(length)[:, None]])  # (before + T + 1, N)
     rows = []
     for cell in CELLS:
         mg.manual_seed(settings.seed)
@@ -118,7 +120,8 @@ def measure(settings: Settings) -> list[Row]:
                 _train(model, learned, settings)
             nats = _nats(model, held_out, settings.batch)
             say(f"{cell} {when}: {nats:.3f} nats a character of the held-out text")
-            norms = [np.linalg.norm(found, axis=-1) for found in of_last(copy.deepcopy(model).double(), probed)]
+            found = of_last(copy.deepcopy(model).double(), probed, settings.before)
+            norms = [np.linalg.norm(each, axis=-1) for each in found]
             for quantity, norm in zip("hc", norms, strict=False):
                 low, middle, high = np.quantile(norm / norms[0][0], BAND, axis=1)
                 rows.append(
@@ -127,7 +130,6 @@ def measure(settings: Settings) -> list[Row]:
                         "when": when,
                         "quantity": quantity,
                         "nats": nats,
-                        "characters": size,
                         "start": float(np.median(norms[0][0])),
                         "low": low.tolist(),
                         "norm": middle.tolist(),
@@ -147,11 +149,11 @@ def _load(settings: Settings) -> tuple[int, np.ndarray, np.ndarray]:
     vocabulary = Vocabulary(text)
     parts = split(vocabulary.encode(text).astype(np.int64))
     (learned,), (held_out,) = parts.train, parts.held_out
-    least = max(settings.distance + 1, 2 * settings.batch)
+    least = max(settings.before + settings.distance + 1, 2 * settings.batch)
     if len(held_out) < least:
         raise UserError(
-            f"the last tenth of {name} has {len(held_out):,} characters, but --distance {settings.distance} and "
-            f"--batch {settings.batch} need {least:,}; take a longer text, or less of either"
+            f"the last tenth of {name} has {len(held_out):,} characters, but --before {settings.before}, --distance "
+            f"{settings.distance} and --batch {settings.batch} need {least:,}; take a longer text, or less of these"
         )
     return len(vocabulary), learned, held_out
 
