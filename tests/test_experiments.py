@@ -15,7 +15,11 @@ from models.common import results
 # Of each experiment the options that make it as small as it can be.
 SMALL = {
     ("gradients", "scalar"): ["--steps", "4"],
-}
+    ("gradients", "flow"): ["--distance", "4", "--before", "2", "--hidden", "4", "--updates", "2", "--batch", "300",
+                            "--seq", "4", "--sequences", "3"],
+    ("gradients", "forget"): ["--distance", "4", "--before", "2", "--hidden", "4", "--units", "2", "--updates", "2",
+                              "--delay", "2", "--seeds", "1"],
+}  # fmt: skip
 
 every_experiment = pytest.mark.parametrize("key", SMALL, ids=" ".join)
 

@@ -143,7 +143,7 @@ def _learn(settings: Settings, bias: float, delay: int, seed: int) -> Row:
     for update in range(settings.updates + 1):
         if update % LOOK == 0:
             with mg.no_grad():
-                right.append(((model(x) > 0) == (plus > 0)).astype(mg.float32).mean().item())
+                right.append(float(((model(x) > 0) == (plus > 0)).to("cpu").numpy().mean()))
             if right[-1] >= ENOUGH:
                 break
         if update < settings.updates:
@@ -239,10 +239,10 @@ def draw(rows: Sequence[Row], folder: Path) -> None:
     figure, axes = curves.panels(1 + len(delays), title)
     colour = functools.cache(lambda bias: curves.COLOURS[[row["bias"] for row in found].index(bias) % 6])
     for row in found:
-        distance, style = np.arange(len(row["whole"])), {"color": colour(row["bias"])}
-        axes[0].plot(distance, row["whole"], **style, label=f"bias {row['bias']:g}")
-        axes[0].plot(distance, row["gates"], "--", **style)
-        axes[0].plot(distance, sigmoid(row["bias"]) ** distance, ":", **style)
+        bias, distance = row["bias"], np.arange(len(row["whole"]))
+        axes[0].plot(distance, row["whole"], color=colour(bias), label=f"bias {bias:g}")
+        axes[0].plot(distance, row["gates"], "--", color=colour(bias))
+        axes[0].plot(distance, sigmoid(bias) ** distance, ":", color=colour(bias))
     axes[0].set_yscale("log")
     axes[0].set_ylim(1e-12, 10)
     axes[0].set_title("dL/dc; dashed: Π f; dotted: powers of σ(bias)")
