@@ -294,6 +294,9 @@ def test_what_is_told_of_the_task():
     told("with 0 over 20 steps and with 0 or 1 over 50, none does", "that of a coin")
     assert sorted(little) == [(0, 20), (0, 50), (1, 50)] and not any(any(learned[key]) for key in little)
     assert all(0.4 < share < 0.6 for key in little for right in early[key] for share in right)
+    told("and then at most a hundred updates do it")
+    for right in early[1, 20] + [each for each in early[2, 50] if max(each) > 0.95]:
+        assert (len(right) - 1 - max(n for n, share in enumerate(right) if share < 0.56)) * forget.LOOK <= 100
     told("or 600 are too few", "A bias of 1, the usual choice, is too small for 50 steps here")
     assert None in learned[2, 50] and {row["budget"] for row in rows("forget") if row["kind"] == "task"} == {600}
     told("70% told right after 20 updates where 2 has less than 60%", "both take from 60 to 140 updates to 95%")

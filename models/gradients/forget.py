@@ -165,12 +165,14 @@ def sigmoid(x: float) -> float:
 
 
 def half_life(factor: float) -> float | None:
-    """The steps in which a factor a step halves; None where it does not shrink.
+    """The steps in which a factor a step halves a gradient; None where it does not shrink.
 
-    >>> half_life(0.5), half_life(1.0)
-    (1.0, None)
+    >>> half_life(0.5), half_life(0.0), half_life(1.0)
+    (1.0, 0.0, None)
     """
-    return math.log(0.5) / math.log(factor) if 0 < factor < 1 else None
+    if not 0 < factor < 1:
+        return 0.0 if factor == 0 else None
+    return math.log(0.5) / math.log(factor)
 
 
 def _of_task(rows: Sequence[Row], **wanted: float) -> list[Row]:
