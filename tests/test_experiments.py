@@ -19,7 +19,11 @@ SMALL = {
     ("step", "step"): ["--cell", "rnn", "--hidden", "3", "--steps", "4", "--rounds", "1"],
     ("gradients", "spectrum"): ["--steps", "4", "--hidden", "3", "--sigma", "1", "--batch", "1"],
     ("gradients", "clipping"): ["--updates", "2", "--steps", "4", "--batch", "1", "--hidden", "2", "--seeds", "1"],
-}
+    ("gradients", "flow"): ["--distance", "4", "--before", "2", "--hidden", "4", "--updates", "2", "--batch", "300",
+                            "--seq", "4", "--sequences", "3"],
+    ("gradients", "forget"): ["--distance", "4", "--before", "2", "--hidden", "4", "--units", "2", "--updates", "2",
+                              "--delay", "2", "--seeds", "1"],
+}  # fmt: skip
 
 every_experiment = pytest.mark.parametrize("key", SMALL, ids=" ".join)
 

@@ -4,8 +4,14 @@ Each experiment measures, shows a table and draws a picture; without the name of
 """
 
 from ..common.experiments import laboratory
-from . import clipping, scalar, spectrum
+from . import clipping, flow, forget, scalar, spectrum
 
-EXPERIMENTS = (scalar.EXPERIMENT, spectrum.EXPERIMENT, clipping.EXPERIMENT)
+EXPERIMENTS = (
+    scalar.EXPERIMENT,
+    spectrum.EXPERIMENT,
+    flow.EXPERIMENT,
+    forget.EXPERIMENT,
+    clipping.EXPERIMENT,
+)
 
 app = laboratory("gradients", *EXPERIMENTS, about=__doc__)
