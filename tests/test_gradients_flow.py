@@ -11,7 +11,7 @@ from minigrad import nn
 from minigrad.nn import functional as F
 from models import tables
 from models.common.errors import UserError
-from models.gradients import flow, forget
+from models.gradients import back, flow, forget
 from models.gradients.scalar import rate
 
 T, N, H, V = 6, 3, 4, 5
@@ -76,7 +76,7 @@ def test_the_gradients_of_an_lstm_are_its_slopes_with_the_other_held_fixed(kind,
     ids = mg.tensor(ids)
     found = flow.of_last(lm, ids)[kind][T - t]
     with mg.no_grad():
-        state = [each.detach().numpy() for each in flow.states(lm.cell, lm.embedding(ids[:-1]))[t]]
+        state = [each.detach().numpy() for each in back.states(lm.cell, lm.embedding(ids[:-1]))[t]]
         for n, unit in [(0, 0), (1, 3), (2, 2)]:
             losses = []
             for step in (1e-5, -1e-5):
@@ -104,7 +104,7 @@ def test_what_is_read_before_changes_the_states_and_is_not_shown(cell):
 def test_the_states_are_those_of_the_layer():
     lm, ids = model("gru")
     x = lm.embedding(mg.tensor(ids))
-    found = flow.states(lm.cell, x)
+    found = back.states(lm.cell, x)
     assert len(found) == T + 2 and not found[0][0].detach().numpy().any()
     np.testing.assert_allclose(found[-1][0].detach().numpy(), lm.cell(x)[1].detach().numpy(), rtol=1e-12)
 
@@ -138,10 +138,10 @@ def test_what_makes_no_sense_is_refused(tmp_path):
     path = tmp_path / "text.txt"
     path.write_text("too short")
     with pytest.raises(UserError, match=r"the last tenth of .* has 2 characters, but --before 200, --distance 200"):
-        flow.measure(flow.Settings(data=str(path)))
+        flow.measure(flow.Settings(data=path))
     path.write_bytes(b"\xff\xfe\xfa")
-    with pytest.raises(UserError, match="is not UTF-8"):
-        flow.measure(flow.Settings(data=str(path)))
+    with pytest.raises(UserError, match="is UTF-16 text"):
+        flow.measure(flow.Settings(data=path))
     for wrong in ({"lr": 0.0}, {"lr": float("nan")}, {"distance": 1}, {"before": -1}, {"hidden": 5000}):
         with pytest.raises(UserError):
             flow.Settings(**wrong)
@@ -176,7 +176,7 @@ def test_without_recurrent_weights_the_gradient_is_the_product_of_the_forget_gat
 def test_with_them_the_gates_are_those_that_made_the_states():
     layer, x, v = lstm()
     whole, alone, gates = forget.highway(layer, mg.tensor(x), mg.tensor(v))
-    found = flow.states(layer, mg.tensor(x))
+    found = back.states(layer, mg.tensor(x))
     for t in range(1, T + 1):
         h, c = (each.detach().numpy()[0] for each in found[t - 1])
         all_gates = (

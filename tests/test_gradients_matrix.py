@@ -162,7 +162,7 @@ TEXT = "a cat sat on a mat, and that was that. " * 3
 @pytest.fixture
 def ids(tmp_path):
     (tmp_path / "text").write_text(TEXT)
-    return read(str(tmp_path / "text"))
+    return read(tmp_path / "text")[1]
 
 
 def small(ids, seed=0):
@@ -300,7 +300,7 @@ def test_what_makes_no_sense_to_clipping_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"too few for --steps 500"):
         clipping.measure(settings(tmp_path, steps=500))
     (tmp_path / "no text").write_bytes(b"\xff\xfe\xff")
-    with pytest.raises(UserError, match="is not UTF-8"):
+    with pytest.raises(UserError, match="is UTF-16 text"):
         clipping.measure(settings(tmp_path, data=str(tmp_path / "no text")))
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from typer import Option
 
 import minigrad as mg
 from minigrad import Tensor, nn
 from minigrad.nn import functional as F
 
-from ..common.built_in import built_in_text
-from ..common.errors import UserError
+from ..char_lm.text import open_text
+
+Data = Annotated[
+    Path | None, Option(metavar="FILE", help="A UTF-8 text to learn; the one inside Python if none is named.")
+]
 
 
 class Characters(nn.Module):
@@ -39,10 +44,11 @@ def mean_loss(logits: Tensor, batch: np.ndarray) -> Tensor:
     return F.cross_entropy(logits.reshape(-1, logits.shape[-1]), mg.tensor(batch[1:].ravel()))
 
 
-def read(data: str | None) -> np.ndarray:
-    """A text as the numbers of its characters."""
-    try:
-        text = built_in_text() if data is None else Path(data).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{data} is not UTF-8: {error}") from error
-    return np.unique(list(text), return_inverse=True)[1].astype(np.int64)
+def read(data: Path | None) -> tuple[int, np.ndarray]:
+    """How many characters there are, and a text as their numbers: that of a file, or the one inside Python.
+
+    Raises:
+        UserError: there is no such text, it is not UTF-8, or it is empty.
+    """
+    text = open_text([] if data is None else [data])
+    return len(text.vocabulary), np.asarray(text.ids[:]).astype(np.int64)

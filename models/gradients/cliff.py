@@ -13,6 +13,7 @@ from rich.table import Table
 import minigrad as mg
 
 from ..common import curves
+from .back import states
 from .characters import Characters, mean_loss
 
 if TYPE_CHECKING:
@@ -69,9 +70,7 @@ def number(found: Any) -> float | None:
 
 def backward(model: Characters, batch: np.ndarray) -> tuple[float, list[np.ndarray], list[float]]:
     """A batch's loss, its gradient with respect to the parameters, and the norms ‖dL/dh_t‖."""
-    h = [mg.zeros((1, batch.shape[1], model.rnn.hidden_size), dtype=mg.float64).requires_grad_()]
-    for x in model.embedding(mg.tensor(batch[:-1])):
-        h.append(model.rnn.step(x, h[-1])[1])
+    h = [h for (h,) in states(model.rnn, model.embedding(mg.tensor(batch[:-1])))]
     loss = mean_loss(model.output(mg.concatenate(h[1:])), batch)
     parameters = list(model.parameters())
     found = [g.to("cpu").numpy() for g in mg.grad(loss, [*parameters, *h])]

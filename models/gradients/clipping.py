@@ -26,7 +26,7 @@ from ..common.checks import check_finite, check_sizes
 from ..common.errors import UserError
 from ..common.experiments import Experiment, Row
 from . import cliff
-from .characters import Characters, read
+from .characters import Characters, Data, read
 
 PICTURES = ("clipping.png", "cliff.png")
 GROUPS = 40  # of updates that a row has a mean loss and a largest norm of
@@ -53,9 +53,7 @@ class Settings:
     batch: Annotated[int, Option(help="Sequences in an update.", min=1)] = 8
     hidden: Annotated[int, Option(help="Units, and the size of an embedding.", min=1)] = 64
     seeds: Annotated[int, Option(help="Runs of each, with seeds 0, 1, ...", min=1)] = 3
-    data: Annotated[
-        str | None, Option(metavar="FILE", help="A UTF-8 text; the one inside Python if none is named.")
-    ] = None
+    data: Data = None
 
     def __post_init__(self) -> None:
         check_sizes(self, "steps", least=2)
@@ -70,7 +68,7 @@ class Settings:
 
 def measure(settings: Settings) -> list[Row]:
     """Of each gain, learning rate, clip and seed: what became of loss and norm; of each without a clip, its cliff."""
-    ids = read(settings.data)
+    _, ids = read(settings.data)
     if len(ids) <= settings.steps:
         raise UserError(f"the text has {len(ids)} characters, too few for --steps {settings.steps}")
     rows = []

@@ -21,15 +21,15 @@ import minigrad as mg
 from minigrad import Tensor, nn, optim
 from minigrad.nn import functional as F
 
-from ..char_lm.vocabulary import Vocabulary
 from ..common import curves
-from ..common.built_in import built_in_text
 from ..common.cells import CELLS
 from ..common.checks import check_finite, check_sizes
 from ..common.console import say
 from ..common.errors import UserError
 from ..common.experiments import Experiment, Row
 from ..common.streams import split
+from .back import gradients, states
+from .characters import Data, read
 from .scalar import rate
 
 PICTURE = "flow.png"
@@ -45,7 +45,7 @@ BAND = (0.1, 0.5, 0.9)  # quantiles over the sequences
 class Settings:
     """The options of `flow`."""
 
-    data: Annotated[str | None, Option(metavar="FILE", help="A UTF-8 text; the one inside Python if none.")] = None
+    data: Data = None
     hidden: Annotated[int, Option(help="H, units of a cell.", min=1)] = 64
     distance: Annotated[int, Option(help="T, steps that a gradient goes back.", min=2)] = 200
     before: Annotated[int, Option(help="Steps that are read before those.", min=0)] = 200
@@ -74,28 +74,6 @@ class CharLM(nn.Module):
     def forward(self, ids: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         h, state = self.cell(self.embedding(ids), state)
         return self.output(h), state
-
-
-def states(cell: nn.RNN | nn.LSTM | nn.GRU, x: Tensor) -> list[tuple[Tensor, ...]]:
-    """The states after 0 to T steps, from zeros: (h,) each, or (h, c) of an LSTM, of (1, N, H); x (T, N, D)."""
-    pair, shape = isinstance(cell, nn.LSTM), (1, x.shape[1], cell.hidden_size)
-    found = [tuple(mg.zeros(shape, dtype=x.dtype, requires_grad=True) for _ in range(1 + pair))]
-    for x_t in x:
-        state = cell.step(x_t, found[-1] if pair else found[-1][0])[1]
-        found.append(state if isinstance(state, tuple) else (state,))
-    return found
-
-
-def gradients(loss: Tensor, states: Sequence[tuple[Tensor, ...]]) -> list[np.ndarray]:
-    """dL/dh_t, and for an LSTM dL/dc_t: (T + 1, N, H) each, by the distance T - t.
-
-    A state (h, c) is two variables: either derivative is with the other held fixed.
-    """
-    flat = [each for state in reversed(states) for each in state]
-    found = mg.grad(loss, flat, allow_unused=True)
-    arrays = [np.zeros(x.shape) if g is None else g.to("cpu").numpy() for x, g in zip(flat, found, strict=True)]
-    kinds = len(states[0])
-    return [np.concatenate(arrays[kind::kinds]) for kind in range(kinds)]
 
 
 def of_last(model: CharLM, ids: Tensor, before: int = 0) -> list[np.ndarray]:
@@ -141,21 +119,16 @@ def measure(settings: Settings) -> list[Row]:
 
 def _load(settings: Settings) -> tuple[int, np.ndarray, np.ndarray]:
     """V, and the numbers of the characters to learn and of those held out, the last tenth."""
-    name = settings.data or "the language reference inside Python"
-    try:
-        text = built_in_text() if settings.data is None else Path(settings.data).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{name} is not UTF-8: {error}") from error
-    vocabulary = Vocabulary(text)
-    parts = split(vocabulary.encode(text).astype(np.int64))
+    size, ids = read(settings.data)
+    parts = split(ids)
     (learned,), (held_out,) = parts.train, parts.held_out
     least = max(settings.before + settings.distance + 1, 2 * settings.batch)
     if len(held_out) < least:
         raise UserError(
-            f"the last tenth of {name} has {len(held_out):,} characters, but --before {settings.before}, --distance "
+            f"the last tenth of the text has {len(held_out):,} characters, but --before {settings.before}, --distance "
             f"{settings.distance} and --batch {settings.batch} need {least:,}; take a longer text, or less of these"
         )
-    return len(vocabulary), learned, held_out
+    return size, learned, held_out
 
 
 def _streams(ids: np.ndarray, count: int) -> Tensor:

@@ -26,7 +26,7 @@ from ..common import curves
 from ..common.checks import check_finite, check_sizes
 from ..common.console import say
 from ..common.experiments import Experiment, Row
-from .flow import gradients, states
+from .back import gradients, states
 from .scalar import rate
 
 PICTURE = "forget.png"
@@ -55,16 +55,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_finite(self, "bias")
-        check_sizes(self, "hidden", "sequences", "units", "updates", "seeds")
+        check_sizes(self, "delay", "hidden", "sequences", "units", "updates", "seeds")
         check_sizes(self, "distance", least=2)
         check_sizes(self, "before", least=0)
-        for each in self.delay:
-            check_sizes(_Delay(each), "delay")
-
-
-@dataclass(frozen=True)
-class _Delay:
-    delay: int
 
 
 def forget_gates(lstm: nn.LSTM, x: Tensor, states: Sequence[tuple[Tensor, ...]]) -> np.ndarray:

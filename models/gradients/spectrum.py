@@ -23,6 +23,7 @@ from ..common import curves
 from ..common.checks import check_finite, check_sizes
 from ..common.errors import UserError
 from ..common.experiments import Experiment, Row
+from .back import gradients, states
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -122,13 +123,11 @@ def watched(layer: nn.RNN, x: np.ndarray, direction: np.ndarray) -> Row:
     slope: the root of the mean of tanh'² there.
     norms: ‖dL/dh_t‖ / ‖dL/dh_T‖, the geometric mean of all sequences, at the distances T - t in `distances`.
     """
-    h = [mg.zeros((1, *direction.shape), dtype=mg.float64).requires_grad_()]
-    for x_t in x:
-        h.append(layer.step(mg.tensor(x_t), h[-1])[1])
-    found = mg.grad((h[-1] * mg.tensor(direction)).sum(), h[::-1])
-    logs = np.stack([_log_norm(each.to("cpu").numpy()[0]) for each in found])  # (T + 1, N), by the distance
+    found = states(layer, mg.tensor(x))
+    (back,) = gradients((found[-1][0] * mg.tensor(direction)).sum(), found)
+    logs = _log_norm(back)  # (T + 1, N), by the distance
     half, steps = len(x) // 2, len(x)
-    early = np.stack([each.detach().to("cpu").numpy() for each in h[1 : steps - half + 1]])
+    early = np.stack([h.detach().to("cpu").numpy() for (h,) in found[1 : steps - half + 1]])
     distances = sorted({round(steps * part / SHOWN) for part in range(SHOWN + 1)})
     return {
         "factor": float(np.exp((logs[-1] - logs[half]).mean() / (steps - half))),
@@ -142,7 +141,7 @@ def watched(layer: nn.RNN, x: np.ndarray, direction: np.ndarray) -> Row:
 def _log_norm(rows: np.ndarray) -> np.ndarray:
     """log ‖row‖, though its squares be beyond float64."""
     size = np.abs(rows).max(-1)
-    return np.asarray(np.log(size) + np.log(np.linalg.norm(rows / size[:, None], axis=-1)))
+    return np.asarray(np.log(size) + np.log(np.linalg.norm(rows / size[..., None], axis=-1)))
 
 
 def tables(rows: Sequence[Row]) -> list[Table]:
