@@ -4,8 +4,8 @@ Each experiment measures, shows a table and draws a picture; without the name of
 """
 
 from ..common.experiments import laboratory
-from . import scalar
+from . import memory, scalar
 
-EXPERIMENTS = (scalar.EXPERIMENT,)
+EXPERIMENTS = (scalar.EXPERIMENT, memory.EXPERIMENT)
 
 app = laboratory("gradients", *EXPERIMENTS, about=__doc__)
