@@ -15,6 +15,7 @@ from models.common import results
 # Of each experiment the options that make it as small as it can be.
 SMALL = {
     ("gradients", "scalar"): ["--steps", "4"],
+    ("gradients", "memory"): ["--lag", "4", "--hidden", "3", "--batch", "4", "--updates", "3", "--jobs", "1"],
 }
 
 every_experiment = pytest.mark.parametrize("key", SMALL, ids=" ".join)
