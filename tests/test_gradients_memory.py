@@ -219,3 +219,98 @@ def test_every_network_has_its_mark():
 def test_a_picture_of_runs_that_succeeded_and_of_runs_that_did_not(tmp_path):
     memory_shown.draw([row(), row(lag=20, cell="gru"), row(task="copying", **FAILED)], tmp_path)
     assert (tmp_path / memory_shown.PICTURE).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+# What the page says -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def found():
+    """Of each task, network and lag the rows of all seeds."""
+    paths = sorted((tables.RESULTS / "gradients" / "memory").glob(f"*/{results.FILE}"))
+    return memory_shown.grouped([row for path in paths for row in results.read(path)["rows"]])
+
+
+def succeeded(rows):
+    return [row["updates"] for row in rows if row["succeeded"]]
+
+
+def figures(rows):
+    return [round(100 * row["figure"]) for row in rows]
+
+
+def factor(of_cell, end, *lags):
+    """Of all runs over these lags, or over all, the mean factor before learning or at its end."""
+    return np.mean([row["factors"][end] for lag in lags or of_cell for row in of_cell[lag]])
+
+
+def test_all_was_measured_that_the_page_tells_of(found):
+    assert list(found) == list(TASKS)
+    for of_task in found.values():
+        assert list(of_task) == list(memory.CELLS)
+        for of_cell in of_task.values():
+            assert list(of_cell) == [10, 20, 50, 100, 200]
+            assert all([row["seed"] for row in rows] == [0, 1, 2] for rows in of_cell.values())
+            assert {row["budget"] for rows in of_cell.values() for row in rows} == {2000}
+    usual = memory.Settings()
+    assert (usual.hidden, usual.batch, usual.lr, memory.LOOK, memory.CLIP) == (32, 32, 0.005, 100, 1.0)
+
+
+def test_copying_reaches_as_far_as_the_factor_lets_it(found):
+    copying = found["copying"]
+    for cell, begin, left in (("lstm", 0.65, 2e-10), ("lstm-forget-1", 0.86, 4e-4), ("rnn-orthogonal", 0.94, 0.04)):
+        assert factor(copying[cell], 0) == pytest.approx(begin, abs=0.005)
+        assert begin**52 == pytest.approx(left, rel=0.15)
+    assert len(succeeded(copying["lstm"][10])) == 3
+    assert {share for lag in (20, 50, 100, 200) for share in figures(copying["lstm"][lag])} == {13}
+    assert [len(succeeded(copying[f"lstm-forget-{b}"][20])) for b in (1, 5)] == [1, 3]
+    assert len(succeeded(copying["lstm-forget-5"][50])) == 2
+    assert [set(succeeded(copying["rnn-orthogonal"][lag])) for lag in (10, 20)] == [{200}, {300}]
+    gated = [cell for cell in memory.CELLS if not cell.startswith("rnn")]
+    assert min(updates for cell in gated for rows in copying[cell].values() for updates in succeeded(rows)) == 600
+
+
+def test_a_factor_of_one_is_not_enough(found):
+    copying = found["copying"]
+    assert factor(copying["lstm-forget-5"], 0) == pytest.approx(1.03, abs=0.005)
+    assert factor(copying["gru"], 0) == pytest.approx(factor(copying["lstm"], 0), abs=0.015)
+    assert len(succeeded(copying["gru"][20])) == 3 and max(succeeded(copying["gru"][20])) == 900
+    assert {share for lag in (50, 100, 200) for share in figures(copying["gru"][lag])} == {12, 13}
+    mg.manual_seed(0)
+    hidden = memory.Network("lstm-forget-5", 32, COPYING).hidden
+    with mg.no_grad():
+        _, (_, c) = hidden(mg.tensor(COPYING.batch(100, 64, rng())[0]))
+    assert np.abs(c.numpy()).mean() == pytest.approx(9, abs=0.5)
+
+
+def test_adding_is_learned_where_copying_is_not(found):
+    adding, copying = found["adding"], found["copying"]
+    for cell, lag in (("lstm", 50), ("gru", 200)):
+        assert factor(adding[cell], 0) == pytest.approx(0.64, abs=0.005)
+        assert len(succeeded(adding[cell][lag])) == 3 and factor(adding[cell], 1, lag) == pytest.approx(1.0, abs=0.05)
+        assert succeeded(copying[cell][50]) == []
+
+
+def test_rnns_do_not_add_over_50(found):
+    adding = found["adding"]
+    for cell in ("rnn", "rnn-orthogonal"):
+        assert all(succeeded(adding[cell][lag]) == [] for lag in (50, 100, 200))
+    assert succeeded(adding["rnn"][20]) == [] and len(succeeded(adding["rnn-orthogonal"][20])) == 1
+    assert factor(adding["rnn-orthogonal"], 0) == pytest.approx(0.92, abs=0.005)
+    assert factor(adding["rnn-orthogonal"], 1, 50) == pytest.approx(0.52, abs=0.005)
+
+
+def test_the_plain_rnn_stores_something_over_200(found):
+    assert sorted(figures(found["copying"]["rnn"][200])) == [17, 19, 26]
+    assert factor(found["copying"]["rnn"], 1, 200) == pytest.approx(0.39, abs=0.005)
+
+
+def test_who_fails_at_the_end(found):
+    adding, copying = found["adding"], found["copying"]
+    assert all(succeeded(of_cell[lag]) == [] for of_cell in copying.values() for lag in (100, 200))
+    best = max((share, cell) for cell, of_cell in copying.items() for share in figures(of_cell[100]))
+    assert best == (49, "rnn-orthogonal")
+    lstms = [cell for cell in memory.CELLS if cell.startswith("lstm")]
+    assert [len(succeeded(adding[cell][200])) for cell in lstms] == [1, 0, 0]
+    assert [len(succeeded(adding[cell][100])) for cell in lstms] == [1, 2, 0]
+    assert sorted(succeeded(adding["gru"][200])) == [700, 800, 900]
