@@ -23,6 +23,7 @@ SMALL = {
                             "--seq", "4", "--sequences", "3"],
     ("gradients", "forget"): ["--distance", "4", "--before", "2", "--hidden", "4", "--units", "2", "--updates", "2",
                               "--delay", "2", "--seeds", "1"],
+    ("gradients", "memory"): ["--lag", "4", "--hidden", "3", "--batch", "4", "--updates", "3", "--jobs", "1"],
 }  # fmt: skip
 
 every_experiment = pytest.mark.parametrize("key", SMALL, ids=" ".join)

@@ -4,7 +4,7 @@ Each experiment measures, shows a table and draws a picture; without the name of
 """
 
 from ..common.experiments import laboratory
-from . import clipping, flow, forget, scalar, spectrum
+from . import clipping, flow, forget, memory, scalar, spectrum
 
 EXPERIMENTS = (
     scalar.EXPERIMENT,
@@ -12,6 +12,7 @@ EXPERIMENTS = (
     flow.EXPERIMENT,
     forget.EXPERIMENT,
     clipping.EXPERIMENT,
+    memory.EXPERIMENT,
 )
 
 app = laboratory("gradients", *EXPERIMENTS, about=__doc__)
