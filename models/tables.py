@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,12 +39,18 @@ def rewritten(page: str) -> str:
 
 def experiments() -> Iterator[tuple[str, Path, Experiment, list[dict[str, Any]]]]:
     """Of each experiment that was made its name in the marks, its folder, itself, and what its runs found."""
-    documents = [document for file in sorted(RESULTS.rglob(results.FILE)) if "rows" in (document := results.read(file))]
+    files = sorted(RESULTS.rglob(results.FILE), key=_naturally)
+    documents = [document for file in files if "rows" in (document := results.read(file))]
     for (program, name), group in itertools.groupby(documents, lambda d: (d["program"], d["experiment"])):
         found = importlib.import_module(f"models.{program}.program").EXPERIMENTS
         experiment = next(each for each in found if each.name == name)
         called = path(program, experiment)
         yield " ".join(called), RESULTS.joinpath(*called), experiment, list(group)
+
+
+def _naturally(file: Path) -> list[tuple[int, str]]:
+    """What to sort by: numbers by their size."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(file))]
 
 
 if __name__ == "__main__":

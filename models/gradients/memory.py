@@ -146,7 +146,7 @@ def factor(network: Network, task: Task) -> float | None:
     arrays = task.batch(LONG, 64, np.random.default_rng(0))
     x, y = mg.tensor(arrays[0], requires_grad=True), mg.tensor(arrays[1])
     (gradient,) = mg.grad(task.loss(network(x), y), x)
-    norms = np.linalg.norm(gradient.numpy().astype(np.float64), axis=(1, 2))  # (T,)
+    norms = np.linalg.norm(gradient.to("cpu").numpy().astype(np.float64), axis=(1, 2))  # (T,)
     near, far = (norms[-task.answers - distance] for distance in (NEAR, FAR))
     return round(float((far / near) ** (1 / (FAR - NEAR))), 4) if near and far else None
 
