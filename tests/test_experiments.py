@@ -15,6 +15,10 @@ from models.common import results
 # Of each experiment the options that make it as small as it can be.
 SMALL = {
     ("gradients", "scalar"): ["--steps", "4"],
+    (
+        "one_hot",
+        "one_hot",
+    ): "--steps 3 --batch 2 --embedding 3 --hidden 2 --updates 2 --repeats 1 --vocabulary 5".split(),
 }
 
 every_experiment = pytest.mark.parametrize("key", SMALL, ids=" ".join)
