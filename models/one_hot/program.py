@@ -5,6 +5,7 @@ checked on vectors and gradients, and by training a model of characters each way
 measured over the size of the vocabulary.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -128,11 +129,12 @@ def tables(rows: Sequence[Row]) -> list[Table]:
         found = [row["vectors"], row["gradient"], row["lstm"], *apart]
         same.append([row["dtype"], *(f"{value:.1e}" if value else "0" for value in found)])
     lines = []
-    for part, size in dict.fromkeys((row["part"], row["V"]) for row in rows if row["part"] in (ALONE, WHOLE)):
+    sizes = sorted({row["V"] for row in rows if row["part"] == ALONE})
+    for part, size in itertools.product((ALONE, WHOLE), sizes):
         times, peaks = (_by_way(rows, part, size, key) for key in ("seconds", "bytes"))
         megabytes = [None if value is None else digits(value / 1e6) for value in (peaks[LOOK_UP], peaks[ONE_HOT])]
         lines.append([part, f"{size:,}", *(digits(1e3 * time) for time in times.values()), *megabytes])
-    heads = ["dtype", "vectors", "gradient of E", "an LSTM's states", *(f"losses, {way}" for way in list(WAYS)[1:])]
+    heads = ["dtype", "vectors", "gradient of E", "an LSTM's output", *(f"losses, {way}" for way in list(WAYS)[1:])]
     columns = [*(f"{way}: ms" for way in WAYS), f"{LOOK_UP}: MB", f"{ONE_HOT}: MB"]
     return [
         make("The largest differences from the embedding", heads, same),
