@@ -15,10 +15,11 @@ from models.common import results
 # Of each experiment the options that make it as small as it can be.
 SMALL = {
     ("gradients", "scalar"): ["--steps", "4"],
-    (
-        "one_hot",
-        "one_hot",
-    ): "--steps 3 --batch 2 --embedding 3 --hidden 2 --updates 2 --repeats 1 --vocabulary 5".split(),
+    ("one_hot", "one_hot"): ["--steps", "3", "--batch=2", "--hidden=2", "--updates=2", "--repeats=1", "--vocabulary=5"],
+    ("truncation", "truncation"): [
+        *("--steps", "4", "--every=2", "--symbols=24", "--batch=2", "--hidden=2", "--seeds=1", "--repeats=1"),
+        *("--look-back=1", "--look-back=2:3", "--learn=2", "--learn=1"),
+    ],
 }
 
 every_experiment = pytest.mark.parametrize("key", SMALL, ids=" ".join)
