@@ -211,3 +211,64 @@ def nats(rows, how, *pair):
 
 def costs_of(rows, key):
     return {(r["k1"], r["k2"]): r[key] for r in rows if r["part"] == "cost"}
+
+
+def test_the_page_tells_the_settings(rows):
+    usual = Settings()
+    said(
+        "LSTM of 128 units", "32 streams", "256 steps", "163,840 characters", "learning rate of 0.02", "every 32 steps"
+    )
+    assert (usual.hidden, usual.batch, usual.steps, usual.symbols, usual.lr, usual.every) == (
+        128,
+        32,
+        256,
+        163840,
+        0.02,
+        32,
+    )
+    updates = {(r["how"], r["k2"]): r["updates"] for r in rows if r["part"] == "learned" and r["k1"] == r["k2"]}
+    said("with 20 updates", "the same 160 updates")
+    assert updates[PRACTISED, 256] == 20 and {n for (how, _), n in updates.items() if how == EQUAL} == {160}
+
+
+def test_the_page_tells_the_gradient(rows):
+    first, trained = (errors(rows, "lstm", when) for when in ("at first", "trained"))
+    said("A chunk of 16 loses a tenth", "one of 64 less than a twentieth")
+    assert 0.09 < trained[16, 16] < 0.12 and trained[64, 64] < 0.05
+    cosine = errors(rows, "lstm", "trained", "cosine")
+    said("the cosine is 0.99 at k = 16, and 0.89 even at k = 1")
+    assert cosine[16, 16] == pytest.approx(0.99, abs=0.006) and cosine[1, 1] == pytest.approx(0.89, abs=0.01)
+    said("At first the error halves with each doubling of k")
+    for cell in ("lstm", "rnn"):
+        found = [errors(rows, cell, "at first")[k, k] for k in (8, 16, 32, 64, 128)]
+        assert all(1.7 < a / b < 2.8 for a, b in itertools.pairwise(found))
+    said("four to five times that at first")
+    for cell in ("lstm", "rnn"):
+        assert 3.5 < errors(rows, cell, "trained")[64, 64] / errors(rows, cell, "at first")[64, 64] < 6.5
+    said("the rounding of float32, 1e-6", "4e-4, over a hundred times less")
+    assert all(errors(rows, "rnn", when)[8, 32] < 1e-5 for when in ("at first", "trained"))
+    assert 2e-4 < trained[8, 32] < 6e-4 and trained[32, 32] > 100 * trained[8, 32]
+    assert first[256, 256] == trained[256, 256] == 0
+
+
+def test_the_page_tells_what_is_learned(rows):
+    of = {k: np.array(nats(rows, PRACTISED, k, k)) for k in (1, 4, 16, 32, 64, 256)}
+    said("k = 4 is the best with each seed, ahead of k = 16", "a nat or more behind", "k = 1 is worse than k = 4")
+    assert all((of[4] < each).all() for k, each in of.items() if k != 4)
+    assert (of[256] > of[4] + 1).all()
+    alike = {k: np.array(nats(rows, EQUAL, k, k)) for k in (1, 4, 16, 32)}
+    said("k = 1 is behind k = 4 with every seed, by 0.03 to 0.07 nats", "from k = 4 to 32 there is no order")
+    behind = alike[1] - alike[4]
+    assert behind.min() > 0.025 and behind.max() < 0.075
+    assert len({tuple(np.argsort([alike[k][seed] for k in (4, 16, 32)])) for seed in range(len(behind))}) > 1
+
+
+def test_the_page_tells_the_costs(rows):
+    memory, time = costs_of(rows, "bytes"), costs_of(rows, "seconds")
+    said("by 0.28 MB a step", "0.7 MB for k = 1, 72 MB for 256 steps")
+    assert (memory[256, 256] - memory[128, 128]) / 128 == pytest.approx(0.28e6, rel=0.05)
+    assert memory[1, 1] == pytest.approx(0.7e6, rel=0.1) and memory[256, 256] == pytest.approx(72e6, rel=0.02)
+    assert memory[8, 32] == pytest.approx(memory[32, 32], rel=0.15)
+    said("several times as much with k = 1", "about three times as long as k = 16")
+    assert time[1, 1] > 2.5 * time[64, 64] and 1.5 < time[16, 64] / time[16, 16] < 6
+    assert max(time[k, k] for k in (64, 128, 256)) < 2 * min(time[k, k] for k in (64, 128, 256))

@@ -48,7 +48,7 @@ class Settings:
     embedding: Annotated[int, Option(help="D, numbers in a character's vector.")] = 64
     hidden: Annotated[int, Option(help="H, units of the recurrent layer.")] = 128
     lr: Annotated[float, Option(help="Learning rate of AdamW; half a cosine brings it to 0.")] = 0.02
-    seeds: Annotated[int, Option(help="How many models are trained each way.", max=100)] = 2
+    seeds: Annotated[int, Option(help="How many models are trained each way.", max=100)] = 3
     repeats: Annotated[int, Option(help="How often each time is measured; the median counts.")] = 3
     data: Annotated[
         Path | None, Option(metavar="FILE", help="A UTF-8 text to learn; the one inside Python if none is named.")
