@@ -33,7 +33,7 @@ def tables(rows: Sequence[Row]) -> list[Table]:
             [k1, k2, *shown, f"{updates[0]:,}" if updates else None, *(each or None for each in learned), megabytes, ms]
         )
     heads = ["k1", "k2", "error: lstm at first", "lstm trained", "rnn at first", "rnn trained", "updates"]
-    heads += ["nats", f"nats, {alike()[0]['updates']:,} updates", "MB", "ms per 1,000 symbols"]
+    heads += ["nats, an update a turn", f"nats, {alike()[0]['updates']:,} updates", "MB", "ms per 1,000 symbols"]
     return [make("TBPTT(k1, k2): the gradient's error, what is held out (a number for each seed), and costs",
                  heads, lines)]  # fmt: skip
 
@@ -83,7 +83,7 @@ def draw(rows: Sequence[Row], folder: Path) -> None:
         panel.set_xlabel("look-back k2")
     errors.legend()
     nats.legend()
-    time.set_yscale("log")
+    time.set_ylim(bottom=0)
     curves.save(figure, folder / PICTURE)
 
 
