@@ -19,12 +19,11 @@ from typer import Option
 import minigrad as mg
 from minigrad import Tensor, nn
 
-from ..common import curves
+from ..common import costs, curves
 from ..common.cells import CELLS, refuse_unknown_cell
 from ..common.checks import check_sizes
 from ..common.console import say
 from ..common.experiments import Experiment, Row, laboratory
-from ..common.timing import medians
 
 PICTURE = "step.png"
 BATCH = 16
@@ -101,7 +100,7 @@ def _compared(settings: Settings, cell: str, hidden: int) -> Row:
         "step, learning": lambda: usual.learn(usual.step),
         "sequence, learning": lambda: usual.learn(usual.sequence),
     }
-    seconds = medians(calls, settings.rounds)
+    seconds = dict(zip(calls, costs.seconds(list(calls.values()), settings.rounds), strict=True))
     row = {
         "cell": cell,
         "hidden": hidden,

@@ -1,0 +1,1 @@
+"""One-hot against embedding: the same numbers, at another cost."""

@@ -1,0 +1,1 @@
+"""Full against truncated backpropagation through time: what truncation costs, and what it buys."""
