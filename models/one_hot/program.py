@@ -165,7 +165,7 @@ def draw(rows: Sequence[Row], folder: Path) -> None:
                 sizes, values = [row["V"] for row in found], [scale * row[key] for row in found]
                 panel.plot(sizes, values, style, color=colour, label=f"{way}: {part}")
         panel.set_xscale("log", base=2)
-        panel.set_yscale("log")
+        panel.set_yscale("log" if found else "linear")  # on a GPU memory is not measured
         panel.set_xlabel("V, vocabulary")
         panel.set_ylabel(unit)
         panel.set_title(f"{'time' if key == 'seconds' else 'memory at its peak'}, a forward and a backward pass")

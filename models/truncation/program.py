@@ -134,7 +134,9 @@ def gradients(work: Work, cell: str) -> list[Row]:
         for k1, k2 in pairs(settings.look_back):
             found = learning.compared(learning.gradient(model, sequence, (k1, k2)), full)
             rows.append({"part": "gradient", "cell": cell, "when": when, "k1": k1, "k2": k2, **found})
-        say(f"the gradient of the {cell} {when} is measured; held out: {estimate(model, work.held_out):.3f} nats")
+        say(
+            f"the gradient of the {cell} {when} is measured; held out: {estimate(model, work.held_out, mg.default_device()):.3f} nats"
+        )
     return rows
 
 
@@ -163,7 +165,7 @@ def learned(work: Work, seed: int) -> list[Row]:
         if (pair, every) not in done:
             model = work.model(LEARNER, seed)
             updates = learning.learn(model, sequence, pair, settings.lr, every)
-            nats = estimate(model, work.held_out)
+            nats = estimate(model, work.held_out, mg.default_device())
             done[pair, every] = {"updates": updates, "nats": nats}
             say(f"seed {seed}, TBPTT{pair}, {how}: {updates:,} updates, {nats:.3f} nats")
         rows.append({"part": "learned", "how": how, "seed": seed, "k1": pair[0], "k2": pair[1], **done[pair, every]})

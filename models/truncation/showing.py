@@ -75,7 +75,7 @@ def draw(rows: Sequence[Row], folder: Path) -> None:
     time.set_ylabel("ms")
     found = [row for row in found if row["bytes"] is not None]
     _show(memory, found, [row["bytes"] / 1e6 for row in found], "s-", curves.OF_CELLS["lstm"], "lstm")
-    memory.set_yscale("log")
+    memory.set_yscale("log" if found else "linear")  # on a GPU it is not measured
     memory.set_title("memory of a turn at its peak")
     memory.set_ylabel("MB")
     for panel in axes:
