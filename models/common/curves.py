@@ -161,6 +161,7 @@ def panels(count: int, title: str, *, columns: int = 3) -> tuple[Figure, list[Ax
     from bench import pictures
 
     figure, axes = pictures.panels(count, columns=columns, title=title)
+    figure.set_size_inches(1.1 * figure.get_size_inches())
     for each in axes:
         each.grid(alpha=0.3)
     return figure, axes

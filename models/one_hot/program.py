@@ -165,10 +165,11 @@ def draw(rows: Sequence[Row], folder: Path) -> None:
                 sizes, values = [row["V"] for row in found], [scale * row[key] for row in found]
                 panel.plot(sizes, values, style, color=colour, label=f"{way}: {part}")
         panel.set_xscale("log", base=2)
+        panel.xaxis.set_major_formatter("{x:,.0f}")
         panel.set_yscale("log" if found else "linear")  # on a GPU memory is not measured
         panel.set_xlabel("V, vocabulary")
         panel.set_ylabel(unit)
-        panel.set_title(f"{'time' if key == 'seconds' else 'memory at its peak'}, a forward and a backward pass")
+        panel.set_title("time of a forward and a backward pass" if key == "seconds" else "memory at its peak")
         panel.legend()
     curves.save(figure, folder / PICTURE)
 

@@ -80,6 +80,7 @@ def draw(rows: Sequence[Row], folder: Path) -> None:
     memory.set_ylabel("MB")
     for panel in axes:
         panel.set_xscale("log", base=2)
+        panel.xaxis.set_major_formatter("{x:.0f}")
         panel.set_xlabel("look-back k2")
     errors.legend()
     nats.legend()
