@@ -134,9 +134,8 @@ def gradients(work: Work, cell: str) -> list[Row]:
         for k1, k2 in pairs(settings.look_back):
             found = learning.compared(learning.gradient(model, sequence, (k1, k2)), full)
             rows.append({"part": "gradient", "cell": cell, "when": when, "k1": k1, "k2": k2, **found})
-        say(
-            f"the gradient of the {cell} {when} is measured; held out: {estimate(model, work.held_out, mg.default_device()):.3f} nats"
-        )
+        nats = estimate(model, work.held_out, mg.default_device())
+        say(f"the gradient of the {cell} {when} is measured; held out: {nats:.3f} nats")
     return rows
 
 
