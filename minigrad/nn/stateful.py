@@ -32,7 +32,8 @@ class Stateful(Module):
             step(input, state) -> (output, state).
 
     Attributes:
-        layer: what is wrapped; its parameters are found as layer.weight_ih_l0 and so on.
+        layer: what is wrapped. A state dict has its parameters as layer.weight_ih_l0 and so on; one of the layer
+            alone is loaded into `rnn.layer`.
         state: what the last call left; None if the next one begins anew. It may be set.
 
     Raises:
@@ -49,7 +50,10 @@ class Stateful(Module):
     ...     y = rnn2.step(y1)                               # stacked
     >>> y.shape, rnn2.state.shape
     ((4, 2), (1, 4, 2))
-    >>> rnn1.reset()
+    >>> (y**2).sum().backward()                             # back through all 7 steps of both
+    >>> for rnn in rnn1, rnn2:
+    ...     rnn.detach()                                    # go on, but no gradient goes back beyond here
+    >>> rnn1.reset()                                        # or begin anew
     >>> rnn1.state is None
     True
     """
@@ -72,7 +76,7 @@ class Stateful(Module):
         self.state: Any = None
 
     def step(self, input: Any) -> Tensor:
-        """One time step: y, and the state goes on.
+        """One time step: y, and the state goes on. Two dimensions of x are (N, D): no time.
 
         While training a layer draws its masks of dropout anew for each step, so call it in evaluation.
 
@@ -94,6 +98,8 @@ class Stateful(Module):
     def forward(self, input: Any) -> Any:
         """A whole sequence at once, from where the call before left off: its output, as the layer gives it.
 
+        Two dimensions of x are (T, D): one sequence, and time.
+
         Args:
             input: (T, N, D), or what else the layer reads.
 
@@ -114,7 +120,7 @@ class Stateful(Module):
     def _advanced(self, call: Any, input: Any) -> Any:
         try:
             output, self.state = call(input, self.state)
-        except Exception as error:
+        except ValueError as error:
             if self.state is not None:
                 error.add_note("The state is that of the call before; reset() begins anew.")
             raise

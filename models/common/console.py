@@ -78,10 +78,15 @@ def table(title: str, rows: Mapping[str, Any]) -> None:
 
 
 def show(made: Table) -> None:
-    """Print a table, as wide as it takes to cut no word and no number."""
+    """Print a table whole: as wide as it must be, or in a terminal with its cells folded."""
     _show_whatever_comes()
     least = Measurement.get(console, console.options.update(width=WIDEST), made).minimum + 2 * len(made.columns)
-    Console(highlight=False, emoji=False, width=max(least, console.width)).print(made)
+    width = console.width if console.is_terminal else max(least, console.width)
+    if made.min_width is not None:
+        made.min_width = min(made.min_width, width)
+    for column in made.columns:
+        column.overflow = "fold"
+    Console(highlight=False, emoji=False, width=width).print(made)
 
 
 def write_out(parts: Iterable[str]) -> None:

@@ -7,15 +7,17 @@ app = laboratory("gradients", scalar.EXPERIMENT, flow.EXPERIMENT, about=__doc__)
 
 import contextlib
 import dataclasses
+import itertools
 import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
+from typer import Option
 
 import minigrad as mg
 
@@ -25,6 +27,13 @@ from .options import command, default_of, flag
 from .program import RUNS, Place
 
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Where(Place):
+    """Where the results go."""
+
+    out: Annotated[Path | None, Option(help="Folder for the results. Without it, a new one in runs/.")] = None
 
 
 @dataclass(frozen=True)
@@ -55,11 +64,11 @@ def laboratory(program: str, *experiments: Experiment, about: str) -> typer.Type
 
     An experiment that has the program's name is the only one, and needs no command.
     """
-    app = typer.Typer(help=about, add_completion=False)
+    app = typer.Typer(help=_unwrapped(about), add_completion=False)
     if [each.name for each in experiments] != [program]:
-        app.callback(invoke_without_command=True, help=about)(_all(program, experiments))
+        app.callback(invoke_without_command=True, help=_unwrapped(about))(_all(program, experiments))
     for each in experiments:
-        app.command(each.name, help=each.about)(_one(program, each))
+        app.command(each.name, help=_unwrapped(each.about))(_one(program, each))
     return app
 
 
@@ -68,42 +77,59 @@ def path(program: str, experiment: Experiment) -> tuple[str, ...]:
     return (program,) if experiment.name == program else (program, experiment.name)
 
 
+def _unwrapped(text: str) -> str:
+    """Paragraphs, each in one line: the terminal breaks them."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+
+
 def _one(program: str, experiment: Experiment) -> Callable[..., None]:
     usual = RUNS.joinpath(*path(program, experiment))
 
-    def run(ctx: typer.Context, settings: Any, place: Place) -> None:
+    def run(ctx: typer.Context, settings: Any, where: Where) -> None:
         with contextlib.ExitStack() as stack:
-            stack.enter_context(mg.use_device(place.device))
-            folder = _prepared(stack, usual if place.out is None else place.out, place.overwrite)
+            stack.enter_context(mg.use_device(where.device))
+            folder = _prepared(stack, _new(usual, where) if where.out is None else where.out, where)
             _carry_out(program, experiment, settings, folder)
 
-    return command(run, experiment.settings, Place)
+    return command(run, experiment.settings, Where)
 
 
 def _all(program: str, experiments: Sequence[Experiment]) -> Callable[..., None]:
-    def run(ctx: typer.Context, place: Place) -> None:
+    def run(ctx: typer.Context, where: Where) -> None:
         if ctx.invoked_subcommand is not None:
             return
         with contextlib.ExitStack() as stack:
-            stack.enter_context(mg.use_device(place.device))
-            outer = RUNS / program if place.out is None else place.out
-            folders = [_prepared(stack, outer / each.name, place.overwrite) for each in experiments]
+            stack.enter_context(mg.use_device(where.device))
+            folders = [
+                _new(RUNS / program / each.name, where) if where.out is None else where.out / each.name
+                for each in experiments
+            ]
+            for folder in folders:
+                _prepared(stack, folder, where)
             for each, folder in zip(experiments, folders, strict=True):
                 _carry_out(program, each, each.settings(), folder)
 
-    return command(run, Place)
+    return command(run, Where)
 
 
-def _prepared(stack: contextlib.ExitStack, folder: Path, overwrite: bool) -> Path:
+def _new(usual: Path, where: Where) -> Path:
+    """The folder where what is found usually goes, or the first with a number behind it that holds nothing yet."""
+    if where.overwrite:
+        return usual
+    numbered = (usual.with_name(f"{usual.name}-{number}") for number in itertools.count(2))
+    return next(each for each in itertools.chain([usual], numbered) if not (each / results.FILE).exists())
+
+
+def _prepared(stack: contextlib.ExitStack, folder: Path, where: Where) -> Path:
     """A folder that is this run's alone."""
     runs.make(folder)
     stack.enter_context(files.held(folder))
-    runs.refuse_another(folder, (results.FILE,), overwrite=overwrite)
+    runs.refuse_another(folder, (results.FILE,), overwrite=where.overwrite)
     return folder
 
 
 def _carry_out(program: str, experiment: Experiment, settings: Any, folder: Path) -> None:
-    say(f"{experiment.name}: {experiment.about.splitlines()[0]}")
+    say(f"{experiment.name}: {_unwrapped(experiment.about).splitlines()[0]}")
     started = time.perf_counter()
     rows = experiment.measure(settings)
     document = {

@@ -162,7 +162,11 @@ def name(clip: float) -> str:
 
 def draw(rows: Sequence[Row], folder: Path) -> None:
     cases, clips = dict.fromkeys((row["gain"], row["lr"]) for row in rows), dict.fromkeys(row["clip"] for row in rows)
-    figure, axes = curves.panels(2 * len(cases), "With and without clipping: median and range of the seeds", columns=2)
+    figure, axes = curves.panels(
+        2 * len(cases),
+        "With and without clipping: median and range of the seeds, of each few updates the mean loss and the largest norm",
+        columns=2,
+    )
     for ((gain, lr), key), panel in zip(itertools.product(cases, ("losses", "norms")), axes, strict=True):
         for clip, colour, style in zip(clips, itertools.cycle(curves.COLOURS), itertools.cycle(("-", *curves.STYLES))):
             of = [row for row in rows if (row["gain"], row["lr"], row["clip"]) == (gain, lr, clip)]

@@ -1,7 +1,7 @@
 """The forget gate: the gradient's highway through an LSTM by the bias of that gate, and what it lets an LSTM learn.
 
 Through c alone, dc_T / dc_t is the product of the forget gates between. It is put beside the whole derivative, and
-beside σ(bias) to the power of the distance, at initialisation with random inputs. Then LSTMs with these biases learn to
+beside sigmoid(bias) to the power of the distance, at initialisation with random inputs. Then LSTMs with these biases learn to
 tell the sign of the first input after some steps of noise.
 
 T: time steps   N: sequences   D: numbers in an input   H: hidden size
@@ -196,8 +196,8 @@ def tables(rows: Sequence[Row]) -> list[Table]:
         ]
         for row in found
     ]
-    columns = ["Bias", "σ(bias)", "mean gate", "Π f: a step", "dL/dc: a step", "half-life, steps"]
-    columns += [f"σ(bias)^{at}", f"Π f over {at}", f"dL/dc over {at}"]
+    columns = ["Bias", "sigmoid(bias)", "mean gate", "Π f: a step", "dL/dc: a step", "half-life, steps"]
+    columns += [f"sigmoid(bias)^{at}", f"Π f over {at}", f"dL/dc over {at}"]
     delays, seeds = _delays(rows), len({row["seed"] for row in rows if row["kind"] == "task"})
     learned = [
         [f"{row['bias']:g}", *(_told(_of_task(rows, bias=row["bias"], delay=delay)) for delay in delays)]
@@ -240,7 +240,7 @@ def draw(rows: Sequence[Row], folder: Path) -> None:
         axes[0].plot(distance, sigmoid(bias) ** distance, ":", color=colour(bias))
     axes[0].set_yscale("log")
     axes[0].set_ylim(1e-12, 10)
-    axes[0].set_title("dL/dc; dashed: Π f; dotted: powers of σ(bias)")
+    axes[0].set_title("dL/dc; dashed: Π f; dotted: powers of sigmoid(bias)")
     axes[0].set_xlabel("distance T - t")
     axes[0].set_ylabel("norm, in parts of dL/dc_T")
     axes[0].legend(loc="lower left")

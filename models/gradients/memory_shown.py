@@ -58,7 +58,7 @@ def tables(rows: Sequence[Row]) -> list[Table]:
         made.append(make(title, ["", "parameters", *(f"lag {lag}" for lag in lags)], lines))
     title = (
         "The factor a step of the loss's gradient with respect to the input, from 20 to 50 steps before the answers: "
-        "before learning, and at the end of runs over each lag; means over the seeds"
+        "before learning, and at the end of runs over each lag, on sequences with a lag of 60; means over the seeds"
     )
     columns = ["", "", "before", *(f"lag {lag}" for lag in every_lag)]
     return [*made, make(title, columns, factors)]
@@ -80,7 +80,7 @@ def _mean(factors: Sequence[float | None]) -> str | None:
 def draw(rows: Sequence[Row], folder: Path) -> None:
     """Of each task: what was reached at each lag, after how many updates, and the curves at the lag in the middle."""
     groups = grouped(rows)
-    figure, axes = curves.panels(3 * len(groups), "Who remembers", columns=3)
+    figure, axes = curves.panels(3 * len(groups), "Who remembers; small marks: runs, lines: their medians", columns=3)
     for (name, of_task), reached, updates, learning in zip(
         groups.items(), axes[::3], axes[1::3], axes[2::3], strict=True
     ):
@@ -98,7 +98,7 @@ def draw(rows: Sequence[Row], folder: Path) -> None:
             panel.set_ylabel(TASKS[name].unit)
             panel.set_yscale("log")
         reached.set_title(f"{name}: the loss at the end; dotted: {reference:.3f}, with no memory")
-        updates.set_title(f"{name}: updates to success")
+        updates.set_title(f"{name}: updates to success; lines: where all succeed")
         updates.set_ylabel("updates")
         updates.set_yscale("log")
         updates.set_ylim(80, 1.25 * max(row["budget"] for row in rows if row["task"] == name))
@@ -116,20 +116,19 @@ def draw(rows: Sequence[Row], folder: Path) -> None:
 
 
 def _draw_reached(panel: Axes, cell: str, of_cell: dict[int, list[Row]]) -> None:
-    """Each run, and a line through the geometric means."""
+    """Each run, and a line through the medians."""
     colour, mark = MARKS[cell]
     found = {lag: [row["losses"][-1] for row in runs] for lag, runs in of_cell.items()}
     for lag, losses in found.items():
         panel.plot([lag] * len(losses), losses, mark, color=colour, markersize=4, alpha=0.5)
-    means = [float(np.exp(np.mean(np.log(losses)))) for losses in found.values()]
-    panel.plot(list(found), means, f"{mark}-", color=colour, label=cell)
+    panel.plot(list(found), list(map(np.median, found.values())), f"{mark}-", color=colour, label=cell)
 
 
 def _draw_updates(panel: Axes, cell: str, of_cell: dict[int, list[Row]]) -> None:
-    """Of the runs that succeeded: each, and a line through the means where all did."""
+    """Of the runs that succeeded: each, and a line through the medians where all did."""
     colour, mark = MARKS[cell]
     found = {lag: [row["updates"] for row in runs if row["succeeded"]] for lag, runs in of_cell.items()}
     for lag, updates in found.items():
         panel.plot([lag] * len(updates), updates, mark, color=colour, markersize=4, alpha=0.5)
-    whole = {lag: float(np.mean(updates)) for lag, updates in found.items() if len(updates) == len(of_cell[lag])}
+    whole = {lag: float(np.median(updates)) for lag, updates in found.items() if len(updates) == len(of_cell[lag])}
     panel.plot(list(whole), list(whole.values()), f"{mark}-", color=colour)

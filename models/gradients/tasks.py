@@ -7,8 +7,8 @@
               steps: the symbols, so that each is said lag + 2 steps after it was read. Whoever has kept nothing
               loses ln 8 nats a symbol, and is right about 1 in 8.
 
-Source: Hochreiter and Schmidhuber 1997; adding in the form of Le et al. 2015 (arXiv 1504.00941), copying in that of
-Arjovsky et al. 2016 (arXiv 1511.06464), but with 2 symbols instead of 10, and with a loss of the answers alone.
+Source: Hochreiter and Schmidhuber 1997; both in the form of Arjovsky et al. 2016 (arXiv
+1511.06464), but with 2 symbols instead of 10, and with a loss of the answers alone.
 
 T: time steps   N: batch   D: width of the input   A: steps that are answered, the last ones   O: width of an answer
 """

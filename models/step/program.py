@@ -1,8 +1,5 @@
 """y = rnn.step(x): two stacked layers that keep their state, a step at a time, against the same two over a sequence.
 
-    y1 = rnn1.step(x)
-    y = rnn2.step(y1)
-
 Outputs and gradients must be the same but for rounding; what a step costs is not.
 """
 

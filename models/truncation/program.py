@@ -42,7 +42,7 @@ class Settings:
         default_factory=lambda: ["1", "4", "16", "32", "64", "256", "16:64"]
     )
     steps: Annotated[int, Option(help="T, time steps of the full gradient.")] = 256
-    every: Annotated[int, Option(help="Time steps between updates where their number is alike.")] = 32
+    every: Annotated[int, Option(help="Time steps between updates, where all k make as many of them.")] = 32
     symbols: Annotated[int, Option(help="That a model learns; each once.")] = 163_840
     batch: Annotated[int, Option(help="N, streams side by side.")] = 32
     embedding: Annotated[int, Option(help="D, numbers in a character's vector.")] = 64
