@@ -23,6 +23,7 @@ import minigrad as mg
 
 from . import files, results, runs
 from .console import say, show
+from .errors import UserError
 from .options import command, default_of, flag
 from .program import RUNS, Place
 
@@ -44,7 +45,8 @@ class Experiment:
         name: of its command.
         about: what it does; the first paragraph of a docstring.
         settings: its options: a dataclass, whose `__post_init__` refuses what makes no sense.
-        measure: settings -> rows, on minigrad's default device; the same settings give the same rows, but for times.
+        measure: settings -> rows, on minigrad's default device; the same settings give
+            the same rows, but for times and bytes.
         tables: rows -> tables, made by `bench.tables.make`.
         draw: (rows, folder): make the pictures.
         pictures: their names.
@@ -89,7 +91,7 @@ def _one(program: str, experiment: Experiment) -> Callable[..., None]:
         with contextlib.ExitStack() as stack:
             stack.enter_context(mg.use_device(where.device))
             folder = _prepared(stack, _new(usual, where) if where.out is None else where.out, where)
-            _carry_out(program, experiment, settings, folder)
+            _carry_out(program, experiment, _once(settings), folder)
 
     return command(run, experiment.settings, Where)
 
@@ -110,6 +112,13 @@ def _all(program: str, experiments: Sequence[Experiment]) -> Callable[..., None]
                 _carry_out(program, each, each.settings(), folder)
 
     return command(run, Where)
+
+
+def _once(settings: Any) -> Any:
+    """What was named twice counts once."""
+    lists = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
+    once = {name: list(dict.fromkeys(each)) for name, each in lists.items() if isinstance(each, list)}
+    return dataclasses.replace(settings, **once)
 
 
 def _new(usual: Path, where: Where) -> Path:
@@ -140,7 +149,12 @@ def _carry_out(program: str, experiment: Experiment, settings: Any, folder: Path
         "machine": results.machine(),
         "rows": rows,
     }
-    results.write(folder, document)
+    try:
+        results.write(folder, document)
+    except ValueError as error:  # NaN and infinity are not in JSON
+        raise UserError(
+            "what was measured is not all finite numbers, so that nothing is saved; take less extreme options"
+        ) from error
     experiment.draw(rows, folder)
     for each in experiment.tables(rows):
         show(each)

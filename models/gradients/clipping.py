@@ -81,7 +81,7 @@ def measure(settings: Settings) -> list[Row]:
 def run(settings: Settings, ids: np.ndarray, gain: float, lr: float, clip: float, seed: int) -> Row:
     """One run. Those with the same seed begin with the same weights and see the same batches."""
     mg.manual_seed(seed)
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng([seed, 1])
     model = Characters(int(ids.max()) + 1, settings.hidden, gain)
     optimizer = optim.SGD(model.parameters(), lr=lr)
     found: list[tuple[float, float]] = []
@@ -164,7 +164,7 @@ def draw(rows: Sequence[Row], folder: Path) -> None:
     cases, clips = dict.fromkeys((row["gain"], row["lr"]) for row in rows), dict.fromkeys(row["clip"] for row in rows)
     figure, axes = curves.panels(
         2 * len(cases),
-        "With and without clipping: median and range of the seeds, of each few updates the mean loss and the largest norm",
+        "With and without clipping: median and range of the seeds; of each few updates the mean loss, the largest norm",
         columns=2,
     )
     for ((gain, lr), key), panel in zip(itertools.product(cases, ("losses", "norms")), axes, strict=True):

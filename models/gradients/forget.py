@@ -1,8 +1,8 @@
 """The forget gate: the gradient's highway through an LSTM by the bias of that gate, and what it lets an LSTM learn.
 
 Through c alone, dc_T / dc_t is the product of the forget gates between. It is put beside the whole derivative, and
-beside sigmoid(bias) to the power of the distance, at initialisation with random inputs. Then LSTMs with these biases learn to
-tell the sign of the first input after some steps of noise.
+beside sigmoid(bias) to the power of the distance, at initialisation with random inputs. Then LSTMs with these biases
+learn to tell the sign of the first input after some steps of noise.
 
 T: time steps   N: sequences   D: numbers in an input   H: hidden size
 """
@@ -94,7 +94,7 @@ def measure(settings: Settings) -> list[Row]:
 
 
 def _gradient(settings: Settings, bias: float) -> Row:
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng([0, 3])
     mg.manual_seed(0)
     lstm = nn.LSTM(INPUTS, settings.hidden, forget_bias=bias, dtype=mg.float64)
     x = mg.tensor(rng.standard_normal((settings.before + settings.distance, settings.sequences, INPUTS)))
@@ -129,7 +129,7 @@ class Sign(nn.Module):
 def _learn(settings: Settings, bias: float, delay: int, seed: int) -> Row:
     """The share that is right every few updates, until it is enough."""
     mg.manual_seed(seed)
-    model, rng, right = Sign(settings.units, bias), np.random.default_rng(seed), []
+    model, rng, right = Sign(settings.units, bias), np.random.default_rng([seed, 2]), []
     x, plus = examples(delay, JUDGED, np.random.default_rng([seed, 1]))
     parameters = list(model.parameters())
     optimizer = optim.Adam(parameters, lr=LR)

@@ -122,7 +122,7 @@ def run(settings: Settings, cell: str, seed: int) -> Row:
 
 def trained(network: Network, task: Task, settings: Settings, seed: int) -> Iterator[tuple[int, float, float]]:
     """At each look the updates that were made, and the means since the last look of the loss and of the figure."""
-    rng, learned = np.random.default_rng(seed), list(network.parameters())
+    rng, learned = np.random.default_rng([seed, 1]), list(network.parameters())
     optimizer = optim.Adam(learned, lr=settings.lr)
     found: list[tuple[Tensor, Tensor]] = []
     for update in range(1, settings.updates + 1):
@@ -143,7 +143,7 @@ def trained(network: Network, task: Task, settings: Settings, seed: int) -> Iter
 def factor(network: Network, task: Task) -> float | None:
     """What becomes of the loss's gradient with respect to x_t on its way back, a step: the geometric mean from NEAR to
     FAR steps before the answers, over 64 sequences; None if nothing arrives that a number of 32 bits can tell."""
-    arrays = task.batch(LONG, 64, np.random.default_rng(0))
+    arrays = task.batch(LONG, 64, np.random.default_rng([0, 2]))
     x, y = mg.tensor(arrays[0], requires_grad=True), mg.tensor(arrays[1])
     (gradient,) = mg.grad(task.loss(network(x), y), x)
     norms = np.linalg.norm(gradient.to("cpu").numpy().astype(np.float64), axis=(1, 2))  # (T,)

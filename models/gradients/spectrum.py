@@ -68,7 +68,7 @@ class Settings:
 
 def measure(settings: Settings) -> list[Row]:
     """Of each kind, sigma and drive: the factor a step, and what it is compared with; see `watched`."""
-    random = np.random.default_rng(settings.seed)
+    random = np.random.default_rng([settings.seed, 1])  # not the stream that weights are drawn from
     noise = random.standard_normal((settings.steps, settings.batch, settings.hidden))
     direction = random.standard_normal((settings.batch, settings.hidden))
     mg.manual_seed(settings.seed)

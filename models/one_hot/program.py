@@ -99,7 +99,7 @@ def trained(settings: Settings, streams: Streams, model: Model) -> list[float]:
 def cost(settings: Settings, symbols: int) -> list[Row]:
     """Of a gradient, each way: that of E alone, and that of the model."""
     shape = (settings.steps + 1, settings.batch)
-    ids = mg.tensor(np.random.default_rng(settings.seed).integers(0, symbols, shape))
+    ids = mg.tensor(np.random.default_rng([settings.seed, 1]).integers(0, symbols, shape))
     rows = []
     for part in (ALONE, WHOLE):
         works = [gradient(part, settings.model(way, symbols), ids) for way in WAYS]

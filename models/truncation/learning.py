@@ -87,13 +87,11 @@ def learn(model: CharLM, sequence: Sequence, pair: Pair, lr: float, every: int |
 
 
 def peak(model: CharLM, sequence: Sequence, pair: Pair) -> int | None:
-    """The most memory that a turn takes which looks back k2 steps, in bytes, beside parameters and gradients."""
-    turns, done = losses(model, sequence, pair), 0
-    while True:  # the first windows are shorter
-        done += pair[0]
-        if done >= pair[1]:
-            break
+    """The most memory that a turn takes which looks back k2 steps, in bytes, with the gradients that it makes."""
+    turns = losses(model, sequence, pair)
+    for _ in range(-(-pair[1] // pair[0]) - 1):  # the first windows are shorter
         next(turns)[0].backward()
+    model.zero_grad()
     found = costs.peak(lambda: next(turns)[0].backward())
     model.zero_grad()
     return found
