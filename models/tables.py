@@ -43,7 +43,7 @@ def experiments() -> Iterator[tuple[str, Path, Experiment, list[dict[str, Any]]]
     documents = [document for file in files if "rows" in (document := results.read(file))]
     for (program, name), group in itertools.groupby(documents, lambda d: (d["program"], d["experiment"])):
         found = importlib.import_module(f"models.{program}.program").EXPERIMENTS
-        experiment = next(each for each in found if each.name == name)
+        experiment = {each.name: each for each in found}[name]
         called = path(program, experiment)
         yield " ".join(called), RESULTS.joinpath(*called), experiment, list(group)
 

@@ -14,6 +14,12 @@ from .module import Module, check_module
 from .steps import Step
 
 
+class Kept:
+    """A state, out of sight of the module that keeps it: what is looked for among its attributes is not found here."""
+
+    state: Any = None
+
+
 class Stateful(Module):
     """A recurrent layer that remembers: y = rnn.step(x), where the call before left off.
 
@@ -25,7 +31,8 @@ class Stateful(Module):
     gives it, h or (h, c), with its graph, so that a loss over several steps is differentiated through all of them. The
     graph grows until `detach()`, which keeps the state and forgets where it came from, or `reset()`; inside
     `mg.no_grad()` there is none. The state is no parameter and no buffer: `state_dict()` does not save it, `to()` does
-    not move it.
+    not move it; and it is copied or pickled only when it is detached. `step` is no pure function of x, which
+    `mg.checkpoint` and derivatives of functions need: give these the layer itself.
 
     Args:
         layer: an RNN, LSTM or GRU of one direction, or one of their kin; a cell; or any module with
@@ -34,7 +41,7 @@ class Stateful(Module):
     Attributes:
         layer: what is wrapped. A state dict has its parameters as layer.weight_ih_l0 and so on; one of the layer
             alone is loaded into `rnn.layer`.
-        state: what the last call left; None if the next one begins anew. It may be set.
+        state: what the last call left; None if the next one begins anew. It may be set, to a Parameter as well.
 
     Raises:
         TypeError: it is no recurrent layer, or it keeps its state already.
@@ -73,7 +80,15 @@ class Stateful(Module):
                 "the end of the sequence first, so call it on the whole sequence"
             )
         self.layer: Any = layer
-        self.state: Any = None
+        self._kept = Kept()
+
+    @property
+    def state(self) -> Any:
+        return self._kept.state
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        self._kept.state = state
 
     def step(self, input: Any) -> Tensor:
         """One time step: y, and the state goes on. Two dimensions of x are (N, D): no time.
@@ -119,11 +134,17 @@ class Stateful(Module):
 
     def _advanced(self, call: Any, input: Any) -> Any:
         try:
-            output, self.state = call(input, self.state)
+            found = call(input, self.state)
         except ValueError as error:
             if self.state is not None:
                 error.add_note("The state is that of the call before; reset() begins anew.")
             raise
+        if not isinstance(found, tuple) or len(found) != 2:
+            raise TypeError(
+                f"Stateful: expected (output, state) from {type_name(self.layer)}, got {type_name(found)}"
+                + (f" of {len(found)}" if isinstance(found, tuple) else "")
+            )
+        output, self.state = found
         return output
 
     def reset(self) -> None:

@@ -153,7 +153,8 @@ def _carry_out(program: str, experiment: Experiment, settings: Any, folder: Path
         results.write(folder, document)
     except ValueError as error:  # NaN and infinity are not in JSON
         raise UserError(
-            "what was measured is not all finite numbers, so that nothing is saved; take less extreme options"
+            "what was measured is not all finite numbers, and nothing is saved: take less extreme options, such as a "
+            "smaller --lr"
         ) from error
     experiment.draw(rows, folder)
     for each in experiment.tables(rows):
@@ -173,7 +174,7 @@ def _command(program: str, experiment: Experiment, settings: Any) -> str:
     for name, value in options.items():
         for each in value if isinstance(value, list) else [value]:
             words += [flag(name)] if each is True else [flag(name), str(each)]
-    return shlex.join(words)
+    return shlex.join(words).encode("utf-8", "backslashreplace").decode()  # a file's name may be no Unicode
 
 
 # What was found, in a README ----------------------------------------------------------------------
@@ -185,5 +186,5 @@ def section(documents: Sequence[dict[str, Any]], experiment: Experiment) -> str:
 
     made = experiment.tables([row for document in documents for row in document["rows"]])
     commands = "\n".join(f"{document['command']}  # {document['seconds']:.0f} s" for document in documents)
-    machine = report.machine_in_words(documents[0]["machine"])
-    return "\n\n".join([*map(tables.markdown, made), f"```sh\n{commands}\n```", machine])
+    machines = dict.fromkeys(report.machine_in_words(document["machine"]) for document in documents)
+    return "\n\n".join([*map(tables.markdown, made), f"```sh\n{commands}\n```", *machines])

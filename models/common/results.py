@@ -13,6 +13,7 @@ import minigrad as mg
 
 from . import files
 from .console import table
+from .errors import UserError
 from .training import Outcome
 
 FILE = "results.json"
@@ -56,7 +57,14 @@ def write(folder: Path, document: Mapping[str, Any]) -> None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    """
+    Raises:
+        UserError: the file is spoilt.
+    """
+    try:
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} holds no results: {error}; measure them again") from error
     return document
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 
 INTERRUPTED = 130  # as a shell has it of a program that Ctrl-C ended
 
@@ -14,6 +15,8 @@ def start(program: str, extras: str = "models,datasets") -> None:
         program: NAME.
         extras: of pyproject.toml, which it needs.
     """
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for the help, where a terminal has no ² or σ
     try:
         app = importlib.import_module(f"models.{program}.program").app
     except ImportError as error:

@@ -13,6 +13,7 @@ from minigrad import Tensor, nn
 from minigrad.nn import functional as F
 
 from ..char_lm.text import open_text
+from ..common.errors import UserError
 
 Data = Annotated[
     Path | None, Option(metavar="FILE", help="A UTF-8 text to learn; the one inside Python if none is named.")
@@ -51,4 +52,6 @@ def read(data: Path | None) -> tuple[int, np.ndarray]:
         UserError: there is no such text, it is not UTF-8, or it is empty.
     """
     text = open_text([] if data is None else [data])
+    if len(text.vocabulary) < 2:
+        raise UserError(f"{text.source} has one character only, so that there is nothing to learn; name another text")
     return len(text.vocabulary), np.asarray(text.ids[:]).astype(np.int64)

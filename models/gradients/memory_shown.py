@@ -73,8 +73,9 @@ def _told(runs: Sequence[Row]) -> str | None:
 
 
 def _mean(factors: Sequence[float | None]) -> str | None:
+    """None where one of them is too small to tell: the others say nothing of it."""
     known = [each for each in factors if each is not None]
-    return f"{np.mean(known):.2f}" if known else None
+    return f"{np.mean(known):.2f}" if known and len(known) == len(factors) else None
 
 
 def draw(rows: Sequence[Row], folder: Path) -> None:

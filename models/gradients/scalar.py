@@ -19,11 +19,13 @@ from minigrad import Tensor
 
 from ..common import curves
 from ..common.checks import check_finite, check_sizes
+from ..common.errors import UserError
 from ..common.experiments import Experiment, Row
 
 PICTURE = "scalar.png"
 PLACES = ("at rest", "settled", "driven")
 SETTLING = 1000  # steps without an input, from h = 0.5
+MOST = 280  # powers of ten that a gradient may have: float64 has 308
 WALL = (-0.5, 3.0, 701)  # from, to, how many: the weights b at which the last state is drawn
 BEGIN = 0.05  # where it begins
 
@@ -43,6 +45,9 @@ class Settings:
     def __post_init__(self) -> None:
         check_sizes(self, "steps", least=2)
         check_finite(self, "a", "b", "c")
+        largest = max(map(abs, self.b))
+        if largest > 1 and np.log10(largest) * self.steps > MOST:
+            raise UserError(f"{largest:g}^{self.steps} is beyond float64: take fewer --steps, or a --b nearer to 1")
 
 
 def states(a: float, b: Tensor, c: float, x: np.ndarray, first: Tensor) -> list[Tensor]:

@@ -78,13 +78,13 @@ def pairs(texts: Sequence[str]) -> list[Pair]:
     found = []
     for text in texts:
         parts = text.split(":")
-        if not (1 <= len(parts) <= 2 and all(part.isascii() and part.isdigit() for part in parts)):
+        if not (1 <= len(parts) <= 2 and all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts)):
             raise UserError(f"a look-back must be k or k1:k2, such as 16 or 8:32, got {text!a:.40}")
         k1, k2 = int(parts[0]), int(parts[-1])
         if not 1 <= k1 <= k2:
             raise UserError(f"a look-back k1:k2 must have 1 <= k1 <= k2, got {text!a:.40}")
         found.append((k1, k2))
-    return found
+    return list(dict.fromkeys(found))
 
 
 class Work:
@@ -93,6 +93,8 @@ class Work:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.text: Text = open_text([] if settings.data is None else [settings.data])
+        if len(self.text.vocabulary) < 2:
+            raise UserError(f"{self.text.source} has one character only: there is nothing to learn; name another text")
         parts = split(self.text.ids)
         self.held_out, (learned,) = parts.held_out, parts.train
         self.piece = learned[: settings.symbols + 1]
