@@ -1,16 +1,21 @@
 """What all experiments in models/ do alike: rows, tables and pictures, wrong input, the tables of their pages."""
 
+import dataclasses
+import functools
 import importlib
 import json
 import re
+import shlex
 
 import pytest
 import typer
+from rich.console import Console
 from typer.testing import CliRunner
 
-from bench.tables import markdown
+from bench.tables import make, markdown
 from models import tables
-from models.common import results
+from models.common import console, experiments, results
+from models.common.errors import UserError
 from models.common.experiments import path
 
 # Of each experiment the options that make it as small as it can be.
@@ -18,40 +23,31 @@ SMALL = {
     ("gradients", "scalar"): ["--steps", "4"],
     ("step", "step"): ["--cell", "rnn", "--hidden", "3", "--steps", "4", "--rounds", "1"],
     ("gradients", "spectrum"): ["--steps", "4", "--hidden", "3", "--sigma", "1", "--batch", "1"],
-    ("gradients", "clipping"): ["--updates", "2", "--steps", "4", "--batch", "1", "--hidden", "2", "--seeds", "1"],
+    ("gradients", "clipping"): ["--updates=2", "--steps=4", "--batch=1", "--hidden=2", "--seeds=1", "--gain=1"],
     ("gradients", "flow"): [
-        "--distance",
-        "4",
-        "--before",
-        "2",
-        "--hidden",
-        "4",
-        "--updates",
-        "2",
-        "--batch",
-        "300",
-        "--seq",
-        "4",
-        "--sequences",
-        "3",
+        *("--distance=4", "--before=2", "--hidden=4", "--updates=2", "--batch=300", "--seq=4", "--sequences=3"),
     ],
     ("gradients", "forget"): [
-        "--distance",
-        "4",
-        "--before",
-        "2",
-        "--hidden",
-        "4",
-        "--units",
-        "2",
-        "--updates",
-        "2",
-        "--delay",
-        "2",
-        "--seeds",
-        "1",
+        *("--distance=4", "--before=2", "--hidden=4", "--units=2", "--updates=2", "--delay=2", "--seeds=1"),
     ],
-    ("gradients", "memory"): ["--lag", "4", "--hidden", "3", "--batch", "4", "--updates", "3", "--jobs", "1"],
+    ("gradients", "memory"): [
+        *(
+            "--lag",
+            "4",
+            "--hidden",
+            "3",
+            "--batch",
+            "4",
+            "--updates",
+            "3",
+            "--jobs",
+            "1",
+            "--cells",
+            "rnn",
+            "--seeds",
+            "1",
+        )
+    ],
     ("one_hot", "one_hot"): ["--steps", "3", "--batch=2", "--hidden=2", "--updates=2", "--repeats=1", "--vocabulary=5"],
     ("truncation", "truncation"): [
         *("--steps", "4", "--every=2", "--symbols=24", "--batch=2", "--hidden=2", "--seeds=1", "--repeats=1"),
@@ -110,7 +106,10 @@ def test_an_experiment_leaves_what_it_found_and_its_pictures(key, made):
     folder, told = made(key)
     document = json.loads((folder / results.FILE).read_text())
     assert (document["program"], document["experiment"]) == key and document["rows"]
-    assert document["command"].startswith(f"python -m models.{key[0]}") and SMALL[key][0] in document["command"]
+    assert (
+        document["command"].startswith(f"python -m models.{key[0]}")
+        and SMALL[key][0].partition("=")[0] in document["command"]
+    )
     assert set(re.findall(r"picture: (.*)", told)) == {str(folder / name) for name in experiment(key).pictures}
     for name in experiment(key).pictures:
         assert (folder / name).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
@@ -136,6 +135,80 @@ def test_the_same_settings_find_the_same_but_for_times(key, made, tmp_path):
 
 def _without_times(rows):
     return [{name: value for name, value in row.items() if name not in ("seconds", "bytes")} for row in rows]
+
+
+def test_without_a_name_each_run_gets_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    key = ("gradients", "scalar")
+    for _ in range(2):
+        assert run(key, *SMALL[key]).exit_code == 0
+    assert sorted(path.name for path in (tmp_path / "runs" / "gradients").iterdir()) == ["scalar", "scalar-2"]
+    before = (tmp_path / "runs" / "gradients" / "scalar" / results.FILE).read_text()
+    assert run(key, "--steps", 5, "--overwrite").exit_code == 0
+    assert (tmp_path / "runs" / "gradients" / "scalar" / results.FILE).read_text() != before
+    assert len(list((tmp_path / "runs" / "gradients").iterdir())) == 2
+
+
+def test_all_by_turns(tmp_path, monkeypatch):
+    """Without the name of an experiment: all of them, where two stand for six."""
+    laboratory = program("gradients")
+    two = [each for each in laboratory.EXPERIMENTS if each.name in ("scalar", "spectrum")]
+    spectrum = functools.partial(two[1].settings, steps=4, hidden=3)
+    monkeypatch.chdir(tmp_path)
+    app = experiments.laboratory("gradients", two[0], dataclasses.replace(two[1], settings=spectrum), about="Two.")
+    result = CliRunner().invoke(app, [])
+    assert result.exit_code == 0, result.output
+    assert {path.parent.name for path in tmp_path.glob("runs/gradients/*/results.json")} == {"scalar", "spectrum"}
+
+
+def test_what_is_named_twice_counts_once(tmp_path):
+    arguments = ["--b", "0.5", "--b", "0.5", "--steps", "4"]
+    assert run(("gradients", "scalar"), *arguments, "--out", tmp_path).exit_code == 0
+    document = results.read(tmp_path / results.FILE)
+    assert [row["b"] for row in document["rows"][:-1]] == [0.5] * 3  # at three places
+    assert document["command"] == "python -m models.gradients scalar --b 0.5 --steps 4"
+
+
+def test_what_is_no_number_is_not_saved(tmp_path, monkeypatch):
+    def measure(settings):
+        return [{"value": float("nan")}]
+
+    app = experiments.laboratory(
+        "step", dataclasses.replace(experiment(("step", "step")), measure=measure), about="A test."
+    )
+    result = CliRunner().invoke(app, ["--out", str(tmp_path)])
+    assert result.exit_code == 1 and "is not all finite numbers, and nothing is saved" in result.output
+    assert not (tmp_path / results.FILE).exists()
+
+
+def test_a_file_that_is_spoilt_is_named(tmp_path):
+    (tmp_path / results.FILE).write_text('{"rows": [')
+    with pytest.raises(UserError, match=r"results.json holds no results: Expecting value.*; measure them again"):
+        results.read(tmp_path / results.FILE)
+
+
+def test_a_table_is_whole_wherever_it_is_shown(monkeypatch, capsys):
+    made = make("A title that is rather long for so narrow a terminal", ["a", "longer"], [["1,234,567", "x" * 30]])
+    monkeypatch.setattr(console, "console", Console(width=24, force_terminal=True, color_system=None))
+    console.show(made)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 24 and sum(line.count("x") for line in lines) == 30
+    monkeypatch.setattr(console, "console", Console(width=24))
+    console.show(make("t", ["a", "longer"], [["1,234,567", "x" * 30]]))
+    assert any("x" * 30 in line for line in capsys.readouterr().out.splitlines())
+
+
+@pytest.mark.parametrize("page", tables.PAGES, ids=lambda page: page.parent.name)
+def test_the_lines_of_the_pages_have_options_that_there_are(page):
+    lines = re.findall(r"^python -m models\.(\w+)(.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    seen = 0
+    for name, rest in lines:
+        if any(name == each for each, _ in SMALL):
+            words, command = shlex.split(rest, comments=True), typer.main.get_command(program(name).app)
+            command = command.commands[words.pop(0)] if hasattr(command, "commands") and words else command
+            seen += 1
+            command.make_parser(typer.Context(command)).parse_args(words)
+    assert seen > 8
 
 
 @every_experiment

@@ -1,7 +1,6 @@
 """The gradient on its way back through three cells, and through the forget gate: by hand, and what the page tells."""
 
 import json
-import re
 
 import numpy as np
 import pytest
@@ -302,10 +301,3 @@ def test_what_is_told_of_the_task():
     told("70% told right after 20 updates where 2 has less than 60%", "both take from 60 to 140 updates to 95%")
     assert min(right[1] for right in early[4, 20]) > 0.7 and max(right[1] for right in early[2, 20]) < 0.6
     assert all(60 <= updates <= 140 for updates in learned[2, 20] + learned[4, 20]) and forget.ENOUGH == 0.95
-
-
-def test_the_commands_on_the_page_are_options():
-    for name, experiment in (("flow", flow), ("forget", forget)):
-        for line in re.findall(rf"python -m models\.gradients {name}( [^#`]*)", PAGE):
-            for option in re.findall(r"--([a-z-]+)", line.split("python")[0]):
-                assert option in experiment.Settings.__dataclass_fields__, option

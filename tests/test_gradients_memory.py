@@ -1,6 +1,13 @@
 """The experiment `memory`: its tasks, its runs, what it tells of them, and what the page says of what was found."""
 
+import functools
 import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +21,7 @@ from models.gradients import jobs, memory, memory_shown
 from models.gradients.tasks import BLANK, GO, LENGTH, SYMBOLS, TASKS
 
 ADDING, COPYING = TASKS.values()
+ROOT = Path(tables.__file__).parents[1]
 TINY = {"lag": 4, "hidden": 3, "batch": 4, "updates": 3, "seeds": 1, "jobs": 1}
 
 each_task = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
@@ -155,6 +163,45 @@ def test_one_job_leaves_the_threads_as_they_were():
     before, seen = mg.get_num_threads(), []
     assert list(jobs.side_by_side(lambda n: seen.append(mg.get_num_threads()) or n, [(1,), (2,)], 1)) == [1, 2]
     assert seen == [1, 1] and mg.get_num_threads() == before
+
+
+SLEEPERS = """
+import multiprocessing, threading, time
+from models.gradients import jobs
+
+def tell():
+    while len(found := multiprocessing.active_children()) < 2:
+        time.sleep(0.05)
+    print(*(process.pid for process in found), flush=True)
+
+threading.Thread(target=tell, daemon=True).start()
+list(jobs.side_by_side(time.sleep, [(60,), (60,)], 2))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs signals")
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_no_process_outlives_the_one_that_started_it(how):
+    heeding = functools.partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", SLEEPERS], **pipes, preexec_fn=heeding, cwd=ROOT) as process:
+        pids = list(map(int, process.stdout.readline().split()))
+        process.send_signal(how)
+        process.communicate(timeout=30)
+    assert len(pids) == 2 and process.returncode != 0
+    deadline = time.monotonic() + 30
+    while any(map(_lives, pids)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _lives(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{pid}/stat")
+    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"  # ended, and nobody has asked
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
 """One-hot and embedding are the same numbers, and cost what the page says."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -173,8 +171,3 @@ def test_the_page_tells_the_time(rows):
     assert ratio(ALONE, 16384) > 10 and ratio(ALONE, 16384) > 2 * ratio(ALONE, 64) and 1 < ratio(WHOLE, 16384) < 4
     assert "at V = 64, W_ih is multiplied by 64 rows instead of 2,048" in page()
     assert "From V = 4,096 on, where 2,048 places are fewer than two a row" in page()
-
-
-def test_the_shortcut_is_where_the_page_says():
-    source = (Path(mg.__file__).parent / "shortcuts.py").read_text(encoding="utf-8")
-    assert "2 * lookup.table._data.shape[0] > lookup.indices.size" in source

@@ -245,6 +245,19 @@ def test_the_essays_program_learns_hello(device):
     assert said == "hello"
 
 
+def test_the_first_state_may_be_learned_outside(device):
+    h, c = (nn.Parameter(mg.full((1, 4, 3), 0.5)) for _ in range(2))
+    for layer, state in ((nn.GRU(2, 3), h), (nn.LSTM(2, 3), (h, c))):
+        stateful = nn.Stateful(layer)
+        stateful.state = state
+        assert list(stateful.state_dict()) == [f"layer.{name}" for name in layer.state_dict()]
+        assert not stateful.eval().training and len(list(stateful.parameters())) == len(list(layer.parameters()))
+        stateful.step(mg.ones((4, 2))).sum().backward()
+        assert np.abs(host(h.grad)).min() > 0
+        stateful.detach()
+        assert not any(part.is_parameter for part in parts_of(stateful.state))
+
+
 # As a module --------------------------------------------------------------------------------------
 
 
@@ -283,6 +296,26 @@ def test_its_parameters_are_the_layers_and_its_state_is_not_saved():
 def test_what_is_no_layer_of_one_direction(layer, error, pattern):
     with pytest.raises(error, match=pattern):
         nn.Stateful(layer())
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (lambda x: x, "Tensor"),
+        (lambda x: None, "NoneType"),
+        (lambda x: (x, x, x), "tuple of 3"),
+        (lambda x: [x, x], "list"),
+    ],
+)
+def test_a_step_that_gives_no_pair(given, told):
+    class Odd(nn.Module):
+        def step(self, x, state):
+            return given(x)
+
+    stateful = nn.Stateful(Odd())
+    with pytest.raises(TypeError, match=rf"expected \(output, state\) from Odd, got {told}$"):
+        stateful.step(mg.ones((2, 3)))
+    assert stateful.state is None
 
 
 def test_a_cell_has_no_time():
