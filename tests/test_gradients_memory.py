@@ -303,63 +303,96 @@ def test_all_was_measured_that_the_page_tells_of(found):
     assert (usual.hidden, usual.batch, usual.lr, memory.LOOK, memory.CLIP) == (32, 32, 0.005, 100, 1.0)
 
 
-def test_copying_reaches_as_far_as_the_factor_lets_it(found):
+def told(*texts):
+    """That the page says so."""
+    page = " ".join((tables.FOLDER / "gradients" / "README.md").read_text(encoding="utf-8").split())
+    for text in texts:
+        assert text in page, text
+
+
+def test_copying_and_the_factor(found):
     copying = found["copying"]
+    told("0.65 a step", "2e-10 is left after 52 steps; by 0.86, with a forget bias of 1, 4e-4; by 0.94", "matrix, 0.04")
     for cell, begin, left in (("lstm", 0.65, 2e-10), ("lstm-forget-1", 0.86, 4e-4), ("rnn-orthogonal", 0.94, 0.04)):
         assert factor(copying[cell], 0) == pytest.approx(begin, abs=0.005)
         assert begin**52 == pytest.approx(left, rel=0.15)
+    told("The LSTM copies over 10 and stays at chance from 20 on")
     assert len(succeeded(copying["lstm"][10])) == 3
-    assert {share for lag in (20, 50, 100, 200) for share in figures(copying["lstm"][lag])} == {13}
-    assert [len(succeeded(copying[f"lstm-forget-{b}"][20])) for b in (1, 5)] == [1, 3]
-    assert len(succeeded(copying["lstm-forget-5"][50])) == 2
-    assert [set(succeeded(copying["rnn-orthogonal"][lag])) for lag in (10, 20)] == [{200}, {300}]
+    assert {share for lag in (20, 50, 100, 200) for share in figures(copying["lstm"][lag])} == {12, 13}
+    told("a bias of 1 comes to 97% over 20 in two runs of three, and a bias of 5 to 99% in all three")
+    assert sorted(figures(copying["lstm-forget-1"][20]))[1:] == [97, 97] and not succeeded(copying["lstm-forget-1"][20])
+    assert len(succeeded(copying["lstm-forget-5"][20])) == 3
+    told("and over 50 to 93% to 98%")
+    assert (min(figures(copying["lstm-forget-5"][50])), max(figures(copying["lstm-forget-5"][50]))) == (93, 98)
+    told("200 and 300 updates, where no gated network takes less than 600")
+    assert [max(succeeded(copying["rnn-orthogonal"][lag])) for lag in (10, 20)] == [200, 300]
     gated = [cell for cell in memory.CELLS if not cell.startswith("rnn")]
     assert min(updates for cell in gated for rows in copying[cell].values() for updates in succeeded(rows)) == 600
+    told("the plain RNN begins with less than the LSTM, 0.62, and yet is above chance at every lag")
+    assert factor(copying["rnn"], 0) == pytest.approx(0.62, abs=0.005)
+    assert min(share for rows in copying["rnn"].values() for share in figures(rows)) > 15
 
 
 def test_the_factor_is_not_all(found):
     copying = found["copying"]
-    assert factor(copying["lstm-forget-5"], 0) == pytest.approx(1.03, abs=0.005)
-    assert factor(copying["gru"], 0) == pytest.approx(0.64, abs=0.005)
-    assert sorted(succeeded(copying["gru"][20])) == [700, 800, 900]
-    assert {share for lag in (50, 100, 200) for share in figures(copying["gru"][lag])} == {12, 13}
+    told("A bias of 5 keeps 0.993 of c a step", "|c| is 7 to 9 in the mean after 100 blanks")
     assert 1 / (1 + math.exp(-5)) == pytest.approx(0.993, abs=5e-4)
-    mg.manual_seed(0)
-    hidden = memory.Network("lstm-forget-5", 32, COPYING).hidden
-    with mg.no_grad():
-        _, (_, c) = hidden(mg.tensor(COPYING.batch(100, 64, rng())[0]))
-    assert np.abs(c.numpy()).mean() == pytest.approx(9, abs=0.5)
+    means = []
+    for seed in range(3):
+        mg.manual_seed(seed)
+        hidden = memory.Network("lstm-forget-5", 32, COPYING).hidden
+        with mg.no_grad():
+            _, (_, c) = hidden(mg.tensor(COPYING.batch(100, 64, rng([seed, 1]))[0]))
+        means.append(np.abs(c.numpy()).mean())
+    assert (round(min(means)), round(max(means))) == (7, 9)
+    told("The GRU starts with a factor of 0.65", "copies over 20, in 800 to 900 updates; from 50 on it stays at chance")
+    assert factor(copying["gru"], 0) == pytest.approx(0.65, abs=0.005)
+    assert sorted(succeeded(copying["gru"][20])) == [800, 800, 900]
+    assert {share for lag in (50, 100, 200) for share in figures(copying["gru"][lag])} == {12, 13}
 
 
 def test_adding_is_learned_where_copying_is_not(found):
     adding, copying = found["adding"], found["copying"]
-    for cell, lag in (("lstm", 50), ("gru", 200)):
+    told("over 50 with all seeds, the GRU over 200, in 700 to 800 updates; neither copies over 50", "0.97 and 1.00")
+    for cell, lag, end in (("lstm", 50, 0.97), ("gru", 200, 1.0)):
         assert factor(adding[cell], 0) == pytest.approx(0.64, abs=0.005)
         assert factor(copying[cell], 0) == pytest.approx(0.64, abs=0.015)
-        assert len(succeeded(adding[cell][lag])) == 3 and factor(adding[cell], 1, lag) == pytest.approx(1.0, abs=0.05)
+        assert len(succeeded(adding[cell][lag])) == 3 and factor(adding[cell], 1, lag) == pytest.approx(end, abs=0.005)
         assert succeeded(copying[cell][50]) == []
+    assert sorted(succeeded(adding["gru"][200])) == [700, 800, 800]
 
 
-def test_rnns_do_not_add_over_50(found):
+def test_rnns_do_not_add_over_20(found):
     adding = found["adding"]
+    told("No RNN adds over 20", "the factor goes from 0.92 to 0.68 in runs over 100, and to 0.49 over 200")
     for cell in ("rnn", "rnn-orthogonal"):
-        assert all(succeeded(adding[cell][lag]) == [] for lag in (50, 100, 200))
-    assert succeeded(adding["rnn"][20]) == [] and len(succeeded(adding["rnn-orthogonal"][20])) == 1
+        assert all(succeeded(adding[cell][lag]) == [] for lag in (20, 50, 100, 200))
     assert factor(adding["rnn-orthogonal"], 0) == pytest.approx(0.92, abs=0.005)
-    assert factor(adding["rnn-orthogonal"], 1, 50) == pytest.approx(0.52, abs=0.005)
+    assert factor(adding["rnn-orthogonal"], 1, 100) == pytest.approx(0.68, abs=0.005)
+    assert factor(adding["rnn-orthogonal"], 1, 200) == pytest.approx(0.49, abs=0.005)
 
 
 def test_the_plain_rnn_stores_something_over_200(found):
-    assert sorted(figures(found["copying"]["rnn"][200])) == [17, 19, 26]
-    assert factor(found["copying"]["rnn"], 1, 200) == pytest.approx(0.39, abs=0.005)
+    told("The plain RNN says 19% to 41% right over 200, more than chance, with a factor of 0.54 at the end")
+    shares = figures(found["copying"]["rnn"][200])
+    assert (min(shares), max(shares)) == (19, 41)
+    assert factor(found["copying"]["rnn"], 1, 200) == pytest.approx(0.54, abs=0.005)
 
 
 def test_who_fails_at_the_end(found):
     adding, copying = found["adding"], found["copying"]
+    told("Over 100 nobody copies in 2,000 updates; the best run, with a bias of 5, is right at 63%")
     assert all(succeeded(of_cell[lag]) == [] for of_cell in copying.values() for lag in (100, 200))
     best = max((share, cell) for cell, of_cell in copying.items() for share in figures(of_cell[100]))
-    assert best == (49, "rnn-orthogonal")
+    assert best == (63, "lstm-forget-5")
+    told("Over 200 the GRU alone adds with all seeds, and of the nine runs of LSTMs one does")
     lstms = [cell for cell in memory.CELLS if cell.startswith("lstm")]
     assert [len(succeeded(adding[cell][200])) for cell in lstms] == [1, 0, 0]
+    told("over 100 the LSTM adds once as it is, twice with a bias of 1, and never with 5")
     assert [len(succeeded(adding[cell][100])) for cell in lstms] == [1, 2, 0]
-    assert sorted(succeeded(adding["gru"][200])) == [700, 800, 900]
+
+
+def test_each_line_takes_less_than_two_minutes():
+    told("each within two minutes on two cores")
+    paths = (tables.RESULTS / "gradients" / "memory").glob(f"*/{results.FILE}")
+    assert all(results.read(path)["seconds"] < 120 for path in paths)
