@@ -6,7 +6,8 @@ import pytest
 from models import tables
 from models.common import results
 from models.common.errors import UserError
-from models.gradients.scalar import Settings, measure, rate
+from models.gradients.back import rate
+from models.gradients.scalar import Settings, measure
 
 ROWS = results.read(tables.RESULTS / "gradients" / "scalar" / results.FILE)["rows"]
 BY = {(row["place"], row["b"]): row for row in ROWS[:-1]}  # the last is the wall

@@ -10,8 +10,8 @@ from minigrad import nn
 from minigrad.nn import functional as F
 from models import tables
 from models.common.errors import UserError
-from models.gradients import back, flow, forget
-from models.gradients.scalar import rate
+from models.gradients import back, flow, forget, sign
+from models.gradients.back import rate
 
 T, N, H, V = 6, 3, 4, 5
 PAGE = " ".join((tables.FOLDER / "gradients" / "README.md").read_text(encoding="utf-8").split())
@@ -191,7 +191,7 @@ def test_with_them_the_gates_are_those_that_made_the_states():
 
 
 def test_the_task_shows_the_sign_once():
-    x, plus = forget.examples(7, 400, np.random.default_rng(0))
+    x, plus = sign.examples(7, 400, np.random.default_rng(0))
     x, plus = x.detach().numpy(), plus.detach().numpy()
     assert x.shape == (8, 400, 1) and set(plus.tolist()) == {0.0, 1.0}
     np.testing.assert_array_equal(x[0, :, 0], 2 * plus - 1)
@@ -199,11 +199,10 @@ def test_the_task_shows_the_sign_once():
 
 
 def test_a_task_that_is_easy_is_learned_and_then_left():
-    settings = forget.Settings(bias=[2.0], units=8, updates=400)
-    row = forget._learn(settings, 2.0, 1, 0)
-    assert row["right"][-1] >= forget.ENOUGH > max(row["right"][:-1])
-    assert row["learned"] == forget.LOOK * (len(row["right"]) - 1)
-    never = forget._learn(forget.Settings(units=2, updates=20), 0.0, 30, 0)
+    row = sign.learn(8, 400, 2.0, 1, 0)
+    assert row["right"][-1] >= sign.ENOUGH > max(row["right"][:-1])
+    assert row["learned"] == sign.LOOK * (len(row["right"]) - 1)
+    never = sign.learn(2, 20, 0.0, 30, 0)
     assert never["learned"] is None and len(never["right"]) == 2
 
 
@@ -295,9 +294,9 @@ def test_what_is_told_of_the_task():
     assert all(0.4 < share < 0.6 for key in little for right in early[key] for share in right)
     told("and then at most a hundred updates do it")
     for right in early[1, 20] + [each for each in early[2, 50] if max(each) > 0.95]:
-        assert (len(right) - 1 - max(n for n, share in enumerate(right) if share < 0.56)) * forget.LOOK <= 100
+        assert (len(right) - 1 - max(n for n, share in enumerate(right) if share < 0.56)) * sign.LOOK <= 100
     told("or 600 are too few", "A bias of 1, the usual choice, is too small for 50 steps here")
     assert None in learned[2, 50] and {row["budget"] for row in rows("forget") if row["kind"] == "task"} == {600}
     told("70% told right after 20 updates where 2 has less than 60%", "both take from 60 to 140 updates to 95%")
     assert min(right[1] for right in early[4, 20]) > 0.7 and max(right[1] for right in early[2, 20]) < 0.6
-    assert all(60 <= updates <= 140 for updates in learned[2, 20] + learned[4, 20]) and forget.ENOUGH == 0.95
+    assert all(60 <= updates <= 140 for updates in learned[2, 20] + learned[4, 20]) and sign.ENOUGH == 0.95

@@ -20,6 +20,9 @@ from typer import Option
 from .console import clear_errors
 from .errors import UserError
 
+Data = Annotated[
+    Path | None, Option(metavar="FILE", help="A UTF-8 text to learn; the one inside Python if none is named.")
+]
 Device = Annotated[str, Option(help='"cpu", or "cuda" for a GPU.')]
 
 

@@ -1,4 +1,4 @@
-"""The states of a layer, one by one, and what comes back to them.
+"""The states of a layer, one by one, what comes back to them, and by how much it shrinks a step.
 
 T: time steps   N: sequences   D: numbers in an input   H: hidden size
 """
@@ -35,3 +35,9 @@ def gradients(loss: Tensor, states: Sequence[tuple[Tensor, ...]]) -> list[np.nda
     arrays = [np.zeros(x.shape) if g is None else g.to("cpu").numpy() for x, g in zip(flat, found, strict=True)]
     kinds = len(states[0])
     return [np.concatenate(arrays[kind::kinds]) for kind in range(kinds)]
+
+
+def rate(gradient: Sequence[float]) -> float:
+    """By how much a gradient grows or shrinks a step: the geometric mean over the second half of the way."""
+    half, last = len(gradient) // 2, len(gradient) - 1
+    return float((gradient[last] / gradient[half]) ** (1 / (last - half))) if gradient[half] else 0.0

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-from typer import Option
 
 import minigrad as mg
 from minigrad import Tensor, nn
@@ -14,10 +12,6 @@ from minigrad.nn import functional as F
 
 from ..char_lm.text import open_text
 from ..common.errors import UserError
-
-Data = Annotated[
-    Path | None, Option(metavar="FILE", help="A UTF-8 text to learn; the one inside Python if none is named.")
-]
 
 
 class Characters(nn.Module):

@@ -25,8 +25,9 @@ from ..common import console, curves
 from ..common.checks import check_finite, check_sizes
 from ..common.errors import UserError
 from ..common.experiments import Experiment, Row
+from ..common.options import Data
 from . import cliff
-from .characters import Characters, Data, read
+from .characters import Characters, read
 
 PICTURES = ("clipping.png", "cliff.png")
 GROUPS = 40  # of updates that a row has a mean loss and a largest norm of

@@ -27,10 +27,10 @@ from ..common.checks import check_finite, check_sizes
 from ..common.console import say
 from ..common.errors import UserError
 from ..common.experiments import Experiment, Row
+from ..common.options import Data
 from ..common.streams import split
-from .back import gradients, states
-from .characters import Data, read
-from .scalar import rate
+from .back import gradients, rate, states
+from .characters import read
 
 PICTURE = "flow.png"
 WHEN = ("at first", "trained")

@@ -19,20 +19,17 @@ from rich.table import Table
 from typer import Option
 
 import minigrad as mg
-from minigrad import Tensor, nn, optim
+from minigrad import Tensor, nn
 from minigrad.nn import functional as F
 
 from ..common import curves
 from ..common.checks import check_finite, check_sizes
-from ..common.console import say
 from ..common.experiments import Experiment, Row
-from .back import gradients, states
-from .scalar import rate
+from . import sign
+from .back import gradients, rate, states
 
 PICTURE = "forget.png"
 INPUTS = 16  # D, where the gradient is measured; the task has one
-BATCH, LR, CLIP = 32, 1e-2, 1.0  # of the task's updates, by Adam
-JUDGED, LOOK, ENOUGH = 500, 20, 0.95  # sequences held out, updates between two looks, and the share that is success
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,7 @@ def highway(lstm: nn.LSTM, x: Tensor, v: Tensor) -> tuple[np.ndarray, np.ndarray
 def measure(settings: Settings) -> list[Row]:
     """Of each bias: the norms by the distance, medians of the sequences, in parts of that at c_T; then the task."""
     return [_gradient(settings, bias) for bias in settings.bias] + [
-        _learn(settings, bias, delay, seed)
+        sign.learn(settings.units, settings.updates, bias, delay, seed)
         for delay in settings.delay
         for bias in settings.bias
         for seed in range(settings.seeds)
@@ -104,53 +101,6 @@ def _gradient(settings: Settings, bias: float) -> Row:
     whole, alone = (np.median(norm / norm[0], axis=1).tolist() for norm in norms)
     gate = float(gates[-settings.distance :].mean())
     return {"kind": "gradient", "bias": bias, "gate": gate, "whole": whole, "gates": alone}
-
-
-def examples(delay: int, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """x (1 + delay, N, 1): 1 or -1, and then noise, normal with deviation 1; and whether it is 1, (N,)."""
-    plus = rng.integers(0, 2, count)
-    x = rng.standard_normal((1 + delay, count, 1))
-    x[0, :, 0] = 2 * plus - 1
-    return mg.tensor(x, dtype=mg.float32), mg.tensor(plus, dtype=mg.float32)
-
-
-class Sign(nn.Module):
-    """A logit (N,) of what the first input was, after the last of x (T, N, 1)."""
-
-    def __init__(self, units: int, bias: float) -> None:
-        self.lstm = nn.LSTM(1, units, forget_bias=bias)
-        self.output = nn.Linear(units, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.output(self.lstm(x)[0][-1])[:, 0]
-        return logits
-
-
-def _learn(settings: Settings, bias: float, delay: int, seed: int) -> Row:
-    """The share that is right every few updates, until it is enough."""
-    mg.manual_seed(seed)
-    model, rng, right = Sign(settings.units, bias), np.random.default_rng([seed, 2]), []
-    x, plus = examples(delay, JUDGED, np.random.default_rng([seed, 1]))
-    parameters = list(model.parameters())
-    optimizer = optim.Adam(parameters, lr=LR)
-    for update in range(settings.updates + 1):
-        if update % LOOK == 0:
-            with mg.no_grad():
-                right.append(float(((model(x) > 0) == (plus > 0)).to("cpu").numpy().mean()))
-            if right[-1] >= ENOUGH:
-                break
-        if update < settings.updates:
-            inputs, wanted = examples(delay, BATCH, rng)
-            loss = F.binary_cross_entropy_with_logits(model(inputs), wanted)
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(parameters, CLIP)
-            optimizer.step()
-    learned = (len(right) - 1) * LOOK if right[-1] >= ENOUGH else None
-    told = f"not within {settings.updates}" if learned is None else f"after {learned}"
-    say(f"{delay} steps of noise, bias {bias:g}, seed {seed}: learned {told} updates")
-    row = {"kind": "task", "bias": bias, "delay": delay, "seed": seed, "budget": settings.updates}
-    return {**row, "learned": learned, "right": right}
 
 
 def sigmoid(x: float) -> float:
@@ -211,7 +161,7 @@ def tables(rows: Sequence[Row]) -> list[Table]:
             flow,
         ),
         make(
-            f"Updates until {ENOUGH:.0%} of the signs are told right, for each of {seeds} seeds; – where "
+            f"Updates until {sign.ENOUGH:.0%} of the signs are told right, for each of {seeds} seeds; – where "
             f"{next(row['budget'] for row in rows if row['kind'] == 'task')} are not enough",
             ["Bias", *(f"{delay} steps of noise" for delay in delays)],
             learned,
@@ -246,7 +196,7 @@ def draw(rows: Sequence[Row], folder: Path) -> None:
     axes[0].legend(loc="lower left")
     for panel, delay in zip(axes[1:], delays, strict=True):
         for row in _of_task(rows, delay=delay):
-            updates = LOOK * np.arange(len(row["right"]))
+            updates = sign.LOOK * np.arange(len(row["right"]))
             panel.plot(updates, row["right"], color=colour(row["bias"]), linewidth=1)
             if row["learned"] is not None:
                 panel.plot(updates[-1], row["right"][-1], "o", color=colour(row["bias"]), markersize=5)

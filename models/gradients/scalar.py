@@ -21,6 +21,7 @@ from ..common import curves
 from ..common.checks import check_finite, check_sizes
 from ..common.errors import UserError
 from ..common.experiments import Experiment, Row
+from .back import rate
 
 PICTURE = "scalar.png"
 PLACES = ("at rest", "settled", "driven")
@@ -75,12 +76,6 @@ def measure(settings: Settings) -> list[Row]:
     h = states(0.0, weights, 0.0, np.zeros(settings.steps), mg.full_like(weights, BEGIN))[-1]
     (slope,) = mg.grad(h.sum(), weights)
     return [*rows, {"place": "wall", "b": weights.tolist(), "h": h.tolist(), "slope": slope.tolist()}]
-
-
-def rate(gradient: Sequence[float]) -> float:
-    """By how much a gradient grows or shrinks a step: the geometric mean over the second half of the way."""
-    half, last = len(gradient) // 2, len(gradient) - 1
-    return float((gradient[last] / gradient[half]) ** (1 / (last - half))) if gradient[half] else 0.0
 
 
 def tables(rows: Sequence[Row]) -> list[Table]:

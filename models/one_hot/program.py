@@ -24,6 +24,7 @@ from ..common.checks import check_finite, check_sizes
 from ..common.console import say
 from ..common.errors import UserError
 from ..common.experiments import Experiment, Row, laboratory
+from ..common.options import Data
 from ..common.streams import Streams
 from .model import LOOK_UP, ONE_HOT, WAYS, Model, differences
 
@@ -48,9 +49,7 @@ class Settings:
     lr: Annotated[float, Option(help="Learning rate of AdamW.")] = 3e-3
     repeats: Annotated[int, Option(help="How often each time is measured; the median counts.")] = 7
     seed: Annotated[int, Option(help="Of weights and symbols.", min=0)] = 0
-    data: Annotated[
-        Path | None, Option(metavar="FILE", help="A UTF-8 text to learn; the one inside Python if none is named.")
-    ] = None
+    data: Data = None
 
     def __post_init__(self) -> None:
         check_sizes(self, "steps", "batch", "embedding", "hidden", "repeats")

@@ -7,7 +7,6 @@ memory a turn takes, and how long it takes.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated
 
 from typer import Option
@@ -22,6 +21,7 @@ from ..common.checks import check_finite, check_sizes
 from ..common.console import say
 from ..common.errors import UserError
 from ..common.experiments import Experiment, Row, laboratory
+from ..common.options import Data
 from ..common.streams import Streams, split
 from . import learning, showing
 from .learning import Pair
@@ -50,9 +50,7 @@ class Settings:
     lr: Annotated[float, Option(help="Learning rate of AdamW; half a cosine brings it to 0.")] = 0.02
     seeds: Annotated[int, Option(help="How many models are trained each way.", max=100)] = 3
     repeats: Annotated[int, Option(help="How often each time is measured; the median counts.")] = 3
-    data: Annotated[
-        Path | None, Option(metavar="FILE", help="A UTF-8 text to learn; the one inside Python if none is named.")
-    ] = None
+    data: Data = None
 
     def __post_init__(self) -> None:
         check_sizes(self, "steps", "every", most=LONGEST)
