@@ -50,7 +50,17 @@ SMALL = {
     ],
     ("one_hot", "one_hot"): ["--steps", "3", "--batch=2", "--hidden=2", "--updates=2", "--repeats=1", "--vocabulary=5"],
     ("truncation", "truncation"): [
-        *("--steps", "4", "--every=2", "--symbols=24", "--batch=2", "--hidden=2", "--seeds=1", "--repeats=1"),
+        *(
+            "--steps",
+            "4",
+            "--every=2",
+            "--symbols=24",
+            "--batch=2",
+            "--hidden=2",
+            "--seeds=1",
+            "--repeats=1",
+            "--jobs=1",
+        ),
         *("--look-back=1", "--look-back=2:3", "--learn=2", "--learn=1"),
     ],
 }

@@ -15,9 +15,9 @@ import pytest
 import minigrad as mg
 from bench.tables import markdown
 from models import tables
-from models.common import results
+from models.common import jobs, results
 from models.common.errors import UserError
-from models.gradients import jobs, memory, memory_shown
+from models.gradients import memory, memory_shown
 from models.gradients.tasks import BLANK, GO, LENGTH, SYMBOLS, TASKS
 
 ADDING, COPYING = TASKS.values()
@@ -167,7 +167,7 @@ def test_one_job_leaves_the_threads_as_they_were():
 
 SLEEPERS = """
 import multiprocessing, threading, time
-from models.gradients import jobs
+from models.common import jobs
 
 def tell():
     while len(found := multiprocessing.active_children()) < 2:

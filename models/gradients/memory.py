@@ -22,7 +22,7 @@ from ..common.checks import check_finite, check_sizes
 from ..common.console import say
 from ..common.errors import UserError
 from ..common.experiments import Experiment, Row
-from .jobs import side_by_side
+from ..common.jobs import Jobs, side_by_side
 from .memory_shown import PICTURE, draw, tables
 from .tasks import TASKS, Task
 
@@ -55,7 +55,7 @@ class Settings:
     hidden: Annotated[int, Option(help="Units of the layer.", min=1)] = 32
     batch: Annotated[int, Option(help="Sequences in an update.", min=1)] = 32
     lr: Annotated[float, Option(help="Learning rate of Adam.")] = 5e-3
-    jobs: Annotated[int, Option(help="Runs side by side; on a GPU always 1.", min=1)] = 2
+    jobs: Jobs = 2
 
     def __post_init__(self) -> None:
         for name, given, known in (("task", [self.task], TASKS), ("network", self.cells, CELLS)):
@@ -84,7 +84,7 @@ def measure(settings: Settings) -> list[Row]:
     """A row for each network and seed: whether it has succeeded, after how many updates, and its curve."""
     each = [(settings, cell, seed) for cell in dict.fromkeys(settings.cells) for seed in range(settings.seeds)]
     rows = []
-    for row in side_by_side(run, each, settings.jobs if mg.default_device() == "cpu" else 1):
+    for row in side_by_side(run, each, settings.jobs):
         rows.append(row)
         told = f"{row['updates']:,} updates, {TASKS[row['task']].called} {row['figure']:.3f}, {row['seconds']:.1f} s"
         say(f"{row['task']} over {row['lag']}, {row['cell']}, seed {row['seed']}: {told}")

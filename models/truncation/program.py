@@ -21,6 +21,7 @@ from ..common.checks import check_finite, check_sizes
 from ..common.console import say
 from ..common.errors import UserError
 from ..common.experiments import Experiment, Row, laboratory
+from ..common.jobs import Jobs, side_by_side
 from ..common.options import Data
 from ..common.streams import Streams, split
 from . import learning, showing
@@ -50,11 +51,12 @@ class Settings:
     lr: Annotated[float, Option(help="Learning rate of AdamW; half a cosine brings it to 0.")] = 0.02
     seeds: Annotated[int, Option(help="How many models are trained each way.", max=100)] = 3
     repeats: Annotated[int, Option(help="How often each time is measured; the median counts.")] = 3
+    jobs: Jobs = 2
     data: Data = None
 
     def __post_init__(self) -> None:
         check_sizes(self, "steps", "every", most=LONGEST)
-        check_sizes(self, "batch", "embedding", "hidden", "seeds", "repeats")
+        check_sizes(self, "batch", "embedding", "hidden", "seeds", "repeats", "jobs")
         check_sizes(self, "symbols", most=1 << 30)
         check_finite(self, "lr", positive=True)
         if all(k1 < k2 or k2 > self.every for k1, k2 in pairs(self.learn)):
@@ -118,8 +120,8 @@ def measure(settings: Settings) -> list[Row]:
     rows = [row for cell in showing.CELLS for row in gradients(work, cell)]
     say("measuring memory and time")
     rows += cost(work)
-    for seed in range(settings.seeds):
-        rows += learned(work, seed)
+    for found in side_by_side(learned, [(settings, seed) for seed in range(settings.seeds)], settings.jobs):
+        rows += found
     return rows
 
 
@@ -154,9 +156,10 @@ def cost(work: Work) -> list[Row]:
     ]  # fmt: skip
 
 
-def learned(work: Work, seed: int) -> list[Row]:
+def learned(settings: Settings, seed: int) -> list[Row]:
     """What the held-out text costs after the same number of symbols, with an update a turn and with as many for all."""
-    settings, sequence, rows = work.settings, work.sequence(), []
+    work, rows = Work(settings), []
+    sequence = work.sequence()
     runs = [(PRACTISED, pair, pair[0]) for pair in pairs(settings.learn)]
     runs += [(EQUAL, (k1, k2), settings.every) for k1, k2 in pairs(settings.learn) if k1 == k2 <= settings.every]
     done: dict[tuple[Pair, int], Row] = {}

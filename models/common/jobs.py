@@ -11,24 +11,27 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
+
+from typer import Option
 
 import minigrad as mg
 
-from ..common.errors import UserError
+from .errors import UserError
 
 Found = TypeVar("Found")
+Jobs = Annotated[int, Option(help="Runs side by side, each with a thread; on a GPU always 1.", min=1)]
 
 
 def side_by_side(function: Callable[..., Found], each: Sequence[tuple[Any, ...]], jobs: int) -> Iterator[Found]:
-    """function(*arguments) for each tuple of arguments, in their order, `jobs` at a time.
+    """function(*arguments) for each tuple of arguments, in their order, `jobs` at a time; on a GPU one at a time.
 
     One job, or one tuple alone, stays in this process. The result is the same: a thread is all that a run has.
 
     Raises:
         UserError: a process was ended from outside.
     """
-    if min(jobs, len(each)) == 1:
+    if min(jobs, len(each)) == 1 or mg.default_device() != "cpu":
         before = mg.get_num_threads()
         mg.set_num_threads(1)
         try:
