@@ -242,11 +242,11 @@ def test_what_is_told_of_three_cells():
     assert [f"{1 - rate(each):.0%}" for each in (lstm_h, lstm_c)] == ["4%", "4%"]
 
     told(
-        "from distance 20 on dL/dc is the larger",
+        "from distance 11 on dL/dc is the larger",
         "0.15 of what set out",
         "over 10 steps the LSTM loses more than the RNN",
     )
-    assert all(c > h for h, c in zip(lstm_h[20:], lstm_c[20:], strict=True)) and f"{lstm_c[1]:.2f}" == "0.15"
+    assert all(c > h for h, c in zip(lstm_h[11:], lstm_c[11:], strict=True)) and f"{lstm_c[1]:.2f}" == "0.15"
     assert lstm_h[10] < rnn[10] and lstm_h[50] > 1e4 * rnn[50]
     for each, low in ((lstm_h, 0.3), (lstm_c, 0.2), (gru, 0.05)):  # the lines bend
         assert rate(each) - (each[10] / each[1]) ** (1 / 9) > low
@@ -264,15 +264,15 @@ def test_what_is_told_of_three_cells():
 def test_what_is_told_of_the_forget_gate():
     found = {row["bias"]: row for row in rows("forget") if row["kind"] == "gradient"}
     power = {bias: forget.sigmoid(bias) ** 50 for bias in found}
-    told("within 0.005 of σ(b)", "within a factor of 2.1 of σ(b)^50, 9e-16 for a bias of 0 and 0.4 for a bias of 4")
+    told("within 0.005 of sigmoid(b)", "within a factor of 2.1 of sigmoid(b)^50, 9e-16 for a bias of 0 and 0.4 for")
     assert f"{power[0]:.0e} {power[4]:.1f}" == "9e-16 0.4"
     for bias, row in found.items():
         assert abs(row["gate"] - forget.sigmoid(bias)) < 0.005
         assert 1 < row["gates"][50] / power[bias] < 2.1
         assert all(whole > gates for whole, gates in zip(row["whole"][2:], row["gates"][2:], strict=True))
-    told("by 0.12 to 0.13 a step for the biases 0 and 1", "0.79 is left after 100 steps")
+    told("by 0.12 to 0.13 a step for the biases 0 and 1", "0.69 is left after 100 steps")
     more = {bias: f"{rate(row['whole']) - rate(row['gates']):.2f}" for bias, row in found.items()}
-    assert (more[0], more[1], f"{found[4]['whole'][100]:.2f}") == ("0.13", "0.12", "0.79")
+    assert (more[0], more[1], f"{found[4]['whole'][100]:.2f}") == ("0.13", "0.12", "0.69")
     told("the half-life is 1.5 steps with a bias of 0, 5 with 1 and 15 with 2")
     lives = [forget.half_life(rate(found[bias]["whole"])) for bias in (0, 1, 2)]
     assert f"{lives[0]:.1f} {lives[1]:.0f} {lives[2]:.0f}" == "1.5 5 15"
@@ -287,16 +287,17 @@ def test_what_is_told_of_the_task():
             early.setdefault((row["bias"], row["delay"]), []).append(row["right"])
     much = [key for key in learned if left[key[0]][key[1]] > 1 / 5]
     little = [key for key in learned if left[key[0]][key[1]] < 1 / 1000]
-    told("with a bias of 2 or 4 over 20 steps and of 4 over 50, all seeds learn the task, within 240 updates")
-    assert sorted(much) == [(2, 20), (4, 20), (4, 50)] and max(max(learned[key]) for key in much) == 240
+    told("with a bias of 2 or 4 over 20 steps and of 4 over 50, all seeds learn the task, within 400 updates")
+    assert sorted(much) == [(2, 20), (4, 20), (4, 50)] and max(max(learned[key]) for key in much) == 400
     told("with 0 over 20 steps and with 0 or 1 over 50, none does", "that of a coin")
     assert sorted(little) == [(0, 20), (0, 50), (1, 50)] and not any(any(learned[key]) for key in little)
     assert all(0.4 < share < 0.6 for key in little for right in early[key] for share in right)
     told("and then at most a hundred updates do it")
-    for right in early[1, 20] + [each for each in early[2, 50] if max(each) > 0.95]:
+    for right in [each for each in early[1, 20] + early[2, 50] if max(each) > 0.95]:
         assert (len(right) - 1 - max(n for n, share in enumerate(right) if share < 0.56)) * sign.LOOK <= 100
     told("or 600 are too few", "A bias of 1, the usual choice, is too small for 50 steps here")
     assert None in learned[2, 50] and {row["budget"] for row in rows("forget") if row["kind"] == "task"} == {600}
-    told("70% told right after 20 updates where 2 has less than 60%", "both take from 60 to 140 updates to 95%")
-    assert min(right[1] for right in early[4, 20]) > 0.7 and max(right[1] for right in early[2, 20]) < 0.6
-    assert all(60 <= updates <= 140 for updates in learned[2, 20] + learned[4, 20]) and sign.ENOUGH == 0.95
+    told("Over 50 steps the bias of 4 takes 140 to 400 updates", "that gets there with a bias of 2 takes 80")
+    assert (min(learned[4, 50]), max(learned[4, 50])) == (140, 400) and sign.ENOUGH == 0.95
+    assert [updates for updates in learned[2, 50] if updates] == [80]
+    assert all(np.diff(right[1:]).min() < -0.03 for right in early[4, 50])  # setbacks
