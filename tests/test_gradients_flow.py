@@ -269,8 +269,11 @@ def test_what_is_told_of_the_forget_gate():
     for bias, row in found.items():
         assert abs(row["gate"] - forget.sigmoid(bias)) < 0.005
         assert 1 < row["gates"][50] / power[bias] < 2.1
-        assert all(whole > gates for whole, gates in zip(row["whole"][2:], row["gates"][2:], strict=True))
-    told("by 0.12 to 0.13 a step for the biases 0 and 1", "0.69 is left after 100 steps")
+        assert all(whole > gates for whole, gates in zip(row["whole"][5:], row["gates"][5:], strict=True))
+    told(
+        "From 5 steps on the whole gradient is larger, by 0.12 to 0.13 a step for the biases 0 and 1",
+        "0.69 is left after 100 steps",
+    )
     more = {bias: f"{rate(row['whole']) - rate(row['gates']):.2f}" for bias, row in found.items()}
     assert (more[0], more[1], f"{found[4]['whole'][100]:.2f}") == ("0.13", "0.12", "0.69")
     told("the half-life is 1.5 steps with a bias of 0, 5 with 1 and 15 with 2")

@@ -313,7 +313,7 @@ def test_a_step_that_gives_no_pair(given, told):
             return given(x)
 
     stateful = nn.Stateful(Odd())
-    with pytest.raises(TypeError, match=rf"expected \(output, state\) from Odd, got {told}$"):
+    with pytest.raises(TypeError, match=rf"expected \(output, state\) from tests.Odd, got {told}$"):
         stateful.step(mg.ones((2, 3)))
     assert stateful.state is None
 

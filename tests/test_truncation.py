@@ -227,7 +227,7 @@ def test_the_page_tells_the_settings(rows):
         32,
     )
     updates = {(r["how"], r["k2"]): r["updates"] for r in rows if r["part"] == "learned" and r["k1"] == r["k2"]}
-    said("with 20 updates by the exact gradient", "the same 160 updates")
+    said("with 20 updates by the gradient of 256 steps", "the same 160 updates")
     assert updates[PRACTISED, 256] == 20 and {n for (how, _), n in updates.items() if how == EQUAL} == {160}
 
 
@@ -238,13 +238,13 @@ def test_the_page_tells_the_gradient(rows):
     cosine = errors(rows, "lstm", "trained", "cosine")
     said("the cosine is 0.99 at k = 16, and 0.89 even at k = 1")
     assert cosine[16, 16] == pytest.approx(0.99, abs=0.006) and cosine[1, 1] == pytest.approx(0.89, abs=0.01)
-    said("At first the error halves with each doubling of k")
+    said("At first, from k = 4 on, the error about halves with each doubling of k")
     for cell in ("lstm", "rnn"):
-        found = [errors(rows, cell, "at first")[k, k] for k in (8, 16, 32, 64, 128)]
+        found = [errors(rows, cell, "at first")[k, k] for k in (4, 8, 16, 32, 64, 128)]
         assert all(1.7 < a / b < 2.8 for a, b in itertools.pairwise(found))
-    said("four to five times that at first")
+    said("four to five and a half times that at first")
     for cell in ("lstm", "rnn"):
-        assert 3.5 < errors(rows, cell, "trained")[64, 64] / errors(rows, cell, "at first")[64, 64] < 6.5
+        assert 3.9 < errors(rows, cell, "trained")[64, 64] / errors(rows, cell, "at first")[64, 64] < 5.6
     said("the rounding of float32, 1e-6", "the trained LSTM's is 4e-4, over a hundred times less than with k = 32")
     assert all(errors(rows, "rnn", when)[8, 32] < 1e-5 for when in ("at first", "trained"))
     assert 2e-4 < trained[8, 32] < 6e-4 and trained[32, 32] > 100 * trained[8, 32]
