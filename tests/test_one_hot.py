@@ -167,7 +167,9 @@ def test_the_page_tells_the_time(rows):
     def ratio(part, size):
         return cost(rows, part, size, ONE_HOT, "seconds") / cost(rows, part, size, LOOK_UP, "seconds")
 
-    assert "tens of times as long" in page()
+    assert "tens of times as long" in page() and "hardly more time than the same without the shortcut" in page()
+    plain = cost(rows, WHOLE, 64, "embedding, no shortcut", "seconds")
+    assert 0.9 < cost(rows, WHOLE, 64, ONE_HOT, "seconds") / plain < 1.15
     assert ratio(ALONE, 16384) > 10 and ratio(ALONE, 16384) > 2 * ratio(ALONE, 64) and 1 < ratio(WHOLE, 16384) < 4
     assert "at V = 64, W_ih is multiplied by 64 rows instead of 2,048" in page()
     assert "From V = 4,096 on, where 2,048 places are fewer than two a row" in page()
