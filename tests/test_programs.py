@@ -113,7 +113,7 @@ WRONG = {
     "a negative clip": (["--clip", "-1"], r"--clip must be positive, got -1\.0"),
     "a decay without end": (["--weight-decay", "inf"], r"--weight-decay must be 0 or more, got inf"),
     "another device": (["--device", "tpu"], r"tpu"),
-    "no folder": (["--out", "/dev/null/run"], r"the model cannot be saved in /dev/null/run: Not a directory; name"),
+    "no folder": (["--out", "/dev/null/run"], r"nothing can be saved in /dev/null/run: Not a directory; name"),
 }
 
 

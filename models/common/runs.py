@@ -23,7 +23,7 @@ def make(folder: Path) -> None:
             pass
     except OSError as error:
         raise UserError(
-            f"the model cannot be saved in {folder}: {error.strerror}; name another folder with --out"
+            f"nothing can be saved in {folder}: {error.strerror}; name another folder with --out"
         ) from error
 
 

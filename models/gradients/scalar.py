@@ -87,7 +87,10 @@ def tables(rows: Sequence[Row]) -> list[Table]:
             lines.setdefault(row["b"], []).extend([f"{row['gradient'][-1]:.2g}", f"{rate(row['gradient']):.3f}"])
     steps = len(rows[0]["gradient"]) - 1
     columns = [text for place in PLACES for text in (f"{place}: over {steps} steps", "a step")]
-    title = f"The size of dh_T / dh_t, of h = tanh(a x + b h + c), over {steps} steps, and its factor a step in the second half"
+    title = (
+        f"The size of dh_T / dh_t, of h = tanh(a x + b h + c), over {steps} steps, and its factor a step in the second "
+        "half"
+    )
     return [
         make(
             title,
