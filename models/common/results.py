@@ -53,7 +53,17 @@ def add(document: dict[str, Any], variant: str, command: str, seed: int, outcome
 
 
 def write(folder: Path, document: Mapping[str, Any]) -> None:
-    files.write_text(folder / FILE, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    """As JSON; of an experiment's rows each in a line.
+
+    Raises:
+        ValueError: a number is NaN or infinite.
+    """
+    told = {"ensure_ascii": False, "allow_nan": False}
+    text = json.dumps({name: value for name, value in document.items() if name != "rows"}, indent=1, **told)
+    if "rows" in document:
+        rows = ",\n".join(f"  {json.dumps(row, **told)}" for row in document["rows"])
+        text = f'{text[:-2]},\n "rows": [\n{rows}\n ]\n}}'
+    files.write_text(folder / FILE, text + "\n")
 
 
 def read(path: Path) -> dict[str, Any]:
