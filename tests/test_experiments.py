@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from bench.tables import make, markdown
 from models import tables
-from models.common import console, experiments, results
+from models.common import console, curves, experiments, results
 from models.common.errors import UserError
 from models.common.experiments import path
 
@@ -96,6 +96,12 @@ def made(tmp_path_factory):
     return of
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Pictures are made, but not written: that takes longer than all else."""
+    monkeypatch.setattr(curves, "save", lambda figure, path: None)
+
+
 def test_every_experiment_is_tried():
     laboratories = [
         path.parent.name for path in tables.FOLDER.glob("*/program.py") if "EXPERIMENTS" in path.read_text()
@@ -127,7 +133,7 @@ def test_an_experiment_leaves_what_it_found_and_its_pictures(key, made):
 
 
 @every_experiment
-def test_what_was_found_is_replaced_only_when_asked_and_by_the_same_but_for_times(key, made, tmp_path):
+def test_what_was_found_is_replaced_only_when_asked_and_by_the_same_but_for_times(key, made, tmp_path, undrawn):
     (tmp_path / results.FILE).write_text("{}")
     result = run(key, *SMALL[key], "--out", tmp_path)
     assert result.exit_code == 1 and "holds a run already (results.json): name another folder" in result.output
@@ -215,7 +221,7 @@ def test_the_lines_of_the_pages_have_options_that_there_are(page):
 
 @every_experiment
 @pytest.mark.parametrize("device", ["strict", pytest.param("cuda", marks=pytest.mark.gpu)])
-def test_an_experiment_runs_on_a_gpu_too(key, device, tmp_path):
+def test_an_experiment_runs_on_a_gpu_too(key, device, tmp_path, undrawn):
     """Where there is none the strict device shows what a GPU would refuse."""
     result = run(key, *SMALL[key], "--device", device, "--out", tmp_path)
     assert result.exit_code == 0, result.output
