@@ -8,6 +8,7 @@ from models.common import results
 from models.common.errors import UserError
 from models.gradients.back import rate
 from models.gradients.scalar import Settings, measure
+from tests.pages import told
 
 ROWS = results.read(tables.RESULTS / "gradients" / "scalar" / results.FILE)["rows"]
 BY = {(row["place"], row["b"]): row for row in ROWS[:-1]}  # the last is the wall
@@ -46,13 +47,6 @@ def test_the_gradient_is_that_of_numeric_differences():
 def test_it_never_exceeds_the_power_of_b():
     for row in ROWS[:-1]:
         assert (np.array(row["gradient"]) <= row["b"] ** np.arange(51.0) * (1 + 1e-12)).all()
-
-
-def told(*texts):
-    """That the page says so."""
-    page = " ".join((tables.FOLDER / "gradients" / "README.md").read_text(encoding="utf-8").split())
-    for text in texts:
-        assert text in page, text
 
 
 def test_what_the_page_says():

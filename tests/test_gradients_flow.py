@@ -12,9 +12,9 @@ from models import tables
 from models.common.errors import UserError
 from models.gradients import back, flow, forget, sign
 from models.gradients.back import rate
+from tests.pages import told
 
 T, N, H, V = 6, 3, 4, 5
-PAGE = " ".join((tables.FOLDER / "gradients" / "README.md").read_text(encoding="utf-8").split())
 
 
 def rows(name):
@@ -29,12 +29,6 @@ def model(cell):
 def softmax(logits):
     e = np.exp(logits - logits.max(-1, keepdims=True))
     return e / e.sum(-1, keepdims=True)
-
-
-def told(*texts):
-    """That the page says so."""
-    for text in texts:
-        assert text in PAGE, text
 
 
 # Three cells ----------------------------------------------------------------------------------------

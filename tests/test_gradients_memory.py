@@ -19,6 +19,7 @@ from models.common import jobs, results
 from models.common.errors import UserError
 from models.gradients import memory, memory_shown
 from models.gradients.tasks import BLANK, GO, LENGTH, SYMBOLS, TASKS
+from tests.pages import told
 
 ADDING, COPYING = TASKS.values()
 ROOT = Path(tables.__file__).parents[1]
@@ -301,13 +302,6 @@ def test_all_was_measured_that_the_page_tells_of(found):
             assert {row["budget"] for rows in of_cell.values() for row in rows} == {2000}
     usual = memory.Settings()
     assert (usual.hidden, usual.batch, usual.lr, memory.LOOK, memory.CLIP) == (32, 32, 0.005, 100, 1.0)
-
-
-def told(*texts):
-    """That the page says so."""
-    page = " ".join((tables.FOLDER / "gradients" / "README.md").read_text(encoding="utf-8").split())
-    for text in texts:
-        assert text in page, text
 
 
 def test_copying_and_the_factor(found):

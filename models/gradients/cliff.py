@@ -13,13 +13,13 @@ from rich.table import Table
 import minigrad as mg
 
 from ..common import curves
+from ..common.experiments import Row
 from .back import states
 from .characters import Characters, mean_loss
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Row = dict[str, Any]
 SHORTEST, POINTS = 1e-8, 71  # of the lengths of steps
 
 
