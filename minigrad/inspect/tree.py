@@ -38,7 +38,7 @@ class Expression:
     ) -> None:
         self.op, self.args, self.options = op, args, dict(options or {})
         self.value, self.shape, self.dtype = value, shape, dtype
-        self._hash = hash((op, args, tuple(self.options.items()), _key(value)))
+        self._hash = hash((op, args, tuple(self.options.items()), key_of(value)))
 
     def __hash__(self) -> int:
         return self._hash
@@ -49,7 +49,7 @@ class Expression:
         if not isinstance(other, Expression) or self._hash != other._hash:
             return False
         same = (self.op, self.args, self.options) == (other.op, other.args, other.options)
-        return same and _key(self.value) == _key(other.value)
+        return same and key_of(self.value) == key_of(other.value)
 
     def __repr__(self) -> str:
         if self.op in ("name", "constant"):
@@ -73,12 +73,12 @@ class Expression:
         return default if found is None else found.value if found.op == "constant" else found
 
 
-def _key(value: Any) -> Any:
+def key_of(value: Any) -> Any:
     """Something hashable that tells a value from others, also 1 from 1.0 and from True."""
     if is_array(value):
         return ("array", value.shape, str(value.dtype), value.tobytes())
     if isinstance(value, (tuple, list)):
-        return (type(value).__name__, *map(_key, value))
+        return (type(value).__name__, *map(key_of, value))
     return (type(value).__name__, repr(value))
 
 
