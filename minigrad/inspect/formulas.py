@@ -71,10 +71,15 @@ def _apart(e: Expression, names: Mapping[Expression, str], taken: set[str]) -> l
             while text in taken:
                 text += "′"
             taken.add(text)
-            short = name(text, part)
-            shown = [(key, rebuilt(x, lambda old: short if old == part else None)) for key, x in shown]
+            shown = [(key, with_name(x, part, text)) for key, x in shown]
             shown.append((text, part))
     return shown
+
+
+def with_name(e: Expression, part: Expression, text: str) -> Expression:
+    """An expression in which a part is called by a name."""
+    short = name(text, part)
+    return rebuilt(e, lambda old: short if old == part else None)
 
 
 # Reading ------------------------------------------------------------------------------------------
@@ -119,8 +124,8 @@ def derivative_formulas(
         reader = Reader()
         arrays = _examples(primitive, inputs)
         operands = [arrays] if primitive.variadic else arrays
-        y = primitive.value(cpu, *operands, **host)
-        y = list(y) if primitive.multiple else cpu.asarray(y)
+        y: Any = primitive.value(cpu, *operands, **host)
+        y = y if primitive.multiple else cpu.asarray(y)
         saved = [primitive.saves_all if primitive.variadic else kept for kept in _saved(primitive, len(arrays))]
         given = [x if kept or type(x) in NUMBERS else absent(x) for x, kept in zip(arrays, saved, strict=True)]
         symbols = _operands(primitive, reader, given)

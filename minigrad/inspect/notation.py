@@ -216,7 +216,7 @@ class Text:
     def _transpose(self, e: Expression) -> Piece:
         x, axes = e.args[0], e.option("axes")
         ndim = len(x.shape) if x.shape is not None else 0
-        last_two = tuple(range(ndim - 2)) + (ndim - 1, ndim - 2)
+        last_two = (*range(ndim - 2), ndim - 1, ndim - 2)
         if ndim >= 2 and ((axes is None and ndim == 2) or (axes is not None and tuple(axes) == last_two)):
             return self.transposed(self.factor(x, ATOM)), POWER
         return self._called(e)
@@ -265,7 +265,7 @@ class Text:
             usual = defaults[key].default if key in defaults else None
             if _is_dtype(option) or (option.op == "constant" and not is_array(option.value) and option.value == usual):
                 continue
-            text = self(option)
+            text = self.enclosed("[", self.index(option), "]") if key == "index" else self(option)
             shown.append(text if (key,) == first and key != "axis" else f"{self.word(key)}={text}")
         return self.function(self.function_name(e.op), ", ".join(shown)), ATOM
 

@@ -42,7 +42,7 @@ def _number(e: Expression) -> Expression | None:
 
 def _product_of_rows(e: Expression) -> Expression | None:
     """A product with all leading axes made one and made many again is the product."""
-    if e.op != "reshape" or e.args[0].op != "matmul" or e.args[0].args[0].op != "reshape" or e.shape is None:
+    if e.op != "reshape" or e.args[0].op != "matmul" or e.shape is None or not _is_reshaped(e.args[0].args[0]):
         return None
     (flat, y), x = e.args[0].args, e.args[0].args[0].args[0]
     if x.shape is None or y.shape is None or len(y.shape) != 2 or flat.shape is None or len(flat.shape) != 2:
@@ -50,6 +50,14 @@ def _product_of_rows(e: Expression) -> Expression | None:
     if flat.shape[-1] != x.shape[-1] or e.shape != (*x.shape[:-1], y.shape[-1]):
         return None
     return Expression("matmul", (x, y), shape=e.shape, dtype=e.dtype)
+
+
+def _is_reshaped(e: Expression) -> bool:
+    """Whether it is a reshape, maybe one that was written as an index."""
+    index = e.option("index") if e.op == "getitem" else None
+    return e.op == "reshape" or (
+        isinstance(index, tuple) and all(part in (None, 0) or part == slice(None) for part in index)
+    )
 
 
 def _axes_of_one(e: Expression) -> Expression | None:
