@@ -45,9 +45,6 @@ class Latex(Text):
     def quotient(self, e: Expression) -> Piece:
         return rf"\frac{{{self(e.args[0])}}}{{{self(e.args[1])}}}", SIDE
 
-    def _no_quotient(self, e: Expression, text: str) -> str:
-        return text
-
     def cases(self, e: Expression) -> Piece:
         condition, yes, no = e.args
         rows = rf"{self(yes)} & \text{{where }} {self.condition(condition)} \\ {self(no)} & \text{{else}}"

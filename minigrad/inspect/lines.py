@@ -50,7 +50,7 @@ class Forward:
 
     def __init__(self, operation: Operation) -> None:
         self.operation = operation
-        self.number = operation.number + 1
+        self.number = operation.number
         self.primitive = operation.primitive
         self.formula = value_formula(operation.primitive, operands(operation), operation.parameters)
 
@@ -133,7 +133,7 @@ class Backward:
 
     def __init__(self, passage: Passage, makers: Mapping[Value, Sequence[int]]) -> None:
         operation = self.operation = passage.operation
-        self.number = operation.number + 1
+        self.number = operation.number
         self.primitive = operation.primitive
         g = gradient_name(operation.primitive)
         letters = [numbered(g, k) for k in range(len(operation.outputs))] if operation.primitive.multiple else [g]
@@ -187,7 +187,7 @@ def contributors(sweep: SlowSweep) -> dict[Value, list[int]]:
     for passage in sweep.passages:
         for x, g in zip(passage.operation.inputs, passage.sent, strict=True):
             if g is not None:
-                found.setdefault(x, []).append(passage.operation.number + 1)
+                found.setdefault(x, []).append(passage.operation.number)
     return found
 
 
