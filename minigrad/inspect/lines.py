@@ -154,6 +154,8 @@ def told_sum(makers: Sequence[int]) -> str:
     """ "the sum of 2, from 20 and 25", of operations that contribute; "" of one."""
     if len(makers) < 2:
         return ""
+    if len(set(makers)) == 1:
+        return f"the sum of {len(makers)}, {'both' if len(makers) == 2 else 'all'} from {makers[0]}"
     *first, last = elided([str(m) for m in makers])
     return f"the sum of {len(makers)}, from {', '.join(first)} and {last}"
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from ..backend import cpu, is_floating, namespace
 from ..creation import arange, tensor
 from ..fusion.setting import fusing
 from ..graph import Tensor
-from ..mode import enable_grad
-from ..nn.linear import Embedding, LayerNorm, Linear
+from ..mode import enable_grad, no_grad
 from ..nn.convolution import Conv2d, MaxPool2d
+from ..nn.linear import Embedding, LayerNorm, Linear
 from ..nn.module import Module
 from ..nn.sequence import Layers
 from ..nn.steps import Step
@@ -68,7 +68,11 @@ def blocks_of(module: Module, inputs: tuple[Any, ...]) -> list[Block]:
             return [_step_of(module, suffix) for suffix in module._suffixes()]
         if isinstance(module, Step):
             return [_step_of(module, "")]
-        return [_of_call(module, inputs or _inputs_for(module))]
+        given = inputs or _inputs_for(module)
+        if any(isinstance(part, RecurrentBase) for part in module.modules()):
+            return _by_parts(module, given)
+    texts = _argument_names(module.forward, len(given))
+    return [equations_of_call(module, given, tuple(module.named_parameters()), texts)]
 
 
 # Recurrent layers ---------------------------------------------------------------------------------
@@ -102,8 +106,7 @@ def _step_of(module: RecurrentBase, suffix: str) -> Block:
         below = f", where x is the h of layer {level - 1}" if level else ""
         heading = f"layer {level}{', from the last step to the first' * backwards}, at a time step t{below}"
     equations = equations_of(_without_leaves(results), leaves, watch)
-    known = {text for text in equations.arrays}
-    return Block(heading, equations, tuple((a, b) for a, b in legend if a in known))
+    return Block(heading, equations, tuple(pair for pair in legend if pair[0] in equations.arrays))
 
 
 def _without_leaves(results: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -155,10 +158,50 @@ def _inputs_for(module: Module) -> tuple[Any, ...]:
     )
 
 
-def _of_call(module: Module, inputs: tuple[Any, ...]) -> Block:
-    """What calling a module on these inputs computes."""
-    texts = _argument_names(module.forward, len(inputs))
-    given, leaves, indices = [], {}, {}
+def _by_parts(module: Module, inputs: tuple[Any, ...]) -> list[Block]:
+    """The equations of the parts of a module that has recurrent layers, in the order in which they are called."""
+    calls: dict[str, tuple[Any, ...]] = {}
+    handles = []
+    parts = dict(_parts_of(module, ""))
+
+    def note(path: str) -> Callable[..., None]:
+        return lambda _, args: calls.setdefault(path, args) and None
+
+    try:
+        handles = [part.register_forward_pre_hook(note(path)) for path, part in parts.items()]
+        with no_grad():
+            module(*inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    found = []
+    for path, args in calls.items():
+        if isinstance(parts[path], RecurrentBase) or any(True for _ in parts[path].parameters()):
+            found += [replace(block, heading=f"{path}: {block.heading}") for block in blocks_of(parts[path], args)]
+    return found
+
+
+def _parts_of(module: Module, path: str) -> Iterator[tuple[str, Module]]:
+    """The largest parts of a module that are recurrent layers, or have none inside."""
+    for name, part in module.named_children():
+        inside = f"{path}.{name}" if path else name
+        if isinstance(part, RecurrentBase) or not any(isinstance(m, RecurrentBase) for m in part.modules()):
+            yield inside, part
+        else:
+            yield from _parts_of(part, inside)
+
+
+def equations_of_call(
+    function: Callable[..., Any],
+    inputs: tuple[Any, ...],
+    parameters: tuple[tuple[str, Tensor], ...],
+    texts: list[str] | None = None,
+) -> Block:
+    """What calling a module or a function on these inputs computes."""
+    texts = texts or _argument_names(function, len(inputs))
+    given: list[Any] = []
+    leaves: dict[str, Tensor] = {}
+    indices = {}
     for text, x in zip(texts, inputs, strict=True):
         if type(x) is Tensor and is_floating(x.dtype):
             x = leaves[text] = Tensor(x._data, True)
@@ -166,26 +209,29 @@ def _of_call(module: Module, inputs: tuple[Any, ...]) -> Block:
             indices[text] = on_host(x._data)
         given.append(x)
     legend = []
-    for path, parameter in module.named_parameters():
+    for path, parameter in parameters:
         symbol = _letter(path)
         leaves[symbol] = parameter
         legend.append((symbol, path))
     watch = Watch()
-    found = list(tensors_in(watch.run(module, *given)))
-    results = {f"y{path}": y for path, y in found}
-    computed = _without_leaves(results)
-    if not computed:
-        raise TypeError(
-            f"explain: expected {type(module).__name__} to compute tensors of floating dtype from its inputs or "
-            "parameters; what it gave was not computed from them"
-        )
-    equations = equations_of(computed, leaves, watch, indices)
+    with fusing(False), enable_grad():
+        output = "y" if "y" not in texts else "result"
+        results = {output + path: y for path, y in tensors_in(watch.run(function, *given))}
+        computed = _without_leaves(results)
+        if not computed:
+            raise TypeError(
+                f"explain: expected {getattr(function, '__name__', type(function).__name__)} to compute tensors of "
+                "floating dtype from its inputs or parameters; what it gave was not computed from them"
+            )
+        equations = equations_of(computed, leaves, watch, indices)
     shapes = ", ".join(f"{text} {tuple(x.shape)}" for text, x in zip(texts, given, strict=True) if hasattr(x, "shape"))
-    used = {text for text in equations.arrays}
-    return Block(f"called on {shapes}", equations, tuple((a, b) for a, b in legend if a in used))
+    return Block(f"called on {shapes}", equations, tuple(pair for pair in legend if pair[0] in equations.arrays))
 
 
 def _argument_names(forward: Callable[..., Any], count: int) -> list[str]:
-    parameters = inspect.signature(forward).parameters.values()
+    try:
+        parameters = list(inspect.signature(forward).parameters.values())
+    except (TypeError, ValueError):  # it has no signature
+        parameters = []
     texts = ["x" if p.name == "input" else p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD][:count]
     return texts + [f"x{k}" for k in range(len(texts), count)]
