@@ -165,7 +165,10 @@ def _by_parts(module: Module, inputs: tuple[Any, ...]) -> list[Block]:
     parts = dict(_parts_of(module, ""))
 
     def note(path: str) -> Callable[..., None]:
-        return lambda _, args: calls.setdefault(path, args) and None
+        def hook(_: Module, args: tuple[Any, ...]) -> None:
+            calls.setdefault(path, args)
+
+        return hook
 
     try:
         handles = [part.register_forward_pre_hook(note(path)) for path, part in parts.items()]

@@ -219,12 +219,15 @@ class Text:
 
     def _outer_sum(self, e: Expression) -> Piece:
         if all(a.op == "name" for a in e.args):
-            x, y = (f"{self.name(a.value)}{self.lowered('n')}" for a in e.args)
-            return f"Σ{self.lowered('n')} {x} {self.transposed(y)}", SUM
+            x, y = (self.row(self.name(a.value)) for a in e.args)
+            return f"{self.row(self.sign_of_sum)} {x} {self.transposed(y)}", SUM
         return self._called(e)
 
-    def lowered(self, letter: str) -> str:
-        return {"n": "ₙ"}[letter]
+    sign_of_sum = "Σ"
+
+    def row(self, name: str) -> str:
+        """One of its rows, or a sum over them."""
+        return f"{name}ₙ"
 
     def _getitem(self, e: Expression) -> Piece:
         return f"{self.at(e.args[0], ATOM)}{self.enclosed('[', self.index(e.options['index']), ']')}", ATOM
