@@ -19,8 +19,9 @@ from .told import hidden_title, loop_title
 PAGES: Final = Path(__file__).parent / "pages"
 LETTER: Final = re.compile(r"<m[ino][^>]*>([^<]*)</m[ino]>")
 UPRIGHT: Final = re.compile(
-    r'<mi mathvariant="normal">[^<]*</mi>(?:<mo>&#x0002E;</mo>|<m[in] mathvariant="normal">[^<]*</m[in]>)+'
+    r'<mi mathvariant="normal">[^<]*</mi>(?:<mo>&#x0002E;</mo>|<mn>[^<]*</mn>|<mi mathvariant="normal">[^<]*</mi>)+'
 )
+WHERE: Final = f",{latex.infix('where')}"
 IN_FULL: Final = 100  # rounds of a loop that a page holds all of
 MATHML: Final = 3  # rounds of a loop whose formulas are drawn; those of the others are text
 
@@ -74,10 +75,12 @@ def _template(file: str, purpose: str) -> Any:
 
 @functools.lru_cache(maxsize=4096)
 def _drawn(formula: str) -> Any:
-    """A formula in LaTeX as MathML, which a template takes as it is."""
+    """A formula in LaTeX as MathML, which a template takes as it is; what its parts stand for is on a second line."""
     converter = extra("latex2mathml.converter", "explain(...).html()")
     markupsafe = extra("jinja2", "explain(...).html()").utils.markupsafe
-    return markupsafe.Markup(UPRIGHT.sub(_one_word, converter.convert(formula)))
+    first, where, rest = formula.partition(WHERE)
+    drawn = [UPRIGHT.sub(_one_word, converter.convert(part)) for part in ([first, rest] if where else [first])]
+    return markupsafe.Markup('<br><span class="remark">where</span> '.join(drawn))
 
 
 def _one_word(letters: re.Match[str]) -> str:
