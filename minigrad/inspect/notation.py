@@ -50,7 +50,7 @@ class Text:
     def power(self, base: str, exponent: Expression) -> str:
         if exponent.is_number and isinstance(exponent.value, int):
             return base + str(exponent.value).translate(DIGITS)
-        return f"{base}^{self.at(exponent, ATOM)}"
+        return f"{base}^{self.factor(exponent, ATOM)}"
 
     def transposed(self, x: str) -> str:
         return f"{x}ᵀ"
@@ -69,7 +69,7 @@ class Text:
         return f"{self.at(yes, SUM)} where {self.condition(condition)}, else {self.at(no, SUM)}", CASE
 
     def root(self, e: Expression) -> Piece:
-        return f"√{self.at(e.args[0], ATOM)}", POWER
+        return f"√{self.factor(e.args[0], ATOM)}", POWER
 
     def enclosed(self, left: str, text: str, right: str) -> str:
         return f"{left}{text}{right}"
@@ -190,7 +190,7 @@ class Text:
         return self.enclosed("⌊", self(Expression("divide", e.args)), "⌋"), ATOM
 
     def _remainder(self, e: Expression) -> Piece:
-        return f"{self.at(e.args[0], SIDE)}{self.infix('mod')}{self.factor(e.args[1], POWER)}", PRODUCT
+        return f"{self.factor(e.args[0], SIDE)}{self.infix('mod')}{self.factor(e.args[1], POWER)}", SUM
 
     def _where(self, e: Expression) -> Piece:
         return self.cases(e)

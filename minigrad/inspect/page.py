@@ -133,7 +133,8 @@ def _backward(line: Backward, drawn: bool) -> dict[str, Any]:
         return _drawn(latex.name(letters)) if drawn else letters
 
     received = [
-        (name(r.letter), name(label(r.value)), r.text, r.sum, list(dict.fromkeys(r.makers))) for r in line.received
+        (name(r.letter), name(label(r.value)), r.text, len(r.makers), list(dict.fromkeys(r.makers)))
+        for r in line.received
     ]
     sent = [(name(label(s.value)), _drawn(s.said(latex)) if drawn else s.said(text), s.text) for s in line.sent]
     return {
