@@ -27,10 +27,10 @@ MANY: Final = 4  # outputs, or contributions, of which more are not all listed
 
 
 def label(value: Value) -> str:
-    """What a value is called: its name, or v and its number."""
+    """What a value is called: its name, or v and its number; g is the gradient, and what is called so becomes g′."""
     if value.role == "number":
         return number(value.scalar)
-    return value.name or f"v{value.number}"
+    return (value.name or f"v{value.number}") + "′" * (value.name == "g")
 
 
 def described(array: Array | None, shape: Sequence[int]) -> str:
@@ -41,7 +41,8 @@ def described(array: Array | None, shape: Sequence[int]) -> str:
     return text if text.startswith(str(tuple(shape))) else f"{tuple(shape)} {text}"
 
 
-def elided(texts: Sequence[str], cut: str = "…") -> list[str]:
+def elided(texts: Sequence[Any], cut: Any = "…") -> list[Any]:
+    """The first two and the last of many."""
     return list(texts) if len(texts) <= MANY else [*texts[:2], cut, texts[-1]]
 
 
@@ -128,8 +129,19 @@ class Sent:
         return described(self.gradient, self.value.shape)
 
 
+@dataclass(frozen=True)
+class Omitted:
+    """Some of what is received or sent, which is like what stands before."""
+
+    count: int
+
+    @property
+    def text(self) -> str:
+        return f"… {self.count} more likewise"
+
+
 class Backward:
-    """One operation as gradients go back through it."""
+    """One operation as gradients go back through it; of many that it receives or sends, the first two and the last."""
 
     def __init__(self, passage: Passage, makers: Mapping[Value, Sequence[int]]) -> None:
         operation = self.operation = passage.operation
@@ -137,17 +149,19 @@ class Backward:
         self.primitive = operation.primitive
         g = gradient_name(operation.primitive)
         letters = [numbered(g, k) for k in range(len(operation.outputs))] if operation.primitive.multiple else [g]
-        self.received = [
+        received = [
             Received(letter, y, array, tuple(makers.get(y, ())))
             for letter, y, array in zip(letters, operation.outputs, passage.received, strict=True)
         ]
+        self.received: list[Received | Omitted] = elided(received, Omitted(len(received) - 3))
         formulas = derivative_formulas(operation.primitive, operands(operation), operation.parameters)
         mapping = filled_in(operation)
-        self.sent = [
+        sent = [
             Sent(x, formula, mapping, array, operation.primitive)
             for x, formula, array in zip(operation.inputs, formulas, passage.sent, strict=True)
             if array is not None
         ]
+        self.sent: list[Sent | Omitted] = elided(sent, Omitted(len(sent) - 3))
 
 
 def told_sum(makers: Sequence[int]) -> str:
@@ -172,15 +186,17 @@ def operands(operation: Operation) -> list[Any]:
 def filled_in(operation: Operation) -> dict[str, Expression]:
     """What the names in a primitive's formulas stand for in this application of it; g stays g."""
     primitive, outputs = operation.primitive, operation.outputs
+    letter = gradient_name(primitive)
+
+    def called(x: Value) -> Expression:
+        return constant(x.scalar) if x.role == "number" else name(label(x) + "′" * (label(x) == letter), x)
+
     names = input_names(primitive, len(operation.inputs))
-    found = {
-        text: constant(x.scalar) if x.role == "number" else name(label(x), x)
-        for text, x in zip(names, operation.inputs, strict=True)
-    }
+    found = {text: called(x) for text, x in zip(names, operation.inputs, strict=True)}
     output = output_name(primitive)
     if not primitive.multiple:
-        return {**found, output: name(label(outputs[0]), outputs[0])}
-    return {**found, **{numbered(output, k): name(label(y), y) for k, y in enumerate(outputs)}}
+        return {**found, output: called(outputs[0])}
+    return {**found, **{numbered(output, k): called(y) for k, y in enumerate(outputs)}}
 
 
 def contributors(sweep: SlowSweep) -> dict[Value, list[int]]:
@@ -198,4 +214,4 @@ def leaves(computation: Computation) -> list[Value]:
     return [v for v in computation.values if v.role not in ("computed", "number")]
 
 
-__all__ = ["Backward", "Forward", "Received", "Sent", "contributors", "label", "leaves", "stated"]
+__all__ = ["Backward", "Forward", "Omitted", "Received", "Sent", "contributors", "label", "leaves", "stated"]

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from .extras import extra
 from .latex import latex
-from .lines import Backward, Forward, described, label
+from .lines import Backward, Forward, Omitted, described, label
 from .notation import text
 from .sheet import Row, Sheet
 from .story import Event, Heading, Hidden, Loop, Round, Story
@@ -31,14 +31,19 @@ def as_html(story: Story) -> str:
     template = _template("story.html", "explain(...).html()")
     longest = max((part.times for part in story.parts if hasattr(part, "times")), default=0)
     every_round = longest <= IN_FULL
+    forward, backward = list(_blocks(story.forward(every_round))), list(_blocks(story.backward(every_round)))
     page: str = template.render(
         title=story.title,
+        numbers={
+            way: {block["number"] for block in blocks if block["kind"] in ("forward", "backward")}
+            for way, blocks in (("f", forward), ("b", backward))
+        },
         given={
             kind: [(_drawn(latex.name(label(v))), described(v.array, v.shape)) for v in values]
             for kind, values in story.given.items()
         },
-        forward=list(_blocks(story.forward(every_round))),
-        backward=list(_blocks(story.backward(every_round))),
+        forward=forward,
+        backward=backward,
         seed=story.seed,
         result=_drawn(latex.name(label(story.computation.result))),
         leaves=[(_drawn(latex.name(label(leaf.value))), leaf.text, leaf.sum) for leaf in story.leaves],
@@ -133,10 +138,27 @@ def _backward(line: Backward, drawn: bool) -> dict[str, Any]:
         return _drawn(latex.name(letters)) if drawn else letters
 
     received = [
-        (name(r.letter), name(label(r.value)), r.text, len(r.makers), list(dict.fromkeys(r.makers)))
+        {"omitted": r.text}
+        if isinstance(r, Omitted)
+        else {
+            "letter": name(r.letter),
+            "value": name(label(r.value)),
+            "gradient": r.text,
+            "count": len(r.makers),
+            "makers": list(dict.fromkeys(r.makers)),
+        }
         for r in line.received
     ]
-    sent = [(name(label(s.value)), _drawn(s.said(latex)) if drawn else s.said(text), s.text) for s in line.sent]
+    sent = [
+        {"omitted": s.text}
+        if isinstance(s, Omitted)
+        else {
+            "value": name(label(s.value)),
+            "said": _drawn(s.said(latex)) if drawn else s.said(text),
+            "gradient": s.text,
+        }
+        for s in line.sent
+    ]
     return {
         "kind": "backward",
         "number": line.number,

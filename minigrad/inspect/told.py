@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from .latex import escaped, latex
-from .lines import Backward, Forward, described, label
+from .lines import Backward, Forward, Omitted, described, label
 from .notation import text
 from .story import Event, Heading, Hidden, Loop, LoopEnd, Round, Story
 
@@ -76,14 +76,19 @@ def _forward_text(line: Forward, bar: str) -> Iterator[Line]:
 
 
 def _backward_text(line: Backward, bar: str) -> Iterator[Line]:
-    for k, received in enumerate(line.received[:3] if len(line.received) > 4 else line.received):
-        head = f"{bar}{line.number:>4}  " if k == 0 else f"{bar}      "
+    head = f"{line.number:>4}  {line.primitive.name:<10} "
+    for received in line.received:
+        if isinstance(received, Omitted):
+            yield f"    {bar}{'':<{INDENT}}{received.text}"
+            continue
         of = f"{received.letter} = ∂{label(received.value)}" + (f", {received.sum}" if received.sum else "")
-        yield f"    {head}{line.primitive.name if k == 0 else '':<10} {of}", received.text
-    if len(line.received) > 4:
-        yield f"    {bar}      {'':<10} … and so on, {len(line.received)} in all"
+        yield f"    {bar}{head}{of}", received.text
+        head = " " * INDENT
     for sent in line.sent:
-        yield f"    {bar}        → {label(sent.value)}: {sent.said(text)}", sent.text
+        if isinstance(sent, Omitted):
+            yield f"    {bar}        {sent.text}"
+        else:
+            yield f"    {bar}        → {label(sent.value)}: {sent.said(text)}", sent.text
 
 
 def loop_title(loop: Loop) -> str:
@@ -152,12 +157,19 @@ def _forward_row(line: Forward) -> Iterator[str]:
 
 
 def _backward_rows(line: Backward) -> Iterator[str]:
-    for k, received in enumerate(line.received):
-        number = f"{line.number} {line.primitive.name}" if k == 0 else ""
+    number = f"{line.number} {line.primitive.name}"
+    for received in line.received:
+        if isinstance(received, Omitted):
+            yield f"| | {received.text} | |"
+            continue
         told = f"; {received.sum}" if received.sum else ""
         letter, value = latex.name(received.letter), latex.name(label(received.value))
         yield f"| {_plain(number)} | ${letter} = \\partial {value}${told} | {_plain(received.text)} |"
+        number = ""
     for sent in line.sent:
+        if isinstance(sent, Omitted):
+            yield f"| | {sent.text} | |"
+            continue
         target = latex.name(label(sent.value))
         yield f"| | $\\to {target}:\\quad {_cell(sent.said(latex))}$ | {_plain(sent.text)} |"
 
