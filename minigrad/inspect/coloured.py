@@ -50,8 +50,8 @@ class Coloured:
         across = f"from {seen.min():.3g} to {seen.max():.3g}" if len(seen) else "none of them finite"
         return f"{self.title or self.what}: {len(self.text):,} characters, {across}"
 
-    def html(self) -> str:
-        """A piece of HTML."""
+    def html(self, headed: bool = True) -> str:
+        """A piece of HTML, with or without its title."""
         characters = []
         for place, (symbol, value, level) in enumerate(
             zip(self.text, self.values.tolist(), self.levels(), strict=True)
@@ -60,7 +60,7 @@ class Coloured:
             characters.append((name, f"{self.start + place:,}: {in_a_line(symbol)} {value:+.3f}", visible(symbol)))
         return filled(
             "coloured.html",
-            title=self.title,
+            title=self.title if headed else "",
             about=self.about,
             what=self.what,
             low=f"{-self.scale:g}",
@@ -79,7 +79,7 @@ class Coloured:
             ValueError: the file is named otherwise.
             ImportError: jinja2 is not installed.
         """
-        return save(path, page(self.title or self.what, self.html()))
+        return save(path, page(self.title or self.what, self.html(headed=False)))
 
     def __rich__(self) -> Any:
         line = extra("rich.text", "a coloured text in the terminal").Text()
@@ -120,8 +120,8 @@ class Guesses:
             for row in zip(self.numbers.tolist(), self.probabilities.tolist(), self._hits(), strict=True)
         ]
 
-    def html(self) -> str:
-        """A piece of HTML."""
+    def html(self, headed: bool = True) -> str:
+        """A piece of HTML, with or without its title."""
         lines: list[list[Any]] = [[]]
         for symbol, row in zip(self.text, self._rows(), strict=True):
             shown = [(css_class(n), f"{in_a_line(guess)} {p:.1%}", in_a_line(guess), hit) for n, p, guess, hit in row]
@@ -130,7 +130,7 @@ class Guesses:
                 lines.append([])
         return filled(
             "guesses.html",
-            title=self.title or "Guesses",
+            title=(self.title or "Guesses") if headed else "",
             about=str(self),
             lines=[line for line in lines if line],
             levels=[css_class(level) for level in range(LEVELS + 1)],
@@ -141,7 +141,7 @@ class Guesses:
 
     def save(self, path: str | Path) -> Path:
         """Write a page, path.html; errors as for `Coloured.save`."""
-        return save(path, page(self.title or "Guesses", self.html()))
+        return save(path, page(self.title or "Guesses", self.html(headed=False)))
 
     def __rich__(self) -> Any:
         return self.shown()

@@ -33,19 +33,35 @@ class Feature:
 
 
 def inside_quotes(text: Sequence[str]) -> list[bool]:
-    """Whether the number of \" since the last blank line is odd.
+    """Whether the number of \" since the last blank line is odd; three in a row do not count.
 
     >>> "".join("-x"[inside] for inside in inside_quotes('a "b" c'))
     '--xx---'
     """
-    found, inside, before = [], False, ""
+    found, inside, run, before = [], False, 0, ""
     for character in text:
+        run = run + 1 if character == '"' else 0
         if character == before == "\n":
             inside = False
-        elif character == '"':
+        elif run and run != 3:  # the first two have cancelled out
             inside = not inside
         found.append(inside)
         before = character
+    return found
+
+
+def inside_docstring(text: Sequence[str]) -> list[bool]:
+    """Between three \" in a row and the next three.
+
+    >>> text = 'a = ' + 3 * '"' + 'b' + 3 * '"' + ' c'
+    >>> "".join("-x"[inside] for inside in inside_docstring(text))
+    '------xxxx---'
+    """
+    found, inside, run = [], False, 0
+    for character in text:
+        run = run % 3 + 1 if character == '"' else 0
+        inside = inside != (run == 3)
+        found.append(inside)
     return found
 
 
@@ -124,6 +140,7 @@ def first_line(text: Sequence[str]) -> list[bool]:
 
 FEATURES = (
     Feature("inside quotes", 'an odd number of " since the last blank line', inside_quotes),
+    Feature("inside a docstring", 'between three " in a row and the next three', inside_docstring),
     Feature("inside brackets", "more of ( [ { than of ) ] } since the last blank line", inside_brackets),
     Feature("inside a comment", "after a # in the line", lambda text: ["#" in line for line in lines_so_far(text)]),
     Feature("inside a condition", "between if, elif or while and the colon", inside_condition),

@@ -60,7 +60,7 @@ def neurons(model: Module, inputs: Any, text: Sequence[str], *, symbols: Sequenc
     1 layer over 240 characters: 1.l0 LSTM of 6 cells
     >>> found.values(3).shape                             # tanh c of cell 3 at each character
     (240,)
-    >>> found.scores()["inside quotes"].verdict in ("found", "weak", "no better than the last character")
+    >>> found.scores()["inside quotes"].verdict in ("found", "weak", "last character suffices")
     True
     """
     if not isinstance(model, Module):
@@ -153,13 +153,18 @@ class Neurons:
     _found: dict[Any, Scores] = field(default_factory=dict, repr=False)
 
     def __repr__(self) -> str:
-        kinds = ", ".join(f"{a.name} {a.kind} of {self.shown(k).shape[1]} cells" for k, a in enumerate(self.layers))
+        kinds = ", ".join(f"{a.name} {a.kind} of {self.scored(k).shape[1]} cells" for k, a in enumerate(self.layers))
         return f"{len(self.layers)} layer{'s' * (len(self.layers) > 1)} over {len(self.text):,} characters: {kinds}"
 
     # One cell -------------------------------------------------------------------------------------
 
+    def scored(self, layer: int) -> Array:
+        """What is scored of a layer, (T, H): c of an LSTM, of others h."""
+        found = self.layers[layer]
+        return found.h if found.c is None else found.c
+
     def shown(self, layer: int) -> Array:
-        """What is scored and coloured of a layer, (T, H): tanh c of an LSTM, as in the paper; of others h."""
+        """What is coloured of a layer, (T, H): tanh c of an LSTM, as in the paper; of others h."""
         found = self.layers[layer]
         return found.h if found.c is None else cpu.tanh(found.c)
 
@@ -188,7 +193,7 @@ class Neurons:
         """For each feature the cell that tells it best: chosen on the first half of the text, scored on the second."""
         key = tuple(features)
         if key not in self._found:
-            values = [self.shown(layer) for layer in range(len(self.layers))]
+            values = [self.scored(layer) for layer in range(len(self.layers))]
             rows = scores(self.text, values, features, self.named)
             self._found[key] = Scores(rows, len(self.text) - len(self.text) // 2)
         return self._found[key]
@@ -255,32 +260,36 @@ class Neurons:
         found = cpu.take_along_axis(probabilities, numbers, axis=1)
         return Guesses(self.text[start : start + count], self.symbols, numbers, found)
 
-    def html(self) -> str:
+    def html(self, also: Sequence[Coloured] = (), count: int = EXCERPT) -> str:
         """A piece of HTML: the scores, and for each feature an excerpt coloured by its best cell."""
         found = self.scores()
-        return "\n".join(
-            [found.html(), *(self.coloured(row.feature.name).html() for row in found if row.cell is not None)]
-        )
+        best = [self.coloured(row.feature.name, count=count) for row in found if row.cell is not None]
+        return "\n".join([found.html(), *(each.html() for each in [*also, *best])])
 
     def _repr_html_(self) -> str:
         return in_notebook(self.html())
 
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: str | Path, *, also: Sequence[Coloured] = (), count: int = EXCERPT) -> Path:
         """Write this as a page, path.html.
+
+        Args:
+            also: excerpts to show besides.
+            count: characters of each feature's excerpt.
 
         Raises:
             ValueError: the file is named otherwise.
             ImportError: jinja2 is not installed.
         """
-        return save(path, page("Cells of a recurrent network", self.html()))
+        return save(path, page("Cells of a recurrent network", self.html(also, count)))
 
 
 def _in_words(score: Score) -> str:
-    measure = "correlation" if score.feature.number else "balanced accuracy"
-    rule = "" if score.feature.number else f" by {'above' if score.above else 'below'} {score.threshold:.3f}"
+    measure = "Correlation" if score.feature.number else "Balanced accuracy"
+    rule = "" if score.feature.number else f", saying yes {'above' if score.above else 'below'} {score.threshold:.3g}"
+    about = score.feature.about[:1].upper() + score.feature.about[1:]
     return (
-        f"{score.feature.about}. {measure} {score.score:.3f}{rule} on the half of the text that judges (guessing "
-        f"{score.chance:g}, the last character alone {score.alone:.3f}): {score.verdict}."
+        f"{about}. {measure} {score.score:.3f} on the half of the text that judges{rule} (guessing {score.chance:g}, "
+        f"the last character alone {score.alone:.3f}): {score.verdict}."
     )
 
 

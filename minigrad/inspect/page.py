@@ -71,8 +71,7 @@ def filled(template: str, **values: Any) -> str:
 
 def page(title: str, *pieces: str) -> str:
     """A whole page from pieces of HTML."""
-    markup = extra("markupsafe", "a page").Markup  # jinja2 brings it
-    return filled("page.html", title=title, style=markup(style()), pieces=[markup(piece) for piece in pieces])
+    return filled("page.html", title=title, style=style(), pieces=pieces)
 
 
 def in_notebook(*pieces: str) -> str:

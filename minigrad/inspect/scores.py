@@ -60,7 +60,7 @@ class Score:
         if abs(self.score) < (WEAK_CORRELATION if self.feature.number else WEAK):
             return "weak"
         if abs(self.score) <= abs(self.alone):
-            return "no better than the last character"
+            return "last character suffices"
         return "found"
 
 
@@ -187,11 +187,12 @@ def _by_character(text: Sequence[str], y: Array, half: int) -> Array:
 
 # Shown --------------------------------------------------------------------------------------------
 
-COLUMNS = ("feature", "cell", "score", "guessing", "last character", "where chosen", "F1 (always yes)", "true", "")
+COLUMNS = ("feature", "cell", "score", "chosen at", "last char", "F1 (always yes)", "true", "")
 NOTE = (
-    "The cell and its threshold were chosen on the first half of the text; score is what they do on the second: "
-    "balanced accuracy (0.5 is guessing), or correlation r (0 is none). last character: the best rule that knows "
-    f"that alone. weak: below {WEAK}, or |r| below {WEAK_CORRELATION}. F1 in parentheses: of always saying yes."
+    "The cell and its threshold were chosen on the first half of the text, by `chosen at`; `score` is the same on the "
+    "second half: balanced accuracy (0.5 is guessing), or correlation r (0 is none). `last char`: the best rule that "
+    f"knows that character alone. weak: below {WEAK}, or |r| below {WEAK_CORRELATION}. F1 in parentheses: of always "
+    "saying yes. true: how much of the second half, and in how many stretches."
 )
 
 
@@ -220,11 +221,11 @@ class Scores:
             number = row.feature.number
             seen = f"mean {row.share:.1f}" if number else f"{row.share:.1%} in {row.stretches:,}"
             if row.cell is None:
-                found.append((row.feature.name, *[""] * 6, seen, row.verdict))
+                found.append((row.feature.name, *[""] * 5, seen, row.verdict))
                 continue
             mark = "r " if number else ""
             f1 = "" if number else f"{row.f1:.2f} ({row.f1_always:.2f})"
-            scored = (f"{mark}{row.score:.3f}", f"{row.chance:g}", f"{row.alone:.3f}", f"{row.chosen_at:.3f}")
+            scored = (f"{mark}{row.score:.3f}", f"{row.chosen_at:.3f}", f"{row.alone:.3f}")
             found.append((row.feature.name, row.name, *scored, f1, seen, row.verdict))
         return found
 
