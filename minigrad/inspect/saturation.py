@@ -110,10 +110,10 @@ def saturation(layers: Sequence[Activations], low: float = 0.1, high: float = 0.
     return Saturation(left, right, low, high, len(layers[0].h))
 
 
-def check_format(path: str | Path | None) -> None:
-    """Raise unless matplotlib can write it, and the name says what."""
+def check_format(path: str | Path | None, *others: str) -> None:
+    """Raise unless matplotlib can write it, and the name says what; `others` are named in the message as well."""
     if path is not None and Path(path).suffix not in FORMATS:
-        raise ValueError(f"expected a file named {', '.join(FORMATS)}, got {Path(path).name!r}")
+        raise ValueError(f"expected a file named {', '.join([*FORMATS, *others])}, got {Path(path).name!r}")
 
 
 def save_figure(figure: Any, path: str | Path) -> None:
