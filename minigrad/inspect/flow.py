@@ -60,13 +60,12 @@ def gradient_flow(loss: Tensor, names: Any = None) -> GradientFlow:
     >>> flow["weight_hh_l0"].shape
     (8, 8)
     """
-    computation = read(loss, names, "gradient_flow")
-    sweep = slow_backward(computation, caller="gradient_flow")
-    rows = [_row(value, sweep) for value in computation.values if value.role in ("parameter", "input")]
-    states: list[Followed] = []
-    for part in folded(computation.operations):
-        if isinstance(part, Repeat):
-            states += _followed(part, sweep)
+    with cpu.errstate(all="ignore"):  # what is no number is looked for, and told where
+        computation = read(loss, names, "gradient_flow")
+        sweep = slow_backward(computation, caller="gradient_flow")
+        rows = [_row(value, sweep) for value in computation.values if value.role in ("parameter", "input")]
+        loops = [part for part in folded(computation.operations) if isinstance(part, Repeat)]
+        states = [state for loop in loops for state in _followed(loop, sweep, computation.result)]
     assert computation.result.array is not None
     value = float(on_host(computation.result.array).reshape(-1)[0])
     return GradientFlow(value, rows, _numbered(states), _unreached(names, computation))
@@ -106,10 +105,10 @@ def _unreached(names: Any, computation: Computation) -> list[str]:
 # By time step -------------------------------------------------------------------------------------
 
 
-def _followed(loop: Repeat, sweep: SlowSweep) -> list[Followed]:
+def _followed(loop: Repeat, sweep: SlowSweep, result: Value) -> list[Followed]:
     """The states of a loop, their norms in the order of time."""
     states = states_of(loop)
-    ways = _way_back(loop, [state.values for state in states], sweep) if states else []
+    ways = _way_back(loop, [state.values for state in states], sweep, result) if states else []
     found = []
     for state, way in zip(states, ways, strict=True):
         norms = [norm(sweep.gradients.get(value)) for value in state.values]
@@ -118,14 +117,14 @@ def _followed(loop: Repeat, sweep: SlowSweep) -> list[Followed]:
     return found
 
 
-def _way_back(loop: Repeat, states: Sequence[list[Value]], sweep: SlowSweep) -> list[list[float]]:
+def _way_back(loop: Repeat, states: Sequence[list[Value]], sweep: SlowSweep, result: Value) -> list[list[float]]:
     """What sets out from the last round alone: for each state the logarithm of its norm, by round.
 
     After each round all is divided by its norm, so that however far it goes it is neither 0 nor infinite.
     """
     own = {id(operation) for operation in chain(*loop.rounds)}
     last = {id(operation) for operation in loop.rounds[-1]}
-    gradients: dict[Value, Array] = {}
+    gradients = {value: g for value, g in sweep.gradients.items() if value is result and id(value.maker) in last}
     for passage in sweep.passages:
         if id(passage.operation) not in own:
             for value, g in zip(passage.operation.inputs, passage.sent, strict=True):
@@ -140,10 +139,10 @@ def _way_back(loop: Repeat, states: Sequence[list[Value]], sweep: SlowSweep) -> 
             for value, g in zip(operation.inputs, sent_back(operation, received), strict=True):
                 if g is not None and value.maker is not None and id(value.maker) in own:
                     gradients[value] = g if value not in gradients else gradients[value] + g
-        here = {id(operation) for operation in loop.rounds[number]}
         for row, values in zip(found, states, strict=True):
             row[number] = scale + logarithm(norm(gradients.get(values[number])))
-        gradients = {value: g for value, g in gradients.items() if id(value.maker) not in here}
+        handed = [values[number - 1] for values in states]  # and no running totals, which all steps have added to
+        gradients = {value: gradients[value] for value in handed if value in gradients}
         size = math.hypot(*map(norm, gradients.values()))
         if 0 < size < math.inf:
             gradients = {value: g / size for value, g in gradients.items()}

@@ -99,11 +99,12 @@ class GradientFlow:
 
     def __getitem__(self, name: str) -> Any:
         """The parameter, or the state, of this name."""
-        for each in [*self.parameters, *self.states]:
-            if each.name == name:
-                return each
-        known = ", ".join(repr(each.name) for each in [*self.parameters, *self.states])
-        raise KeyError(f"there is no {name!r}; expected one of {known}")
+        named: dict[str, Any] = {each.name: each for each in self.parameters} | {
+            each.name: each for each in self.states
+        }
+        if name not in named:
+            raise KeyError(f"there is no {name!r}; expected one of {', '.join(map(repr, named))}")
+        return named[name]
 
     @property
     def norm(self) -> float:

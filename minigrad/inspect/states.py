@@ -1,4 +1,4 @@
-"""The states of a loop over time: which of the values that a round hands to the next they are, and what to call them."""
+"""The states of a loop over time: which values that a round hands to the next they are, and what to call them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ def states_of(loop: Repeat) -> list[State]:
     found = []
     for k, (values, weight) in enumerate(zip(carried, weights, strict=True)):
         owner = next((w for w in [*weights[k:], *reversed(weights[:k])] if w is not None), None)
-        suffix = "" if owner is None or "weight_hh" not in owner.name else owner.name.rpartition("weight_hh_")[2]
+        own = "" if owner is None else owner.name.rpartition(".")[2]
+        suffix = own.removeprefix("weight_hh_") if own.startswith("weight_hh_") else ""
         short = "h" if weight is not None or len(carried) == 1 else "c" if plain < len(carried) else f"state {k + 1}"
         name = f"{_layer(owner, suffix, loop, values[0])} {values[-1].name or short}"
         found.append(State(name, values, suffix.endswith(REVERSE)))
@@ -52,7 +53,7 @@ def _layer(weight: Value | None, suffix: str, loop: Repeat, value: Value) -> str
     modules = value.maker.modules if value.maker is not None else ()
     owner = weight.name.rpartition(".")[0] if weight is not None and weight.role == "parameter" else ""
     called = owner or (modules[-1] if modules else "loop")
-    return f"{called}.{suffix}" if suffix and suffix != "weight_hh" else called
+    return f"{called}.{suffix}" if suffix else called
 
 
 def _following(value: Value, loop: Repeat) -> Iterator[tuple[Operation, int]]:
