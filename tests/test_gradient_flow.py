@@ -17,8 +17,10 @@ import pytest
 
 import minigrad as mg
 from minigrad import nn
+from minigrad.inspect.curves import curve
 from minigrad.inspect.flow import gradient_flow
-from minigrad.inspect.flow_shown import NO_LOOP, Followed, GradientFlow, Row, curve
+from minigrad.inspect.flow_shown import NO_LOOP, GradientFlow
+from minigrad.inspect.norms import Followed, Row
 from minigrad.nn import functional as F
 
 from .helpers import host
@@ -309,7 +311,7 @@ def test_what_is_no_number_can_be_drawn() -> None:
     flow = GradientFlow(math.nan, rows, [state], [])
     assert [row.ratio for row in rows][1:] == [0.0, math.inf] and math.isnan(rows[0].ratio)
     flow.plot().draw_without_rendering()
-    assert "no finite numbers: a" in str(flow) and "!·█" in str(flow) and "!·█" in flow._repr_html_()
+    assert "no finite numbers: a" in str(flow) and "!·█" in str(flow) and "NaN at step 0" in flow._repr_html_()
 
 
 # Errors -------------------------------------------------------------------------------------------

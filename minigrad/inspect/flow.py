@@ -15,8 +15,9 @@ from ..backend import Array, cpu
 from ..graph import Tensor
 from ..nn.module import Module
 from .computation import Computation, Value, on_host, read
-from .flow_shown import Followed, GradientFlow, Row, logarithm
+from .flow_shown import GradientFlow
 from .folding import Repeat, folded
+from .norms import Followed, Row, logarithm
 from .slow import SlowSweep, slow_backward
 from .slow import _sent as sent_back
 from .states import states_of

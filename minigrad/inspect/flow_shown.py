@@ -3,89 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .curves import bar, curve, lines_of
 from .extras import extra
+from .norms import Followed, Row, together
 from .page import filled, in_notebook, page, save
 from .saturation import COLOURS, check_format, save_figure
 
-BARS = "▁▂▃▄▅▆▇█"
-WIDTH = 40  # characters of a curve in the text
-VANISHES, EXPLODES = 0.95, 1.05  # by a step
 NO_LOOP = "no loop over time was found (three rounds or more that are alike), so there is nothing to show by time step"
-
-
-@dataclass(frozen=True)
-class Row:
-    """A parameter, or another leaf that needs a gradient."""
-
-    name: str
-    shape: tuple[int, ...]
-    gradient: float  # the norm of the gradient of the loss,
-    value: float  # and of the value
-    reached: bool = True  # whether there is a gradient at all
-
-    @property
-    def module(self) -> str:
-        """The module that it is in; "" for none."""
-        return self.name.rpartition(".")[0]
-
-    @property
-    def ratio(self) -> float:
-        """‖gradient‖ / ‖value‖; infinite for a value of zeros."""
-        if math.isnan(self.gradient) or math.isnan(self.value):
-            return math.nan
-        return self.gradient / self.value if self.value else math.inf if self.gradient else 0.0
-
-
-@dataclass(frozen=True)
-class Followed:
-    """The gradient at one state of a loop, by time step, from 0."""
-
-    name: str  # "rnn.l0 h"
-    norms: list[float]  # of dL/dh_t
-    way: list[float]  # the logarithm of the norm of what sets out from the last step alone; -inf where it is 0
-    backwards: bool = False  # whether the layer reads from the end, so that its last step is at t = 0
-
-    @property
-    def factor(self) -> float | None:
-        """By how much a gradient grows or shrinks a step on its way back; None if nothing arrives, or no number."""
-        ends = (self.way[-1], self.way[0]) if self.backwards else (self.way[0], self.way[-1])
-        return math.exp((ends[0] - ends[1]) / (len(self.way) - 1)) if all(map(math.isfinite, ends)) else None
-
-    @property
-    def order(self) -> list[int]:
-        """The time steps as the gradient comes by."""
-        return list(range(len(self.norms)))[:: 1 if self.backwards else -1]
-
-    @property
-    def wrong_at(self) -> int | None:
-        """The time step at which the gradient first is no finite number; None for none."""
-        return next((t for t in self.order if not math.isfinite(self.norms[t])), None)
-
-    @property
-    def gone_at(self) -> int | None:
-        """The time step that nothing from the last step reaches, first; None for none."""
-        return next((t for t in self.order if self.way[t] == -math.inf), None)
-
-    @property
-    def verdict(self) -> str:
-        """In words, such as "vanishes: 0.52 a step, 6e-15 over 50"."""
-        told = []
-        if (t := self.wrong_at) is not None:
-            what = "NaN" if math.isnan(self.norms[t]) else "infinite"
-            told.append(f"{what} at step {t}, going back from {self.order[0]}")
-        if (factor := self.factor) is not None:
-            word = "vanishes" if factor < VANISHES else "explodes" if factor > EXPLODES else "steady"
-            steps = len(self.way) - 1
-            over = "" if word == "steady" else f", {power_of_ten(steps * math.log10(factor))} over {steps}"
-            told.append(f"{word}: {factor:.3g} a step{over}")
-        elif not told and (t := self.gone_at) is not None:
-            told.append(f"0 from step {t} on, going back from {self.order[0]}")
-        return "; ".join(told) or "no number"
 
 
 @dataclass(frozen=True)
@@ -152,7 +80,10 @@ class GradientFlow:
 
     def _by_step(self) -> list[str]:
         width = max(len(state.name) for state in self.states)
-        lines = ["by time step, ‖dL/dh_t‖ from t = 0 to the last (each curve on a logarithmic scale of its own)"]
+        lines = [
+            "by time step: ‖dL/dh_t‖ from t = 0 to the last, each curve on a logarithmic scale of its own; and by which",
+            "factor a step that changes on its way back which sets out from the last step alone",
+        ]
         for state in self.states:
             ends = f"{state.norms[0]:8.2g}  {curve(state.norms)}  {state.norms[-1]:<8.2g}"
             lines.append(f"{state.name:<{width}}  {ends}  {state.verdict}")
@@ -164,7 +95,7 @@ class GradientFlow:
         """A piece of HTML."""
         rows = [(row, bar(row.ratio, max(self.ratios(), default=0.0))) for row in self.parameters]
         return filled(
-            "flow.html", flow=self, rows=rows, states=[(state, curve(state.norms)) for state in self.states],
+            "flow.html", flow=self, rows=rows, states=[(state, *lines_of(state)) for state in self.states],
             no_loop=NO_LOOP, nothing=NOTHING,
         )  # fmt: skip
 
@@ -200,7 +131,7 @@ class GradientFlow:
         """
         check_format(path)
         panels = 1 + bool(self.states)
-        height = max(3.6, 0.22 * len(self.parameters) + 1.2)
+        height = max(3.6 + 0.2 * len(self.states), 0.22 * len(self.parameters) + 1.2)
         make = extra("matplotlib.figure", "a picture of the gradient flow").Figure
         figure = make(figsize=(5.6 * panels, height), layout="constrained")
         axes = figure.subplots(1, panels, squeeze=False)[0]
@@ -242,68 +173,12 @@ class GradientFlow:
         if any(0 < g < math.inf for state in self.states for g in state.norms):
             axes.set_yscale("log")
         axes.set_xlabel("time step t")
-        axes.set_ylabel("‖dL/dh_t‖")
+        axes.set_ylabel("norm of the gradient")
         axes.set_title("by time step", fontsize=10)
         axes.grid(alpha=0.3)
         if others:
             axes.plot([], [], ":", color="0.4", label="from the last step alone")
-        axes.legend(fontsize=8)
+        axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16))
 
 
 NOTHING = "no gradient reaches it"
-
-
-def together(norms: Any) -> float:
-    """The norm of several arrays side by side, from their norms."""
-    return math.hypot(*norms)
-
-
-def logarithm(x: float) -> float:
-    """The natural one, -inf of 0; NaN and inf as they are."""
-    return math.log(x) if 0 < x < math.inf else -math.inf if x == 0 else x
-
-
-def power_of_ten(exponent: float) -> str:
-    """10 to this exponent, with one digit, however large.
-
-    >>> power_of_ten(-15.3), power_of_ten(2.0), power_of_ten(-999.5)
-    ('5e-16', '1e+02', '3e-1000')
-    """
-    whole = math.floor(exponent)
-    digit = round(10 ** (exponent - whole))
-    return f"{digit}e{whole:+03d}" if digit < 10 else f"1e{whole + 1:+03d}"
-
-
-def bar(value: float, most: float, width: int = 12) -> str:
-    """A bar on a logarithmic scale of six powers of ten, up to the largest value.
-
-    >>> bar(1.0, 1.0), bar(1e-3, 1.0), bar(1e-7, 1.0), bar(float("nan"), 1.0)
-    ('████████████', '██████', '', '!')
-    """
-    if not math.isfinite(value):
-        return "!"
-    if value <= 0 or most <= 0:
-        return ""
-    return "█" * max(0, round(width * (1 + math.log10(value / most) / 6)))
-
-
-def curve(values: Sequence[float], width: int = WIDTH) -> str:
-    """Values as a curve of characters, on a logarithmic scale; "!" for what is no finite number, "·" for 0.
-
-    >>> curve([1e-6, 1e-3, 1.0]), curve([1.0, float("nan"), 0.0])
-    ('▁▅█', '█!·')
-    """
-    count = min(width, len(values))
-    groups = [list(values[k * len(values) // count : (k + 1) * len(values) // count]) for k in range(count)]
-    points = [next((g for g in group if not math.isfinite(g)), max(group, key=abs)) for group in groups]
-    logs = [math.log10(g) for g in points if math.isfinite(g) and g > 0]
-    low, high = min(logs, default=0.0), max(logs, default=0.0)
-    if high - low < 1:  # less than ten times as much is nearly flat
-        low = high - 1
-
-    def mark(g: float) -> str:
-        if not math.isfinite(g):
-            return "!"
-        return BARS[min(7, int(8 * (math.log10(g) - low) / (high - low)))] if g > 0 else "·"
-
-    return "".join(map(mark, points))

@@ -189,10 +189,10 @@ def _by_character(text: Sequence[str], y: Array, half: int) -> Array:
 
 COLUMNS = ("feature", "cell", "score", "chosen at", "last char", "F1 (always yes)", "true", "")
 NOTE = (
-    "The cell and its threshold were chosen on the first half of the text, by `chosen at`; `score` is the same on the "
-    "second half: balanced accuracy (0.5 is guessing), or correlation r (0 is none). `last char`: the best rule that "
-    f"knows that character alone. weak: below {WEAK}, or |r| below {WEAK_CORRELATION}. F1 in parentheses: of always "
-    "saying yes. true: how much of the second half, and in how many stretches."
+    "The first half of the text chose the cell and its threshold, by the number at 'chosen at'; 'score' is the same of "
+    "the second half: balanced accuracy (0.5 is guessing), or correlation r (0 is none). 'last char': the best rule "
+    f"that knows that character alone. 'weak': below {WEAK}, or |r| below {WEAK_CORRELATION}. F1 in parentheses: of "
+    "always saying yes. 'true': how much of the second half, and in how many stretches."
 )
 
 
