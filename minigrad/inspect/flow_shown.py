@@ -81,8 +81,8 @@ class GradientFlow:
     def _by_step(self) -> list[str]:
         width = max(len(state.name) for state in self.states)
         lines = [
-            "by time step: ‖dL/dh_t‖ from t = 0 to the last, each curve on a logarithmic scale of its own; and by which",
-            "factor a step that changes on its way back which sets out from the last step alone",
+            "by time step: the norm of dL/dh_t from t = 0 to the last, each curve on a logarithmic scale of its own;",
+            "then, by which factor a step that changes on its way back which sets out from the last step alone",
         ]
         for state in self.states:
             ends = f"{state.norms[0]:8.2g}  {curve(state.norms)}  {state.norms[-1]:<8.2g}"
