@@ -201,6 +201,9 @@ def test_numbers_are_scored_by_correlation_and_either_sign() -> None:
     values[:, 2] = -np.array(next(f for f in FEATURES if f.name == "position in the line").of(text))
     score = Neurons(list(text), [Activations("a", "RNN", values, None)]).scores()["position in the line"]
     assert score.cell == Cell(0, 2) and score.score == pytest.approx(-1) and score.verdict == "found"
+    values[400:, 2] *= -1
+    score = Neurons(list(text), [Activations("a", "RNN", values[:, 2:3], None)]).scores()["position in the line"]
+    assert score.score == pytest.approx(1) and score.verdict == "of the other sign where chosen"
     y = np.arange(800) % 17
     expected = [np.corrcoef(values[:, k], y)[0, 1] for k in range(4)]
     np.testing.assert_allclose(correlations(values, y)[0], expected)
@@ -268,6 +271,25 @@ def test_scores_as_a_table() -> None:
     assert "0.5 is guessing" in str(found) and "judged on 1,500 characters" in str(found)
     assert "<td>rnn.l0[3]</td><td>1.000</td>" in found._repr_html_()
     assert "rnn.l0[3]" in printed(found, 200)
+
+
+def test_what_an_untrained_network_tells_as_well() -> None:
+    text, rng = random_text(800), np.random.default_rng(0)
+
+    def one(noise: float) -> Neurons:
+        y = np.array(known.inside_quotes(text)) + noise * rng.normal(size=800)
+        return Neurons(list(text), [Activations("a", "RNN", y[:, None], None)])
+
+    exact, blurred = one(0.0), one(0.3)
+    assert "untrained" not in str(exact.scores()).splitlines()[1]
+    assert exact.scores()["inside quotes"].verdict == "found"
+    assert exact.scores(untrained=blurred)["inside quotes"].verdict == "found"
+    shown = blurred.scores(untrained=exact)
+    assert shown["inside quotes"].untrained == 1.0 and shown["inside quotes"].verdict == "untrained does it too"
+    assert "untrained" in str(shown).splitlines()[1] and "<td>1.000</td>" in shown.html()
+    assert blurred.scores() is shown and "an untrained network 1.000" in blurred.coloured("inside quotes").about
+    with pytest.raises(ValueError, match="over the same text, got them over another"):
+        exact.scores(untrained=Neurons(["a"], exact.layers))
 
 
 def test_features_of_ones_own() -> None:
@@ -497,6 +519,22 @@ def run(*arguments: object) -> Any:
     return CliRunner().invoke(app, ["neurons", *map(str, arguments)], env={"COLUMNS": "200"})
 
 
+@pytest.mark.parametrize(("cell", "unit"), [("rnn", "char"), ("gru", "char"), ("lstm", "byte")])
+def test_the_command_for_other_models(tmp_path: Path, cell: str, unit: str) -> None:
+    vocabulary = {} if unit == "char" else {"vocabulary": "", "unit": "byte"}
+    model, _ = small(cell)
+    if unit == "byte":
+        model = type(model)(type(model.options)(cell=cell, hidden=16, embedding=8, **vocabulary))
+    save(tmp_path / checkpoint.BEST, Checkpoint(model))
+    text = tmp_path / "text.txt"
+    text.write_text("the cat sat on the mat. " * 12 + ("größe" if unit == "byte" else ""), encoding="utf-8")
+    shown = run("--run", tmp_path, "--data", text, "--out", tmp_path / "out", "--no-compare")
+    assert "untrained" not in shown.output.split("The first half")[0]
+    assert shown.exit_code == 0, shown.output
+    assert (tmp_path / "out" / "gates.png").exists() == (cell != "rnn") == ("of the time, open" in shown.output)
+    assert ("rnn.l0 forget" in shown.output) == (cell == "lstm") and ("rnn.l0 reset" in shown.output) == (cell == "gru")
+
+
 def test_the_command(tmp_path: Path) -> None:
     model, _ = small(layers=2)
     (tmp_path / "run").mkdir()
@@ -511,7 +549,7 @@ def test_the_command(tmp_path: Path) -> None:
     assert sorted(path.name for path in out.iterdir()) == ["cells.html", "gates.png", "guesses.html", "scores.json"]
     rows = {row["feature"]: row for row in json.loads((out / "scores.json").read_text())["rows"]}
     assert rows["inside quotes"]["verdict"] == "too rare to judge" and rows["inside a word"]["cell"]["layer"] in (0, 1)
-    assert rows["inside a word"]["name"] in shown.output
+    assert rows["inside a word"]["name"] in shown.output and rows["inside a word"]["untrained"] > 0.5
     again = run("--run", tmp_path / "run", "--data", text, "--out", out)
     assert again.exit_code == 1 and "--overwrite" in again.output
     for options, told in [

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -189,12 +189,26 @@ class Neurons:
 
     # All cells ------------------------------------------------------------------------------------
 
-    def scores(self, features: Sequence[Feature] = FEATURES) -> Scores:
-        """For each feature the cell that tells it best: chosen on the first half of the text, scored on the second."""
+    def scores(self, features: Sequence[Feature] = FEATURES, untrained: Neurons | None = None) -> Scores:
+        """For each feature the cell that tells it best: chosen on the first half of the text, scored on the second.
+
+        Args:
+            features: some of FEATURES, or of one's own.
+            untrained: what the cells of the same network do before it has learned, over the same text: some features
+                need no learning. These scores are then remembered, and shown on the page.
+
+        Raises:
+            ValueError: it is of another text.
+        """
+        if untrained is not None and untrained.text != self.text:
+            raise ValueError("scores: expected an untrained network's cells over the same text, got them over another")
         key = tuple(features)
-        if key not in self._found:
+        if key not in self._found or untrained is not None:
             values = [self.scored(layer) for layer in range(len(self.layers))]
             rows = scores(self.text, values, features, self.named)
+            if untrained is not None:
+                other = [row.score if row.cell else None for row in untrained.scores(features)]
+                rows = [replace(row, untrained=score) for row, score in zip(rows, other, strict=True)]
             self._found[key] = Scores(rows, len(self.text) - len(self.text) // 2)
         return self._found[key]
 
@@ -286,10 +300,11 @@ class Neurons:
 def _in_words(score: Score) -> str:
     measure = "Correlation" if score.feature.number else "Balanced accuracy"
     rule = "" if score.feature.number else f", saying yes {'above' if score.above else 'below'} {score.threshold:.3g}"
+    untrained = "" if score.untrained is None else f", an untrained network {score.untrained:.3f}"
     about = score.feature.about[:1].upper() + score.feature.about[1:]
     return (
         f"{about}. {measure} {score.score:.3f} on the half of the text that judges{rule} (guessing {score.chance:g}, "
-        f"the last character alone {score.alone:.3f}): {score.verdict}."
+        f"the last character alone {score.alone:.3f}{untrained}): {score.verdict}."
     )
 
 

@@ -46,6 +46,7 @@ class Score:
     f1_always: float = 0.0  # of always saying true
     threshold: float = 0.0
     above: bool = True  # whether the cell says true above the threshold, or below
+    untrained: float | None = None  # the score of the best cell of another network, as it was drawn
 
     @property
     def chance(self) -> float:
@@ -59,8 +60,12 @@ class Score:
             return "too rare to judge"
         if abs(self.score) < (WEAK_CORRELATION if self.feature.number else WEAK):
             return "weak"
+        if self.score * self.chosen_at < 0:
+            return "of the other sign where chosen"
         if abs(self.score) <= abs(self.alone):
             return "last character suffices"
+        if self.untrained is not None and abs(self.score) <= abs(self.untrained):
+            return "untrained does it too"
         return "found"
 
 
@@ -187,12 +192,13 @@ def _by_character(text: Sequence[str], y: Array, half: int) -> Array:
 
 # Shown --------------------------------------------------------------------------------------------
 
-COLUMNS = ("feature", "cell", "score", "chosen at", "last char", "F1 (always yes)", "true", "")
+COLUMNS = ("feature", "cell", "score", "chosen at", "last char", "untrained", "F1 (always yes)", "true", "")
 NOTE = (
     "The first half of the text chose the cell and its threshold, by the number at 'chosen at'; 'score' is the same of "
     "the second half: balanced accuracy (0.5 is guessing), or correlation r (0 is none). 'last char': the best rule "
-    f"that knows that character alone. 'weak': below {WEAK}, or |r| below {WEAK_CORRELATION}. F1 in parentheses: of "
-    "always saying yes. 'true': how much of the second half, and in how many stretches."
+    "that knows that character alone. 'untrained': the best cell of a network that has learned nothing, chosen in the "
+    f"same way. 'weak': below {WEAK}, or |r| below {WEAK_CORRELATION}. F1 in parentheses: of always saying yes. "
+    "'true': how much of the second half, and in how many stretches."
 )
 
 
@@ -214,40 +220,55 @@ class Scores:
         known = ", ".join(repr(row.feature.name) for row in self.rows)
         raise KeyError(f"there is no feature {name!r}; expected one of {known}")
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns of `table`."""
+        known = any(row.untrained is not None for row in self.rows)
+        return tuple(name for name in COLUMNS if name != "untrained" or known)
+
     def table(self) -> list[tuple[str, ...]]:
-        """The rows under COLUMNS."""
-        found = []
-        for row in self.rows:
-            number = row.feature.number
-            seen = f"mean {row.share:.1f}" if number else f"{row.share:.1%} in {row.stretches:,}"
-            if row.cell is None:
-                found.append((row.feature.name, *[""] * 5, seen, row.verdict))
-                continue
-            mark = "r " if number else ""
-            f1 = "" if number else f"{row.f1:.2f} ({row.f1_always:.2f})"
-            scored = (f"{mark}{row.score:.3f}", f"{row.chosen_at:.3f}", f"{row.alone:.3f}")
-            found.append((row.feature.name, row.name, *scored, f1, seen, row.verdict))
-        return found
+        """A row for each feature, in words."""
+        return [tuple(_in_words(row)[name] for name in self.columns) for row in self.rows]
 
     def __str__(self) -> str:
-        rows = [COLUMNS, *self.table()]
-        widths = [max(len(row[k]) for row in rows) for k in range(len(COLUMNS))]
+        rows = [self.columns, *self.table()]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         return "\n".join([f"best cell for each feature, judged on {self.characters:,} characters", *lines, NOTE])
 
     def __rich__(self) -> Any:
         table = extra("rich.table", "scores in the terminal").Table(
-            title=f"Best cell for each feature, judged on {self.characters:,} characters", caption=NOTE
-        )
-        for column in COLUMNS:
-            table.add_column(column)
-        for row in self.table():
+            title=f"Best cell for each feature, judged on {self.characters:,} characters", caption=NOTE,
+            box=extra("rich.box", "scores in the terminal").SIMPLE_HEAD, padding=(0, 1, 0, 0),
+        )  # fmt: skip
+        rows = self.table()
+        for place, column in enumerate(self.columns):
+            longest = max((len(row[place]) for row in rows), default=0)
+            table.add_column(column, min_width=longest if place < len(self.columns) - 1 else 9)
+        for row in rows:
             table.add_row(*row)
         return table
 
     def html(self) -> str:
         """A piece of HTML."""
-        return filled("scores.html", columns=COLUMNS, rows=self.table(), note=NOTE, characters=self.characters)
+        return filled("scores.html", columns=self.columns, rows=self.table(), note=NOTE, characters=self.characters)
 
     def _repr_html_(self) -> str:
         return in_notebook(self.html())
+
+
+def _in_words(row: Score) -> dict[str, str]:
+    """What stands in each of the columns."""
+    number = row.feature.number
+    seen = f"mean {row.share:.1f}" if number else f"{row.share:.1%} in {row.stretches:,}"
+    found = dict.fromkeys(COLUMNS, "") | {"feature": row.feature.name, "true": seen, "": row.verdict}
+    if row.cell is not None:
+        found |= {
+            "cell": row.name,
+            "score": f"{'r ' * number}{row.score:.3f}",
+            "chosen at": f"{row.chosen_at:.3f}",
+            "last char": f"{row.alone:.3f}",
+            "untrained": "" if row.untrained is None else f"{row.untrained:.3f}",
+            "F1 (always yes)": "" if number else f"{row.f1:.2f} ({row.f1_always:.2f})",
+        }
+    return found

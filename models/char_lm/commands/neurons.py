@@ -19,6 +19,7 @@ from ...common.console import clear_errors, say, show
 from ...common.errors import UserError
 from ...common.options import Device
 from .. import checkpoint
+from ..model import CharLM
 from ..settings import RUN
 from ..surprise import name
 from .texts import SPLITS, Corpus, Data, Run, judged, settings_of, text_for
@@ -44,6 +45,9 @@ def neurons(
     layer: Annotated[int, Option(help="The layer of --cell, from 0.", min=0)] = 0,
     count: Annotated[int, Option("--show", help="Symbols of a coloured excerpt.", min=1)] = 600,
     guesses: Annotated[int, Option(help="Guesses shown under each symbol.", min=1)] = 5,
+    compare: Annotated[
+        bool, Option(help="Score a network that has learned nothing, too: some features need no learning.")
+    ] = True,
     unknown: Annotated[
         str, Option(help="Characters that the model does not know: error, skip (leave out), or replace (by U+FFFD).")
     ] = "error",
@@ -68,13 +72,14 @@ def neurons(
             stack.enter_context(files.held(out))
             runs.refuse_another(out, written, overwrite=overwrite)
             inputs = mg.tensor(ids[:, None], device=device)  # (T, 1)
-            cells = look(model, inputs, [names[number] for number in ids], symbols=names)
+            characters = [names[number] for number in ids]
+            cells = look(model, inputs, characters, symbols=names)
             with _told_apart():
                 pieces = [cells.coloured(number, layer, count=count) for number in cell or ()]
                 guessed = cells.guesses(guesses, count=count)
             say(f"{text.source}, symbols {place.start:,} to {place.stop - 1:,}")
             say(str(cells))
-            scores = cells.scores()
+            scores = cells.scores(untrained=look(_untrained(model, device), inputs, characters) if compare else None)
             show(scores.__rich__())
             _write(out, cells, scores, pieces, guessed, count)
             if GATES in written:
@@ -96,6 +101,12 @@ def _place(ids: Any, split: str, symbols: int) -> range:
     """The first of the pieces that are held out, as much of it as is wanted."""
     first = judged(len(ids), split)[0]
     return first[:symbols]
+
+
+def _untrained(model: CharLM, device: str) -> CharLM:
+    """The same network as it is first drawn, from seed 0."""
+    mg.manual_seed(0)
+    return CharLM(model.options).to(model.output.weight.dtype).to(device)
 
 
 @contextlib.contextmanager
