@@ -7,16 +7,12 @@ Source: Karpathy, Johnson and Li 2015, "Visualizing and Understanding Recurrent 
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..backend import Array, cpu, namespace_of
-from ..graph import Tensor
-from ..messages import describe
-from ..mode import no_grad
+from ..backend import Array, cpu
 from ..nn.module import Module
 from ..nn.sequence import Layers
 from . import saturation as gates
@@ -24,6 +20,7 @@ from .activations import Activations, activations
 from .coloured import Coloured, Guesses
 from .features import FEATURES, Feature
 from .page import in_notebook, page, save
+from .running import called, logits
 from .scores import Cell, Score, Scores, scores
 
 EXCERPT = 600  # characters of a coloured excerpt
@@ -73,7 +70,7 @@ def neurons(model: Module, inputs: Any, text: Sequence[str], *, symbols: Sequenc
         )
     if not len(text):
         raise ValueError("neurons: expected a text of at least one character, got an empty one")
-    calls, output = _called(model, inputs, recurrent)
+    calls, output = called(model, inputs, recurrent)
     layers = []
     for name, (x, state) in calls.items():
         try:
@@ -86,60 +83,7 @@ def neurons(model: Module, inputs: Any, text: Sequence[str], *, symbols: Sequenc
                 f"{name or 'the layer'}, got {len(text)}"
             )
         layers += found
-    return Neurons(list(text), layers, None if symbols is None else list(symbols), _logits(output, len(text), symbols))
-
-
-def _called(model: Module, inputs: Any, recurrent: dict[str, Layers]) -> tuple[dict[str, tuple[Any, Any]], Any]:
-    """What each recurrent layer was called with, in the order of the calls, and the model's output."""
-    calls: dict[str, tuple[Any, Any]] = {}
-
-    def noted(name: str) -> Any:
-        def note(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            if name in calls:
-                raise ValueError(
-                    f"neurons: {name or 'the layer'} is called a second time; give the whole text in one call"
-                )
-            given = dict(zip(("input", "hx"), args, strict=False)) | kwargs
-            calls[name] = given.get("input"), given.get("hx")
-
-        return note
-
-    with contextlib.ExitStack() as stack:
-        for name, layer in recurrent.items():
-            stack.callback(layer.register_forward_pre_hook(noted(name), with_kwargs=True).remove)
-        stack.enter_context(_evaluated(model))
-        output = model(*inputs) if isinstance(inputs, tuple) else model(inputs)
-    missed = [name for name in recurrent if name not in calls]
-    if missed:
-        raise ValueError(
-            f"neurons: the model did not call {', '.join(missed)} on a whole sequence; a model that calls step() has "
-            "to be run with the layers themselves"
-        )
-    return calls, output
-
-
-@contextlib.contextmanager
-def _evaluated(model: Module) -> Iterator[None]:
-    """In evaluation, without a graph; then as before."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        with no_grad():
-            yield
-    finally:
-        for module in training:
-            module.training = True
-
-
-def _logits(output: Any, steps: int, symbols: Sequence[str] | None) -> Array | None:
-    """(T, V) on the host, if symbols are named for them."""
-    if symbols is None:
-        return None
-    logits = output[0] if isinstance(output, tuple) else output
-    if type(logits) is not Tensor or logits.size != steps * len(symbols) or logits.shape[-1] != len(symbols):
-        came = describe(logits) if type(logits) is Tensor else type(logits).__name__
-        raise ValueError(f"neurons: expected logits of {steps} steps and {len(symbols)} symbols, got {came}")
-    return namespace_of(logits.data).to_host(logits.data).reshape(steps, len(symbols))
+    return Neurons(list(text), layers, None if symbols is None else list(symbols), logits(output, len(text), symbols))
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,8 +172,8 @@ class Neurons:
         Args:
             cell: its number, or the name of a feature, for the best cell of which it is.
             layer: which layer's, if a number is given.
-            start: where the excerpt begins; None for the beginning, or for a place in the second half where the
-                feature is true about as often as not, whatever the cell does there.
+            start: where the excerpt begins; None for the beginning, or for the place in the second half where the
+                feature changes most often, whatever the cell does there.
             count: characters of it.
 
         Raises:
@@ -237,18 +181,19 @@ class Neurons:
             KeyError: there is no such feature.
             ValueError: the feature is too rare to have a cell.
         """
-        about, score = "", None
+        score = None
         if isinstance(cell, str):
             score = self.scores()[cell]
             if score.cell is None:
                 raise ValueError(f"{cell!r} is too rare in this text to choose a cell for it; take a longer one")
-            layer, number, about = score.cell.layer, score.cell.number, _in_words(score)
+            layer, number = score.cell
         else:
             number = cell
         values = self.values(number, layer)
         if start is None:
             start = 0 if score is None else _place(score.feature, self.text, count)
         found = self.layers[layer]
+        about = "" if score is None else _in_words(score, "h" if found.c is None else "c")
         what, scale = ("h", 1.0) if found.c is None else ("tanh c", 1.0)
         if found.c is None and not found.bounded:
             scale = float(cpu.abs(values).max()) or 1.0
@@ -297,9 +242,10 @@ class Neurons:
         return save(path, page("Cells of a recurrent network", self.html(also, count)))
 
 
-def _in_words(score: Score) -> str:
+def _in_words(score: Score, what: str) -> str:
     measure = "Correlation" if score.feature.number else "Balanced accuracy"
-    rule = "" if score.feature.number else f", saying yes {'above' if score.above else 'below'} {score.threshold:.3g}"
+    side = "above" if score.above else "below"
+    rule = "" if score.feature.number else f", saying yes where {what} is {side} {score.threshold:.3g}"
     untrained = "" if score.untrained is None else f", an untrained network {score.untrained:.3f}"
     about = score.feature.about[:1].upper() + score.feature.about[1:]
     return (
@@ -309,7 +255,12 @@ def _in_words(score: Score) -> str:
 
 
 def _place(feature: Feature, text: Sequence[str], count: int) -> int:
-    """In the second half, where an excerpt has about as many true ones as others, or a number that varies most."""
+    """In the second half, where an excerpt has most changes of a feature, or a number varies most."""
     half, y = len(text) // 2, cpu.asarray(feature.of(text), dtype=float)
     starts = range(half, max(len(text) - count, half) + 1, max(count // 4, 1))
-    return max(starts, key=lambda start: float(y[start : start + count].std()))
+
+    def much(start: int) -> float:
+        seen = y[start : start + count]
+        return float(seen.std() if feature.number else cpu.abs(seen[1:] - seen[:-1]).sum())
+
+    return max(starts, key=much)
