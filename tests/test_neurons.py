@@ -262,6 +262,12 @@ def test_features_of_a_small_program() -> None:
     assert marks["letters into the word"][:6] == [1, 2, 0, 0, 1, 0]
 
 
+def test_three_quotes_in_a_row_open_a_docstring_and_no_quotation() -> None:
+    text = '"a" """b "c" d""" e "f"'
+    shown = ["".join("-x"[v] for v in of(text)) for of in (known.inside_quotes, known.inside_docstring)]
+    assert shown == ["xx--x----xx---x-----xx-", "------xxxxxxxxxx-------"]
+
+
 def test_scores_as_a_table() -> None:
     found = watched(random_text(3000), quote_detector(3), 4).scores()
     line = next(line for line in str(found).splitlines() if line.startswith("inside quotes"))
