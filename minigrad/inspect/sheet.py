@@ -71,7 +71,7 @@ class Sheet:
         Raises:
             ImportError: Jinja2 or latex2mathml is not installed.
         """
-        from .page import sheet_as_html
+        from .story_page import sheet_as_html
 
         return sheet_as_html(self)
 

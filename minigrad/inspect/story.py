@@ -221,7 +221,7 @@ class Story:
         Raises:
             ImportError: Jinja2 or latex2mathml is not installed.
         """
-        from .page import as_html
+        from .story_page import as_html
 
         return as_html(self)
 
