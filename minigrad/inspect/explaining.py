@@ -13,7 +13,8 @@ from .modules import Block, blocks_of, equations_of_call, example_of
 from .notation import Text
 from .primitives import explain_primitive
 from .sheet import Part, Row, Sheet
-from .story import Open, Story, tell
+from .story import Story, tell
+from .telling import Open
 
 
 def explain(

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from .latex import latex
 from .notation import Text, text
+from .saving import save
+from .story_page import sheet_as_html
 
 Said = str | Callable[[Text], str]  # words, or a formula in a notation
 
@@ -71,8 +73,6 @@ class Sheet:
         Raises:
             ImportError: Jinja2 or latex2mathml is not installed.
         """
-        from .story_page import sheet_as_html
-
         return sheet_as_html(self)
 
     def save(self, path: str | Path) -> None:
@@ -81,8 +81,6 @@ class Sheet:
         Raises:
             ValueError: the name ends otherwise.
         """
-        from .story import save
-
         save(self, path)
 
 

@@ -12,8 +12,7 @@ from .extras import extra
 from .latex import latex
 from .lines import Backward, Forward, Omitted, described, label
 from .notation import text
-from .sheet import Row, Sheet
-from .story import Event, Heading, Hidden, Loop, Round, Story
+from .telling import Event, Heading, Hidden, Loop, Round, Telling
 from .told import hidden_title, loop_title
 
 PAGES: Final = Path(__file__).parent / "pages"
@@ -26,7 +25,7 @@ IN_FULL: Final = 100  # rounds of a loop that a page holds all of
 MATHML: Final = 3  # rounds of a loop whose formulas are drawn; those of the others are text
 
 
-def as_html(story: Story) -> str:
+def as_html(story: Telling) -> str:
     """A story as a page; of its loops every round, folded, up to a hundred."""
     template = _template("story.html", "explain(...).html()")
     longest = max((part.times for part in story.parts if hasattr(part, "times")), default=0)
@@ -51,7 +50,7 @@ def as_html(story: Story) -> str:
     return page
 
 
-def sheet_as_html(sheet: Sheet) -> str:
+def sheet_as_html(sheet: Any) -> str:
     """A sheet as a page."""
     template = _template("sheet.html", "explain(...).html()")
     parts = [(part.heading, [_row(row) for row in part.rows]) for part in sheet.parts]
@@ -59,7 +58,7 @@ def sheet_as_html(sheet: Sheet) -> str:
     return page
 
 
-def _row(row: Row) -> dict[str, Any]:
+def _row(row: Any) -> dict[str, Any]:
     is_formula = not isinstance(row.said, str)
     said = row.said if isinstance(row.said, str) else _drawn(row.said(latex))
     name = _drawn(latex.name(row.label)) if row.is_name else row.label

@@ -8,7 +8,7 @@ from typing import Final
 from .latex import escaped, latex
 from .lines import Backward, Forward, Omitted, described, label
 from .notation import text
-from .story import Event, Heading, Hidden, Loop, LoopEnd, Round, Story
+from .telling import Event, Heading, Hidden, Loop, LoopEnd, Round, Telling
 
 INDENT: Final = 17  # of what belongs to the line above
 Line = str | tuple[str, str]  # a line, or a formula and the value beside it
@@ -17,7 +17,7 @@ WIDTH: Final = 66  # of the column of formulas; a longer one has its value on a 
 # Text -----------------------------------------------------------------------------------------------
 
 
-def as_text(story: Story) -> str:
+def as_text(story: Telling) -> str:
     """The story for a terminal."""
     lines: list[Line] = [story.title, ""]
     for kind, values in story.given.items():
@@ -112,7 +112,7 @@ def hidden_title(hidden: Hidden) -> str:
 # Markdown -------------------------------------------------------------------------------------------
 
 
-def as_markdown(story: Story) -> str:
+def as_markdown(story: Telling) -> str:
     """The story for Jupyter and for anything that shows LaTeX between dollars."""
     lines = [f"## {_plain(story.title)}", ""]
     for kind, values in story.given.items():
