@@ -19,7 +19,8 @@ from minigrad.inspect.formulas import value_formula as read_value
 from minigrad.inspect.latex import Latex, latex
 from minigrad.inspect.notation import Text, text
 from minigrad.inspect.primitives import explain_primitive
-from minigrad.inspect.symbols import Reader, Unreadable
+from minigrad.inspect.reading import Reader
+from minigrad.inspect.symbols import Unreadable
 from minigrad.inspect.tidy import tidied
 from minigrad.inspect.tree import Expression, constant, evaluate, name, parts_of
 from minigrad.ops.primitive import INPUTS, OUTPUT, Primitive, elementwise, index, reduction, registry, shape

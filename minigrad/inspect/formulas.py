@@ -10,8 +10,10 @@ from typing import Any, Final
 
 from ..backend import Array, cpu, is_array, namespace_of
 from ..ops.primitive import Absent, Domain, Primitive
-from .notation import LOWERED, Text
-from .symbols import Reader, Unreadable
+from .marks import LOWERED
+from .notation import Text
+from .reading import Reader
+from .symbols import Unreadable
 from .tidy import tidied
 from .tree import NUMBERS, Expression, constant, key_of, name, parts_of, rebuilt, renamed
 

@@ -8,11 +8,11 @@ else 0.
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import Final
 
 from ..backend import cpu, is_array
 from ..ops.primitive import registry
-from .shown import short
+from .marks import Marks
 from .tree import Expression
 
 CASE, SUM, QUOTIENT, PRODUCT, SIDE, POWER, ATOM = range(7)  # how tightly an expression holds together
@@ -29,37 +29,20 @@ LOGIC: Final = {"logical_and": "and", "logical_or": "or"}
 REDUCTIONS: Final = {"sum": "Σ", "mean": "mean", "var": "var", "std": "std", "max": "max", "min": "min"}
 FUNCTIONS: Final = {"sigmoid": "σ", "maximum": "max", "minimum": "min"}  # others have their own names
 DIGITS: Final = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
-LOWERED: Final = str.maketrans("0123456789-,", "₀₁₂₃₄₅₆₇₈₉₋,")
 
 Piece = tuple[str, int]  # a text, and how tightly it holds together
 
 
-class Text:
+class Text(Marks):
     """How expressions are written as plain text."""
-
-    minus, times, dot, infinity, cut = "−", " ⊙ ", " · ", "∞", "…"
 
     def __call__(self, e: Expression) -> str:
         return self.piece(e)[0]
-
-    # What is written around pieces -------------------------------------------------------------------
-
-    def parenthesised(self, text: str) -> str:
-        return f"({text})"
 
     def power(self, base: str, exponent: Expression) -> str:
         if exponent.is_number and isinstance(exponent.value, int):
             return base + str(exponent.value).translate(DIGITS)
         return f"{base}^{self.factor(exponent, ATOM)}"
-
-    def transposed(self, x: str) -> str:
-        return f"{x}ᵀ"
-
-    def function(self, name: str, arguments: str) -> str:
-        return f"{name}({arguments})"
-
-    def reduction(self, name: str, axes: str, argument: str) -> str:
-        return f"{name}{axes.translate(LOWERED)}({argument})"
 
     def quotient(self, e: Expression) -> Piece:
         return f"{self.at(e.args[0], PRODUCT)} / {self.factor(e.args[1], POWER)}", QUOTIENT
@@ -70,21 +53,6 @@ class Text:
 
     def root(self, e: Expression) -> Piece:
         return f"√{self.factor(e.args[0], ATOM)}", POWER
-
-    def enclosed(self, left: str, text: str, right: str) -> str:
-        return f"{left}{text}{right}"
-
-    def name(self, text: str) -> str:
-        return text
-
-    def word(self, text: str) -> str:
-        return text
-
-    def infix(self, text: str) -> str:
-        return f" {text} "
-
-    def relation(self, left: str, sign: str, right: str) -> str:
-        return f"{left} {sign} {right}"
 
     # Levels --------------------------------------------------------------------------------------------
 
@@ -118,9 +86,6 @@ class Text:
         if e.op == "logical_not":
             return f"{self.infix('not').lstrip()}{self._part_of_condition(e.args[0])}"
         return self.at(e, SUM)
-
-    def sign(self, text: str) -> str:
-        return text
 
     def _part_of_condition(self, e: Expression) -> str:
         text = self.condition(e)
@@ -159,8 +124,6 @@ class Text:
             return f"{self.value(x.value)}{self.space}{right}", min(tightness, SIDE)
         sign = self.times if x.shape != () and y.shape != () else self.dot
         return f"{self.at(x, PRODUCT)}{sign}{self.factor(y, PRODUCT)}", PRODUCT
-
-    space = " "
 
     def _divide(self, e: Expression) -> Piece:
         return self.quotient(e)
@@ -270,46 +233,6 @@ class Text:
 
     def function_name(self, op: str) -> str:
         return FUNCTIONS.get(op, op)
-
-    # Constants -------------------------------------------------------------------------------------------
-
-    def value(self, value: Any) -> str:
-        if isinstance(value, float):
-            if math.isinf(value):
-                return self.infinity if value > 0 else self.minus + self.infinity
-            exact = repr(value).removesuffix(".0")
-            text = exact if len(exact) <= 8 else f"{value:.6g}"
-            return self.number(text.replace("-", self.minus, 1) if text[0] == "-" else text)
-        if isinstance(value, int) and not isinstance(value, bool):
-            return f"{self.minus}{-value}" if value < 0 else str(value)
-        if isinstance(value, (tuple, list)):
-            inside = ", ".join(self._elided([self.value(part) for part in value]))
-            if isinstance(value, list):
-                return self.enclosed("[", inside, "]")
-            return self.parenthesised(inside + "," * (len(value) == 1))
-        if is_array(value):
-            text = short(value)
-            return self.word(text if value.ndim < 2 and text[0] != "(" else f"integers {value.shape}")
-        return self.word(f'"{value}"' if isinstance(value, str) else str(value))
-
-    def number(self, text: str) -> str:
-        return text
-
-    def _elided(self, texts: list[str]) -> list[str]:
-        return texts if len(texts) <= 5 else [*texts[:2], self.cut, texts[-1]]
-
-    def index(self, index: Expression) -> str:
-        if index.op == "tuple":
-            return ", ".join(self.index(part) for part in index.args)
-        if index.op != "constant":
-            return self(index)
-        return ", ".join(map(self._index_part, index.value if isinstance(index.value, tuple) else (index.value,)))
-
-    def _index_part(self, part: Any) -> str:
-        if isinstance(part, slice):
-            ends = ["" if x is None else str(x) for x in (part.start, part.stop, part.step)]
-            return ":".join(ends if part.step is not None else ends[:2]).replace("-", self.minus)
-        return self.word("...") if part is Ellipsis else self.value(part)
 
 
 TWO: Final = Expression("constant", value=2, shape=())
