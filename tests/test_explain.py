@@ -366,6 +366,15 @@ def over_time(block: Any, weights: dict[str, Any], rows: Any, module: Any) -> An
     return np.stack(found[::-1] if backwards else found)
 
 
+def test_modules_on_another_device() -> None:
+    kinds = [nn.LSTM, nn.GRUCell, nn.LayerNormLSTM, nn.Linear, nn.Embedding, nn.Conv2d, nn.MaxPool2d, nn.ELU]
+    expected = [str(explain(kind)) for kind in kinds]
+    with mg.use_device("strict"):
+        assert [str(explain(kind)) for kind in kinds] == expected
+        rows = mg.tensor([0, 1]).data
+        assert "segment_sum(g, [0 1], size=3)" in str(explain(mg.take, mg.zeros((3, 4)), indices=rows, axis=0))
+
+
 def test_another_cell_has_other_equations(monkeypatch: pytest.MonkeyPatch) -> None:
     def leaky(x: Any, state: Any, hh: Any) -> Any:
         h, c = state
@@ -488,12 +497,13 @@ def test_a_page_of_a_long_loop_has_some_rounds_and_no_dead_links() -> None:
     assert "… rounds 1 to 99 likewise" in found.text
 
 
-def test_names_are_escaped_on_a_page() -> None:
+@pytest.mark.parametrize("name", ["<script>alert(1)</script>", 'a"b&c', "$x_1^2$", "{", "\\", "%", "x__", "日本", "~"])
+def test_names_are_escaped_on_a_page(name: str) -> None:
     pytest.importorskip("latex2mathml")
     x = mg.tensor([1.0, 2.0], requires_grad=True)
-    page = explain((x * x).sum(), names={"<script>alert(1)</script>": x}).html()
+    page = explain((x * x).sum(), names={name: x}).html()
     assert "<script" not in page
-    checked(page)
+    assert name.replace("^", "∧").replace("'", "′") in checked(page).text
 
 
 def test_pages_of_sheets(tmp_path: Path) -> None:

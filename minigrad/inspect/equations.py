@@ -13,7 +13,7 @@ from ..ops.primitive import Primitive
 from ..ops.shape import concatenate, reshape
 from ..tape import apply
 from .computation import Computation, Operation, Value, on_host, read
-from .formulas import value_formula
+from .formulas import parameter_on_host, value_formula
 from .lines import operands
 from .notation import Text
 from .tidy import of_vectors, tidied
@@ -197,7 +197,7 @@ class _Reading:
                 filled = renamed(found, dict(zip(primitive.inputs, inputs, strict=True)))
                 return rebuilt(filled, self._index_by_name)
         args = (Expression("list", tuple(inputs)),) if primitive.variadic else tuple(inputs)
-        options = {k: constant(v) for k, v in parameters.items() if v is not None}
+        options = {k: constant(parameter_on_host(v)) for k, v in parameters.items() if v is not None}
         shape = None if primitive.multiple else output.shape
         return rebuilt(Expression(primitive.name, args, options, shape=shape, dtype=output.dtype), self._index_by_name)
 

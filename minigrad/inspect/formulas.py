@@ -111,7 +111,7 @@ def value_formula(primitive: Primitive[Any], inputs: Sequence[Any], parameters: 
         operands = _operands(primitive, reader, _examples(primitive, inputs))
         return _read(primitive, reader, lambda: primitive.value(reader.values, *operands, **host))
 
-    host = {k: _on_host(v) for k, v in parameters.items()}
+    host = {k: parameter_on_host(v) for k, v in parameters.items()}
     return _once((primitive, primitive.value, None, _signature(inputs), _key(host)), read)
 
 
@@ -148,7 +148,7 @@ def derivative_formulas(
         assert vjp is not None
         return _read(primitive, reader, lambda: vjp(reader.derivatives, received, outputs, *symbols, **host))
 
-    host = {k: _on_host(v) for k, v in parameters.items()}
+    host = {k: parameter_on_host(v) for k, v in parameters.items()}
     found: list[Formula | None] = []
     signature = _signature(inputs)
     for place, vjp in enumerate(primitive.vjps):
@@ -259,11 +259,11 @@ def _signature(inputs: Sequence[Any]) -> tuple[Any, ...]:
     )
 
 
-def _on_host(value: Any) -> Any:
+def parameter_on_host(value: Any) -> Any:
     """A parameter with its arrays on the host."""
     if is_array(value):
         return namespace_of(value).to_host(value)
-    return type(value)(map(_on_host, value)) if type(value) in (tuple, list) else value
+    return type(value)(map(parameter_on_host, value)) if type(value) in (tuple, list) else value
 
 
 def _key(value: Any) -> Any:

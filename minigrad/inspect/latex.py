@@ -11,7 +11,13 @@ from .tree import Expression
 SIGNS: Final = {"=": "=", "≠": r"\ne", "<": "<", "≤": r"\le", ">": ">", "≥": r"\ge"}
 KNOWN: Final = {"exp", "log", "sin", "cos", "tanh", "max", "min"}  # functions that LaTeX has a command for
 BRACKETS: Final = {"⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "|": r"\vert "}
-ESCAPED: Final = {"_": r"\_", "%": r"\%", "#": r"\#", "&": r"\&", "$": r"\$", "{": r"\{", "}": r"\}", "…": r"\ldots "}
+ESCAPED: Final = {c: f"\\{c}" for c in "_%#&$" + "{}"} | {
+    "\\": r"\backslash ",
+    "^": r"\wedge ",
+    "~": r"\sim ",
+    "…": r"\ldots ",
+    "\n": " ",
+}
 
 
 class Latex(Text):
@@ -95,7 +101,7 @@ def latex_name(text: str) -> str:
     ['x', 'v_{12}', 'W_{ih}', '\\\\mathrm{lstm.weight\\\\_hh\\\\_l0}']
     """
     plain = "".join(SUBSCRIPTS.get(c, c) for c in text)
-    found = re.fullmatch(r"([^\W\d_])(?:_?\{([^{}]+)\}|_?([0-9]+)|_(\w{1,3}))?(['′]*)", plain)
+    found = re.fullmatch(r"([^\W\d_])(?:_?\{([^{}]+)\}|_?([0-9]+)|_([^\W_]{1,3}))?(['′]*)", plain)
     if found is None:
         return rf"\mathrm{{{escaped(text)}}}"
     letter, braced, digits, word, primes = found.groups()

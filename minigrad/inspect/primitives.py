@@ -15,6 +15,7 @@ from .formulas import (
     input_names,
     numbered,
     output_name,
+    parameter_on_host,
     stated,
     value_formula,
 )
@@ -156,7 +157,7 @@ def _domain(domain: Domain) -> str:
 
 def _read_on(names: Sequence[str], given: Sequence[Any], parameters: Mapping[str, Any]) -> str:
     shown = [f"{k} {x}" if type(x) in NUMBERS else f"{k} {x.shape}" for k, x in zip(names, given, strict=True)]
-    for key, value in parameters.items():
+    for key, value in parameter_on_host(list(parameters.items())):
         if key == "index":
             shown.append(f"index=[{text.index(constant(value))}]")
         else:
