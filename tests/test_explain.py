@@ -55,7 +55,7 @@ def test_the_story_of_hello() -> None:
     for expected in [
         "take v1 = take(embed.weight, [1 0 2 2], axis=0) (4, 8) from",
         "linear v7 = v2 lstm.weight_ih_l0ᵀ + v5 (4, 1, 64) from",
-        "14 operations × 4; each round hands on what in the first is v25, v28",
+        "14 operations × 4, each round handing on v25 and v28 (their names in round 0)",
         "sigmoid v19 = σ(v16) (1, 16) from",
         "add v25 = v21 + v24 (1, 16) from",
         "rounds 1 to 3 likewise",
@@ -202,6 +202,12 @@ def test_what_cannot_be_explained() -> None:
         explain(mg.tanh, x, x)
     with pytest.raises(TypeError, match="it has to run: pass an example"):
         explain(nn.Sequential(nn.Linear(2, 3)))
+    with pytest.raises(TypeError, match="open is for the story of a tensor; got tanh"):
+        explain(mg.tanh, open=True)
+    with pytest.raises(TypeError, match="axis is for a primitive; got LSTM"):
+        explain(nn.LSTM, axis=1)
+    with pytest.raises(TypeError, match="a tensor's story takes no inputs"):
+        explain((x * x).sum(), x)
     with pytest.raises(TypeError, match="cannot make a ModuleThatNeeds without arguments"):
         explain(ModuleThatNeeds)
 

@@ -27,7 +27,8 @@ def explain(
     contributes to whom. Rounds of a loop, such as the time steps of an RNN, are told once, or as `open` says.
 
     Of a primitive: its kind, its formula and derivatives as read off its code, and what it saves. Of a module: its
-    equations, read off the graph of a call; of a recurrent one, at a time step. A class is made small for it.
+    equations, read off the graph of a call; of a recurrent one, at a time step. A class is made small for it. A module
+    runs for that: dropout draws, and a Stateful layer goes on.
 
     Args:
         what: a Tensor that was computed and needs a gradient, not yet gone back through; a primitive, such as mg.tanh;
@@ -87,6 +88,9 @@ def explain(
         h_t = σ(o) ⊙ tanh(c_t)
     ...
     """
+    for word, given in (("names", names is not None), ("gradient", gradient is not None), ("open", open is not False)):
+        if given and type(what) is not Tensor:
+            raise TypeError(f"explain: {word} is for the story of a tensor; got {_described(what)}")
     primitive = _primitive_of(what)
     if primitive is not None:
         return explain_primitive(primitive, inputs, parameters)

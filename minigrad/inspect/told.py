@@ -92,11 +92,15 @@ def _backward_text(line: Backward, bar: str) -> Iterator[Line]:
 
 
 def loop_title(loop: Loop) -> str:
-    carried = ", ".join(label(v) for v in loop.carried)
-    handed = f"; each round hands on what in the first is {carried}" if carried else ""
+    """ "14 operations × 50, each round handing on v25 and v28 (their names in round 0)"."""
     if loop.backward:
         return f"{loop.length} operations × {loop.times}, the last round first"
-    return f"{loop.length} operations × {loop.times}{handed}"
+    *others, last = [label(v) for v in loop.carried] or [""]
+    handed = f"{', '.join(others)} and {last}" if others else last
+    names = "their names" if others else "its name"
+    return f"{loop.length} operations × {loop.times}" + (
+        f", each round handing on {handed} ({names} in round 0)" if handed else ""
+    )
 
 
 def round_title(event: Round) -> str:
