@@ -28,7 +28,7 @@ class Column:
 
 @dataclass
 class Wire:
-    """What begins at one place, in column `tail` or outside (None), and the columns where it ends; `out`: outside too."""
+    """What begins at one place, in column `tail` or outside (None), and the columns where it ends; `out`: outside."""
 
     key: Any
     tail: int | None

@@ -21,8 +21,8 @@ class Edge(NamedTuple):
 
     Args:
         tail, head: the boxes.
-        slot: of several places on the lower side of the tail, the one where it begins, from the left. Arrows of one place
-            share their line as far as they go together.
+        slot: of several places on the lower side of the tail, the one where it begins, from the left. Arrows of one
+            place share their line as far as they go together.
         loop: it goes from one round of a loop into the next, which is drawn as the same: up again, and in from above.
     """
 
@@ -63,8 +63,8 @@ class Layout:
     Attributes:
         boxes: by number.
         groups: those that were given, each with its frame.
-        lines: the points of each edge, from the lower side of its tail to the upper side of its head. Between two points
-            a line may be straight, or a curve that begins and ends vertically: neither crosses a box.
+        lines: the points of each edge, from the lower side of its tail to the upper side of its head. Between two
+            points a line may be straight, or a curve that begins and ends vertically: neither crosses a box.
         width, height: of all.
     """
 

@@ -56,8 +56,8 @@ def across(links: Links, layers: Sequence[Sequence[int]]) -> list[float]:
 def isotonic(wanted: Sequence[float], weights: Sequence[float], room: Sequence[float]) -> list[float]:
     """The places nearest to the wanted ones that keep the distances between neighbours.
 
-    Equation: minimise Σ wᵢ (xᵢ - wantedᵢ)² with xᵢ₊₁ - xᵢ ≥ roomᵢ. With yᵢ = xᵢ - Σ room before i, that is isotonic regression,
-    solved by pooling neighbours that are in the wrong order (Ayer et al. 1955).
+    Equation: minimise Σ wᵢ (xᵢ - wantedᵢ)² with xᵢ₊₁ - xᵢ ≥ roomᵢ. With yᵢ = xᵢ - Σ room before i, that is isotonic
+    regression, solved by pooling neighbours that are in the wrong order (Ayer et al. 1955).
 
     >>> isotonic([0.0, 1.0, 9.0], [1.0, 1.0, 1.0], [3.0, 3.0])
     [-1.0, 2.0, 9.0]
