@@ -61,12 +61,13 @@ class Frame:
 
 
 class Arrow(NamedTuple):
-    """A value's way from box to box; `loop`: into the next round of a folded loop."""
+    """A value's way from box to box; `carried`: from a round of a loop into a later one; `loop`: of a folded one."""
 
     tail: Box
     head: Box
     slot: int
     loop: bool
+    carried: bool
 
 
 class Place(NamedTuple):
@@ -243,7 +244,7 @@ class Diagram:
     def _arrows(self) -> list[Arrow]:
         sources: dict[tuple[Box, Any], Any] = {}  # places of a box that are drawn as one, as a forest
         by_end: dict[Any, tuple[Box, Any]] = {}
-        found: dict[tuple[Box, Any, Box, bool], dict[Any, int]] = {}
+        found: dict[tuple[Box, Any, Box, bool, bool], dict[Any, int]] = {}
         raw = []
         for operation in self.computation.operations:
             user, head = self.places[operation], self.box_of[operation]
@@ -252,23 +253,25 @@ class Diagram:
                     continue
                 if value.maker is None:
                     tail, source, loop = self.leaf_box[value], (self.leaf_box[value], (0, 0)), False
+                    carried = False
                 else:
                     maker = self.places[value.maker]
                     tail = self.box_of[value.maker]
                     source = (tail, (maker.same[0].number, value.slot))
-                    loop = user.folded and maker.loop == user.loop and maker.round < user.round
+                    carried = 0 < maker.loop == user.loop and maker.round < user.round
+                    loop = carried and user.folded
                 if tail is head and not (loop and head.kind == "operation"):
                     continue
                 end = (tail, user.same[0].number, place, loop)
                 if user.folded and end in by_end:
                     _join(sources, by_end[end], source)
                 by_end.setdefault(end, source)
-                raw.append((source, head, loop, (value, operation)))
-        for source, head, loop, pair in raw:
-            counts = found.setdefault((source[0], _root(sources, source), head, loop), {})
+                raw.append((source, head, loop, carried, (value, operation)))
+        for source, head, loop, carried, pair in raw:
+            counts = found.setdefault((source[0], _root(sources, source), head, loop, carried), {})
             counts[pair] = counts.get(pair, 0) + 1
         slots: dict[Box, list[Any]] = {}
-        for tail, root, _, _ in found:
+        for tail, root, *_ in found:
             slots.setdefault(tail, [])
             if root not in slots[tail]:
                 slots[tail].append(root)
@@ -276,8 +279,8 @@ class Diagram:
             roots.sort(key=lambda root: root[1])
             box.slots = len(roots)
         arrows = []
-        for (tail, root, head, loop), counts in found.items():
-            arrows += [Arrow(tail, head, slots[tail].index(root), loop)] * max(counts.values())
+        for (tail, root, head, loop, carried), counts in found.items():
+            arrows += [Arrow(tail, head, slots[tail].index(root), loop, carried)] * max(counts.values())
         return sorted(arrows, key=lambda a: (a.head.number, a.tail.number, a.slot, a.loop))
 
 

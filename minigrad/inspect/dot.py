@@ -73,7 +73,9 @@ def _styled(style: Style) -> list[str]:
 
 def _arrow(arrow: Arrow) -> str:
     text = f"n{arrow.tail.number} -> n{arrow.head.number}"
-    return text + (' [style=dashed, color="#8a3ffc", constraint=false];' if arrow.loop else ";")
+    if arrow.loop:
+        return text + ' [color="#8a3ffc", style=dashed, constraint=false];'
+    return text + (' [color="#8a3ffc"];' if arrow.carried else ";")
 
 
 def _legend(diagram: Diagram) -> Iterator[str]:

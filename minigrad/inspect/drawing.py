@@ -83,9 +83,9 @@ def draw(
     """Draw what led to a tensor: parameters, inputs, data and operations, each with its shape.
 
     A double border says that the graph keeps the value for the backward pass. The rounds of a loop, such as the time
-    steps of a recurrent layer, are drawn once, with a dashed arrow for what one hands to the next; opened, they stand side by
-    side. Modules have frames around what ran in them. Kernels (`scan`, `fuse`) and checkpoints are drawn as the operations that
-    they stand for.
+    steps of a recurrent layer, are drawn once, with a dashed arrow for what one hands to the next; opened, they stand
+    side by side. Modules have frames around what ran in them. Kernels (`scan`, `fuse`) and checkpoints are drawn as the
+    operations that they stand for.
 
     Args:
         loss: a computed tensor, of any shape, whose graph has not been freed.

@@ -58,5 +58,5 @@ def legend(diagram: Diagram) -> list[Entry]:
     """What is in this drawing, in a fixed order."""
     kinds = {box.kind for box in diagram.boxes} | {"result"}
     kinds |= {"saved"} if any(box.saved for box in diagram.boxes) else set()
-    kinds |= {"loop"} if any(arrow.loop for arrow in diagram.arrows) else set()
+    kinds |= {"loop"} if any(arrow.carried for arrow in diagram.arrows) else set()
     return [Entry(kind, text) for kind, text in SAYS.items() if kind in kinds]

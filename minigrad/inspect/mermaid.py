@@ -38,7 +38,7 @@ def _lines(diagram: Diagram) -> Iterator[str]:
     loops = []
     for number, arrow in enumerate(diagram.arrows):
         yield f"  n{arrow.tail.number} {'-.->' if arrow.loop else '-->'} n{arrow.head.number}"
-        loops += [str(number)] if arrow.loop else []
+        loops += [str(number)] if arrow.carried else []
     yield '  subgraph legend["legend"]'
     entries = legend(diagram)
     for number, entry in enumerate(entries):
