@@ -178,15 +178,21 @@ class Diagram:
         about += [one.line] if one.line else []
         saved = any(y.saved for each in same for y in each.outputs)
         last = same[-1] if self.computation.result.maker in same else one
-        return Box("operation", operation_text(same), outputs_text(last.outputs), "\n".join(about), saved)
+        return Box(
+            "operation",
+            operation_text(same),
+            outputs_text(last.outputs),
+            "\n".join(cut(each, 200) for each in about),
+            saved,
+        )
 
     def _module_box(self, path: str, operations: Sequence[Operation]) -> Box:
         every = [each for operation in operations for each in self.places[operation].same]
         parameters = {x for each in every for x in each.inputs if x.role == "parameter"}
-        detail = _counted(len(every), "operation")
-        detail += f", {_counted(len(parameters), 'parameter')}" if parameters else ""
+        detail = counted(len(every), "operation")
+        detail += f", {counted(len(parameters), 'parameter')}" if parameters else ""
         saved = any(y.saved for each in every for y in each.outputs)
-        return Box("module", cut(path), detail, f"the module {path}, closed", saved)
+        return Box("module", cut(path), detail, f"the module {cut(path, 200)}, closed", saved)
 
     # Leaves ---------------------------------------------------------------------------------------
 
@@ -225,7 +231,7 @@ class Diagram:
             return
         name = leaf.name if len(leaves) == 1 else ""
         detail = shape_text(leaf.shape)
-        about = f"{leaf.role} {leaf.name} {detail} {leaf.dtype}"
+        about = cut(f"{leaf.role} {leaf.name} {detail} {leaf.dtype}", 200)
         box = Box(leaf.role, cut(name) or leaf.role, detail, about, any(each.saved for each in leaves))
         for each in leaves:
             self.leaf_box[each] = box
@@ -284,7 +290,8 @@ class Diagram:
         return sorted(arrows, key=lambda a: (a.head.number, a.tail.number, a.slot, a.loop))
 
 
-def _counted(count: int, what: str) -> str:
+def counted(count: int, what: str) -> str:
+    """How many there are of something."""
     return f"{count} {what}" + ("" if count == 1 else "s")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from .computation import read
-from .diagram import Diagram
+from .diagram import Diagram, counted
 from .dot import dot
 from .look import SAYS
 from .mermaid import mermaid
@@ -57,12 +57,12 @@ class Drawing:
         kinds = [box.kind for box in self.diagram.boxes]
         names = {"operation": "operation", "module": "closed module"}
         counts = [(kinds.count(kind), names.get(kind, kind)) for kind in SAYS if kind in kinds]
-        text = ", ".join(f"{count} {name}{'s' if count > 1 and name != 'data' else ''}" for count, name in counts)
-        lines = [f"a drawing of {text}, {len(self.diagram.arrows)} arrows"]
+        text = ", ".join(f"{count} {name}" if name == "data" else counted(count, name) for count, name in counts)
+        lines = [f"a drawing of {text}, {counted(len(self.diagram.arrows), 'arrow')}"]
         for number, loop in enumerate(self.diagram.loops, 1):
             is_folded = self.diagram.places[loop.rounds[0][0]].folded
             lines.append(
-                f"loop {number}: {len(loop.rounds[0])} operations × {loop.times}, "
+                f"loop {number}: {counted(len(loop.rounds[0]), 'operation')} × {loop.times}, "
                 + (f"drawn once; opened=[{number}] draws all" if is_folded else "all drawn")
             )
         return "\n".join([*lines, 'save("graph.svg") writes it; .svg, .dot, .mmd'])

@@ -47,6 +47,7 @@ class _Picture:
 
     def lines(self) -> Iterator[str]:
         entries = self._legend()
+        dashed = all(arrow.loop for arrow in self.diagram.arrows if arrow.carried)
         width = max(self.places.width, max(right for *_, right in entries)) + 2 * MARGIN
         below = self.places.height + MARGIN * 2
         height = below + (entries[-1][1] + 1) * ROW + MARGIN / 2
@@ -67,7 +68,7 @@ class _Picture:
         yield "</g>"
         yield f'<g class="legend" transform="translate({n(MARGIN)} {n(below)})">'
         for entry, row, left, _ in entries:
-            yield from _entry(entry, left, row)
+            yield from _entry(entry, left, row, dashed)
         yield "</g>"
         yield "</svg>"
 
@@ -141,11 +142,11 @@ def _frame_title(frame: Frame, place: Rectangle) -> str:
     return f'<text class="title {frame.kind}" x="{x}" y="{y}">{escape(frame.title)}</text>'
 
 
-def _entry(entry: Entry, left: float, row: int) -> Iterator[str]:
+def _entry(entry: Entry, left: float, row: int, dashed: bool) -> Iterator[str]:
     """A line of the legend."""
     kind, y = entry.kind, row * ROW
     if kind == "loop":
-        yield f'<g class="arrow carried"><path class="line" d="M{n(left)} {n(y + 8)}h22"/>'
+        yield f'<g class="arrow carried{" loop" if dashed else ""}"><path class="line" d="M{n(left)} {n(y + 8)}h22"/>'
         yield f'<path class="head" d="M{n(left + 28)} {n(y + 8)}l-7 -3.5v7z"/></g>'
     else:
         form = BOXES[kind].form if kind in BOXES else "rectangle"
@@ -157,7 +158,8 @@ def _entry(entry: Entry, left: float, row: int) -> Iterator[str]:
 
 def _path(points: Sequence[Point]) -> str:
     """A line through points, up to the arrow's head: curves where it leans, rounded corners where it turns."""
-    line = [*points[:-1], (points[-1][0], points[-1][1] - HEAD / 2)]
+    line = [(round(x, 1), round(y, 1)) for x, y in points]
+    line[-1] = (line[-1][0], line[-1][1] - HEAD / 2)
     found = [f"M{n(line[0][0])} {n(line[0][1])}"]
     for k in range(1, len(line)):
         (a, b), (x, y) = line[k - 1], line[k]
