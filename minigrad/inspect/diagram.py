@@ -97,7 +97,7 @@ class Diagram:
                 for operation in inside:
                     self._hold(frame, self._operation_box(self.places[operation].same), [operation])
             elif key[0] == "module" and self.closed(key[1]):
-                self._hold(frame, self._module_box(key[1], inside), inside)
+                self._hold(frame, self._module_box(key[1], inside, depth), inside)
             else:
                 inner = self._frame(key, frame)
                 frame.members.append(inner)
@@ -136,8 +136,12 @@ class Diagram:
             saved,
         )
 
-    def _module_box(self, path: str, operations: Sequence[Operation]) -> Box:
-        every = [each for operation in operations for each in self.places[operation].same]
+    def _module_box(self, path: str, operations: Sequence[Operation], depth: int) -> Box:
+        every: list[Operation] = []
+        for operation in operations:
+            place = self.places[operation]
+            around = any(key[0] == "loop" for key in place.frames[:depth])  # what is drawn once counts once
+            every += place.same[:1] if around else place.same
         parameters = {x for each in every for x in each.inputs if x.role == "parameter"}
         detail = counted(len(every), "operation")
         detail += f", {counted(len(parameters), 'parameter')}" if parameters else ""
