@@ -15,9 +15,9 @@ from matplotlib.textpath import TextPath
 
 import minigrad as mg
 from minigrad import nn
-from minigrad.inspect.diagram import Diagram
 from minigrad.inspect.drawing import Drawing, draw
-from minigrad.inspect.labels import cut
+from minigrad.inspect.picture.diagram import Diagram
+from minigrad.inspect.picture.labels import cut
 from minigrad.nn import functional as F
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -159,7 +159,7 @@ def kinds(drawing: Drawing) -> Counter[str]:
     return Counter(box.kind for box in drawing.diagram.boxes)
 
 
-def test_time_steps_are_folded_and_opened():
+def test_time_steps_are_folded_and_opened(device):
     folded, opened = hello(), hello(fold=False)
     (loop,) = folded.diagram.loops
     assert loop.times == 4 and len(loop.rounds[0]) == 14
@@ -201,7 +201,7 @@ def around(box: Any) -> list[str]:
     return frames[-2::-1]
 
 
-def test_modules_have_frames_and_can_be_closed():
+def test_modules_have_frames_and_can_be_closed(device):
     class Model(nn.Module):
         def __init__(self) -> None:
             super().__init__()

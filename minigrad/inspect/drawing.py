@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from .computation import read
-from .diagram import Diagram
-from .dot import dot
-from .labels import counted
-from .look import SAYS
-from .mermaid import mermaid
-from .svg import svg
+from .picture.diagram import Diagram
+from .picture.dot import dot
+from .picture.labels import counted
+from .picture.look import SAYS
+from .picture.mermaid import mermaid
+from .picture.svg import svg
 
 LIMIT: Final = 400
 

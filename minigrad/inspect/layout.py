@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from .columns import Column, Wire, beside
-from .layers import Net, Point, arrange, shortened
+from .layered.columns import Column, Wire, beside
+from .layered.layers import Net, Point, arrange, shortened
 
 PADDING = 12.0  # between a frame and what is in it
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from .layers import Point
-from .layout import Rectangle
+from ..layered.layers import Point
+from ..layout import Rectangle
 from .look import BOXES
 from .parts import Box
 

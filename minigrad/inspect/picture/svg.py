@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 from xml.sax.saxutils import escape
 
+from ..layered.layers import Point
+from ..layout import Edge, Group, Layout, Rectangle, layout
 from .diagram import Diagram
-from .layers import Point
-from .layout import Edge, Group, Layout, Rectangle, layout
 from .look import BOXES, Entry, legend
 from .parts import Arrow, Box, Frame
 from .shapes import LINE, SMALL, outline, size, text_width

@@ -6,8 +6,8 @@ import inspect
 from collections.abc import Sequence
 from typing import Any, Final
 
-from ..backend import is_array
-from .computation import Operation, Value
+from ...backend import is_array
+from ..computation import Operation, Value
 
 LONGEST: Final = 30  # letters of a line
 UNTOLD: Final = ("shape", "dtype")  # parameters that the shapes show already

@@ -10,9 +10,9 @@ from collections.abc import Callable, Collection, Sequence
 from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 
-from ..nn.calls import calls_of
-from .computation import Computation, Operation, Value
-from .folding import Repeat, folded
+from ...nn.calls import calls_of
+from ..computation import Computation, Operation, Value
+from ..folding import Repeat, folded
 from .labels import counted, cut, formula_of, operation_text, outputs_text, shape_text
 from .parts import Arrow, Box, Frame, common, homes, within
 
