@@ -170,6 +170,8 @@ def test_time_steps_are_folded_and_opened(device):
     carried = [(a.tail.title, a.head.title) for a in folded.diagram.arrows if a.loop]
     assert sorted(carried) == [("add", "multiply"), ("multiply", "linear")]  # c, h
     assert sum(a.carried for a in opened.diagram.arrows) == 2 * 3
+    for drawing, arrows in ((folded, 1), (opened, 4)):  # a row of the input for each step
+        assert sum(a.tail.title == "unstack" for a in drawing.diagram.arrows) == arrows
     assert "loop 1: × 4" in folded.svg() and "round 4" in opened.svg()
     assert "round 4" in hello(opened=[1]).svg() and "round 1" not in folded.svg()
 
