@@ -1,0 +1,1 @@
+"""Boxes in layers and side by side: what `layout` is made of."""
