@@ -10,7 +10,7 @@ tensor([[ 0.5 , -0.25]], dtype=float32, device='cpu')
 """
 
 from . import cuda_device as cuda_device
-from . import io, nn, ops, optim, testing
+from . import inspect, io, nn, ops, optim, testing
 from .anomaly import AnomalyError, detect_anomaly
 from .backend import (
     DeviceError,
@@ -162,6 +162,7 @@ __all__ = [
     "greater_equal",
     "hessian",
     "hvp",
+    "inspect",
     "int32",
     "int64",
     "io",

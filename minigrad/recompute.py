@@ -145,3 +145,4 @@ def _again(xp: Any, gs: list[Any], ys: Any, xs: Any, *, segment: _Segment) -> li
 
 
 checkpointed = by_hand("checkpoint", _again)
+checkpointed.opened = lambda node: node.parameters["segment"].run_again()

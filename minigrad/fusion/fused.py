@@ -36,6 +36,7 @@ class Fused:
         self.function, self.fallback = function, fallback
         self.primitive = by_hand(self.__name__, self._derivative)
         self.primitive.runs_program, self.primitive.takes_none = False, True
+        self.primitive.opened = lambda node: _again(node.parameters["plan"], node.inputs)
         self._plans: dict[Any, Any] = {}
         self._last: Any = None
 
@@ -195,13 +196,17 @@ class Fused:
     ) -> list[Any]:
         """The gradients of all arguments: from the kernel, or recorded, from the function itself."""
         if any(type(x) is Tensor for x in xs):
-            tracer, outputs = plan.program.tracer, plan.program.outputs
-            return recorded_gradients(lambda: tracer.again(dict(enumerate(xs)), outputs), xs, gs)
+            return recorded_gradients(lambda: _again(plan, xs), xs, gs)
         arrays = [aligned(x) if is_array(x) else None for x in xs]
         found: list[Any] = [None] * len(xs)
         for slot, g in zip(wanted, plan.backward(arrays, scalars, gs, wanted), strict=True):
             found[slot] = g
         return found
+
+
+def _again(plan: Plan, xs: Sequence[Any]) -> list[Tensor]:
+    """The outputs, computed one operation after the other."""
+    return plan.program.tracer.again(dict(enumerate(xs)), plan.program.outputs)
 
 
 def _outlines(specs: Sequence[Any]) -> list[Any]:

@@ -27,27 +27,29 @@ from .setting import note_failure, setting, writer_name
 
 
 def _derivative(xp: Any, gs: list[Any], run: Run, xs: list[Any], *, captured: int) -> list[Any]:
-    cell = run.plan.cell
     if not any(type(x) is Tensor for x in xs):
         return run.backward(xp, gs)
+    return recorded_gradients(lambda: _again(run, xs), xs, gs)
+
+
+def _again(run: Run, xs: Sequence[Any]) -> list[Tensor]:
+    """The outputs, computed one time step after the other."""
+    cell = run.plan.cell
     count = len(cell.before)
-
-    def again() -> list[Tensor]:
-        fixed = {slot.number: x for slot, x in zip(cell.fixed, xs[1 + count :], strict=True)}
-        state, states = xs[1 : 1 + count], []
-        steps = unstack(xs[0])
-        for x in reversed(steps) if run.reverse else steps:
-            before = {slot.number: part for slot, part in zip(cell.before, state, strict=True)}
-            state = cell.again({cell.x.number: x, **before, **fixed}, cell.results)
-            states.append(state)
-        stacks = [stack(part[::-1] if run.reverse else part) for part in zip(*states, strict=True)]
-        return [*stacks, *state]
-
-    return recorded_gradients(again, xs, gs)
+    fixed = {slot.number: x for slot, x in zip(cell.fixed, xs[1 + count :], strict=True)}
+    state, states = list(xs[1 : 1 + count]), []
+    steps = unstack(xs[0])
+    for x in reversed(steps) if run.reverse else steps:
+        before = {slot.number: part for slot, part in zip(cell.before, state, strict=True)}
+        state = cell.again({cell.x.number: x, **before, **fixed}, cell.results)
+        states.append(state)
+    stacks = [stack(part[::-1] if run.reverse else part) for part in zip(*states, strict=True)]
+    return [*stacks, *state]
 
 
 scanned = by_hand("scan", _derivative)
 scanned.runs_program, scanned.takes_none = False, True
+scanned.opened = lambda node: _again(node.output, node.inputs)
 
 _plans: weakref.WeakKeyDictionary[Any, dict[Any, Any]] = weakref.WeakKeyDictionary()
 

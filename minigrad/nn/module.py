@@ -8,9 +8,10 @@ from typing import Any, Self, TypeVar
 
 from ..backend import as_dtype, float16, float32, float64, is_floating, namespace
 from ..conversion import is_device
-from ..graph import RemovableHandle, Tensor
+from ..graph import RemovableHandle, Tensor, tick
 from ..messages import type_name
 from . import hooks, state
+from .calls import note_call
 from .hooks import Hook, call_with_hooks
 from .parameter import is_parameter
 
@@ -52,9 +53,10 @@ class Module:
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if not self._hooks:
-            return self.forward(*args, **kwargs)
-        return call_with_hooks(self, args, kwargs)
+        since = tick()
+        output = call_with_hooks(self, args, kwargs) if self._hooks else self.forward(*args, **kwargs)
+        note_call(self, since, output)
+        return output
 
     # Attributes -----------------------------------------------------------------------------------
 

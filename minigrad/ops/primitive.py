@@ -157,6 +157,7 @@ class Primitive(Generic[Result]):
         self.is_declared = False  # whether anybody has said what the derivatives are
         self.shortcut: Callable[..., Any] | None = None  # another way to the value: see shortcuts.py
         self.runs_program = False  # whether its derivative runs what users have written: see tape.by_hand
+        self.opened: Callable[..., Any] | None = None  # for a node of it: how its outputs come out of other nodes
         self.takes_none = False  # whether its derivative takes None for the gradient of an output that nobody used
         self.passes_on: tuple[int, ...] = ()  # the inputs that get the incoming gradient as it is: see sweep.py
         self.__doc__ = value.__doc__

@@ -1,0 +1,1 @@
+"""See inside: instruments for people who study autograd."""

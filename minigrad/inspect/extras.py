@@ -1,0 +1,25 @@
+"""Libraries that an instrument needs, and `import minigrad` does not."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, Final
+
+PACKAGES: Final = {"jinja2": "Jinja2", "latex2mathml": "latex2mathml", "matplotlib": "matplotlib", "rich": "rich"}
+
+
+def extra(module: str, purpose: str) -> Any:
+    """The module of a library, for a purpose that a message can name.
+
+    Raises:
+        ImportError: it is not installed; the message says what to install.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        package = PACKAGES[module.partition(".")[0]]
+        if error.name != module.partition(".")[0]:
+            raise
+        raise ImportError(
+            f"{purpose} needs the package {package}: pip install {package} (minigrad's extra inspect)"
+        ) from None
