@@ -35,14 +35,30 @@ values.forEach((value, number) => {
   value.users = [];
 });
 
-const edges = graph.edges.map(([number, to, place, points]) => {
+const edges = graph.edges.map(([number, to, place]) => {
   const value = values[number];
-  const edge = { value, from: boxes[value.box], to: boxes[to], place, points, sends: 0, text: "", size: 0 };
+  const edge = { value, from: boxes[value.box], to: boxes[to], place, sends: 0, text: "", size: 0 };
   edge.from.edgesOut.push(edge);
   edge.to.edgesIn.push(edge);
   value.users.push(edge.to);
   return edge;
 });
+
+/** Where an edge runs: out of the lower side and into the upper one, or from side to side to what is not below. */
+function connect(edge) {
+  const a = edge.from, b = edge.to, places = Math.max(b.edgesIn.length, 1);
+  const order = [...b.edgesIn].sort((s, t) => s.from.x - t.from.x || s.place - t.place).indexOf(edge);
+  const aside = b.x - a.x - a.w > 30 && b.y <= a.y + a.h;
+  if (aside) {
+    edge.points = [a.x + a.w, a.y + a.h / 2, b.x, b.y + b.h / 2];
+    edge.across = true;
+  } else {
+    edge.points = [a.x + a.w / 2, a.y + a.h, b.x + (b.w * (order + 1)) / (places + 1), b.y];
+    edge.across = false;
+  }
+  const p = edge.points;
+  edge.extent = [Math.min(p[0], p[2]) - 60, Math.min(p[1], p[3]) - 60, Math.max(p[0], p[2]) + 60, Math.max(p[1], p[3]) + 60];
+}
 
 forward.forEach((number, k) => (boxes[number].made = firstStep + k + 1));
 boxes.forEach((box) => {
@@ -52,7 +68,7 @@ boxes.forEach((box) => {
 backward.forEach(([number, sent], k) => {
   const from = boxes[number];
   from.turn = k + 1;
-  from.sent = sent.map(([value, place, text, norm, totalText, totalNorm]) => {
+  from.sent = sent.map(([value, place, text, norm, totalText = text, totalNorm = norm]) => {
     const edge = from.edgesIn.find((e) => e.place === place && e.value.number === value);
     const contribution = {
       step: k + 1, from, place, value: values[value], edge, text, norm: decoded(norm), totalText, totalNorm: decoded(totalNorm),

@@ -150,13 +150,13 @@ function strokeEdges(list, colour, width) {
   pen.stroke();
 }
 
-function trace({ points: p }, coarse) {
+function trace({ points: p, across }, coarse) {
   pen.moveTo(p[0], p[1]);
   if (coarse) for (let k = 2; k < p.length; k += 2) pen.lineTo(p[k], p[k + 1]);
   else {
     for (let k = 2; k < p.length; k += 2) {
-      const middle = graph.across ? (p[k - 2] + p[k]) / 2 : (p[k - 1] + p[k + 1]) / 2;
-      if (graph.across) pen.bezierCurveTo(middle, p[k - 1], middle, p[k + 1], p[k], p[k + 1]);
+      const middle = across ? (p[k - 2] + p[k]) / 2 : (p[k - 1] + p[k + 1]) / 2;
+      if (across) pen.bezierCurveTo(middle, p[k - 1], middle, p[k + 1], p[k], p[k + 1]);
       else pen.bezierCurveTo(p[k - 2], middle, p[k], middle, p[k], p[k + 1]);
     }
   }
@@ -166,7 +166,7 @@ function trace({ points: p }, coarse) {
 function paintHead(edge, backward) {
   const p = edge.points, end = backward ? 0 : p.length - 2, s = backward ? 9 : 6;
   const before = backward ? 2 : p.length - 4;
-  const dx = graph.across ? Math.sign(p[end] - p[before]) || 1 : 0, dy = graph.across ? 0 : Math.sign(p[end + 1] - p[before + 1]) || 1;
+  const dx = edge.across ? Math.sign(p[end] - p[before]) || 1 : 0, dy = edge.across ? 0 : Math.sign(p[end + 1] - p[before + 1]) || 1;
   pen.beginPath();
   polygon([p[end], p[end + 1], p[end] - s * dx - s * 0.55 * dy, p[end + 1] - s * dy - s * 0.55 * dx, p[end] - s * dx + s * 0.55 * dy, p[end + 1] - s * dy + s * 0.55 * dx]);
   pen.fillStyle = backward ? ink.turn : ink.edge;
