@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any, Final
 
 from ..backend import Array, cpu
 from .computation import Computation, Operation, Value, on_host
 from .folding import Repeat, folded
-from .placing import HEIGHT, WIDTH, placed
+from .layout import Edge, Rectangle
+from .placing import Placing
 from .shown import number, short
 from .slow import SlowSweep
 
@@ -104,18 +106,21 @@ class _Exhibit:
 
     def data(self) -> dict[str, Any]:
         parts = folded(self.computation.operations)
-        places = placed(parts, self.box_of, self.operation_box, len(self.boxes))
-        for box, (x, y) in zip(self.boxes, places.corners, strict=True):
-            box.update(x=round(x, 1), y=round(y, 1), w=WIDTH, h=HEIGHT)
-        loops = [part for part in parts if isinstance(part, Repeat)]
+        edges = self._edges()
+        arrows = [Edge(self.box_of[x], head, x.slot) for x, head, _ in edges]
+        placing = Placing(parts, self.box_of, self.operation_box, len(self.boxes), arrows)
+        for box, place in zip(self.boxes, placing.found.boxes, strict=True):
+            box.update(zip("xywh", _places(place), strict=True))
+        several = sum(isinstance(part, Repeat) for part in parts) > 1
         frames = []
-        for block in places.blocks:
-            if block.round is not None:
-                loop, k = block.round
-                label = f"step {k + 1}" if len(loops) == 1 else f"loop {loop + 1}, step {k + 1}"
-                frames.append({"label": label, "boxes": block.boxes})
-                for box in block.boxes:
-                    self.boxes[box]["frame"] = len(frames) - 1
+        for frame in placing.frames:
+            title = f"loop {frame.loop + 1}, {frame.title}" if several and frame.loop is not None else frame.title
+            found: dict[str, Any] = {"label": title, "at": _places(placing.found.groups[frame.group])}
+            if frame.module is not None:
+                found["module"] = self.modules[frame.module]
+            for box in frame.boxes:
+                self.boxes[box]["frame"] = len(frames)
+            frames.append(found)
         return {
             "result": self.index[self.computation.result],
             "operations": self._primitives(),
@@ -123,7 +128,10 @@ class _Exhibit:
             "frames": frames,
             "boxes": self.boxes,
             "values": [self._value(x) for x in self.values],
-            "edges": self._edges(),
+            "edges": [
+                [self.index[x], head, place, [c for point in line for c in _places(point)]]
+                for (x, head, place), line in zip(edges, placing.found.lines, strict=True)
+            ],
             "forward": [self.operation_box[operation.number] for operation in self.computation.operations],
             "backward": self._backward(),
         }
@@ -150,7 +158,7 @@ class _Exhibit:
 
     def _primitives(self) -> list[dict[str, Any]]:
         known = {operation.primitive.name: operation.primitive for operation in self.computation.operations}
-        return [{"name": name, "kind": known[name].kind, "formula": _docstring(known[name])} for name in self.names]
+        return [{"name": name, "kind": known[name].kind, "formula": _formula(known[name])} for name in self.names]
 
     def _value(self, x: Value) -> dict[str, Any]:
         array = None if x.array is None else on_host(x.array)
@@ -170,9 +178,10 @@ class _Exhibit:
             found["gradient"] = {"text": short(g), "norm": norm(g), **_pictures(g)}
         return found
 
-    def _edges(self) -> list[list[Any]]:
+    def _edges(self) -> list[tuple[Value, int, int]]:
+        """Each value that an operation takes, the operation's box, and the place of the input."""
         return [
-            [self.index[x], self.operation_box[operation.number], place]
+            (x, self.operation_box[operation.number], place)
             for operation in self.computation.operations
             for place, x in enumerate(operation.inputs)
             if x.role != "number"
@@ -200,17 +209,38 @@ class _Exhibit:
         return steps
 
 
+def _places(numbers: Rectangle | tuple[float, float]) -> list[float]:
+    """Places on the page, to half a unit."""
+    return [int(x) if x == int(x) else x for x in (round(2 * x) / 2 for x in numbers)]
+
+
 def _pictures(array: Array) -> dict[str, Any]:
     found = {"bins": histogram(array), "cells": picture(array)}
     return {key: x for key, x in found.items() if x is not None}
 
 
 def _setting(x: Any) -> str:
-    """A parameter of an operation in a few characters."""
-    text = short(x) if hasattr(x, "dtype") and hasattr(x, "shape") else repr(x)
+    """A parameter of an operation in a few characters; a slice as one writes it.
+
+    >>> _setting((slice(None), slice(3, None), None))
+    '(:, 3:, None)'
+    """
+    if isinstance(x, (tuple, list)):
+        text = f"({', '.join(map(_setting, x))}{',' * (len(x) == 1)})"
+    elif isinstance(x, slice):
+        start, stop, step = ("" if part is None else str(part) for part in (x.start, x.stop, x.step))
+        text = f"{start}:{stop}" + (f":{step}" if step else "")
+    else:
+        text = short(x) if hasattr(x, "dtype") and hasattr(x, "shape") else repr(x)
     return text if len(text) <= 60 else text[:59] + "…"
 
 
-def _docstring(primitive: Any) -> str:
-    lines = [line.strip() for line in (primitive.__doc__ or "").strip().splitlines()]
-    return "\n".join(lines)
+def _formula(primitive: Any) -> str:
+    """The first paragraph of the docstring, which says the value and the derivatives, each in a line.
+
+    >>> import minigrad as mg
+    >>> _formula(mg.tanh)
+    'y = tanh x\\ndy/dx = 1 - y²'
+    """
+    first = (primitive.__doc__ or "").strip().partition("\n\n")[0]
+    return "\n".join(part.strip() for part in re.split(r"\n|\s{4,}", first) if part.strip())

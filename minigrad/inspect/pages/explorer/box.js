@@ -4,6 +4,25 @@ const SANS = 'system-ui, "Segoe UI", "DejaVu Sans", sans-serif';
 const MONO = 'ui-monospace, "DejaVu Sans Mono", Menlo, monospace';
 const withoutShape = (text) => text.replace(/^\([\d, ]*\),? /, "");
 
+/** Values in the width of a box: a number, a few of them, or from where to where they go. */
+function inBrief(value, text) {
+  if (!value.bins) return withoutShape(text);
+  const [low, high] = value.bins.map((x) => decoded(x));
+  return low === high ? "all " + rough(low) : `${rough(low)} … ${rough(high)}`;
+}
+
+const rough = (x) => (Math.abs(x) >= 1e5 || (x && Math.abs(x) < 1e-3) ? x.toExponential(1).replace("e+", "e") : String(Number(x.toPrecision(3))));
+
+/** The name of a box in its width: a long path loses its first parts, which the frames around it say. */
+function heading(box, room) {
+  const value = values[box.out[0]];
+  if (box.kind === "operation") return value.name ? `${value.name} = ${box.label}` : box.label;
+  pen.font = `600 13px ${SANS}`;
+  let name = nameOf(value);
+  while (name.includes(".") && pen.measureText(name).width > room) name = name.slice(name.indexOf(".") + 1);
+  return name;
+}
+
 function paintBox(box) {
   const { x, y, w, h } = box, kind = kindOf(box), undone = sweep.step < box.made;
   pen.beginPath();
@@ -14,26 +33,25 @@ function paintBox(box) {
   pen.lineWidth = 1.3;
   pen.stroke();
   const large = camera.scale;
-  if (13 * large < TEXT_FROM - 2) return;
+  if (13 * large < TEXT_FROM) return;
   const value = values[box.out[0]], middle = x + w / 2, room = w - (kind === "parameter" || kind === "input" ? 26 : 12);
-  const readable = byId("colouring").value === "gradient" && !undone && receivedNorm(box) !== null ? contrast(box) : ink.ink;
+  const readable = colouring === "gradient" && !undone && receivedNorm(box) !== null ? contrast(box) : ink.ink;
   pen.textAlign = "center";
   pen.fillStyle = undone ? ink.soft : readable;
-  const few = 11 * large < TEXT_FROM;
-  line(box.kind === "operation" ? box.label : nameOf(value), `600 13px ${SANS}`, middle, few ? y + h / 2 + 5 : y + 15, room);
+  const few = 10.5 * large < TEXT_FROM;
+  line(heading(box, room), `600 13px ${SANS}`, middle, few ? y + h / 2 + 5 : y + 15, room);
   if (!few) {
-    const shape = value.shape.length ? shapeText(value.shape) + " " : "";
-    const several = box.out.length > 1 ? `${box.out.length} outputs ` : "";
-    line(several + shape + (undone ? "" : withoutShape(value.text)), `10.5px ${MONO}`, middle, y + 30, room);
+    const several = box.out.length > 1 ? `${box.out.length} × ` : "";
+    line(several + (value.shape.length ? shapeText(value.shape) : "number"), `10.5px ${MONO}`, middle, y + 29, room);
+    line(undone ? "…" : inBrief(value, value.text), `10.5px ${MONO}`, middle, y + 42, room);
     const found = received(value);
     if (found) {
-      pen.fillStyle = byId("colouring").value === "gradient" ? readable : ink.gradient;
-      const size = value.shape.length ? "|" + told(found.norm) + "|" : found.text;
-      const sum = found.count > 1 || value.contributions.length > 1 ? ` ${found.count}/${value.contributions.length}` : "";
-      line("∇ " + size + sum, `10.5px ${MONO}`, middle, y + 44, room);
+      pen.fillStyle = colouring === "gradient" ? readable : ink.gradient;
+      const sum = value.contributions.length > 1 ? `  ${found.count}/${value.contributions.length}` : "";
+      line("∇ " + (value.shape.length ? `|${told(found.norm)}|` : found.text) + sum, `10.5px ${MONO}`, middle, y + 55, room);
     } else if (value.contributions.length && sweep.step >= 0) {
       pen.fillStyle = ink.soft;
-      line("∇ …", `10.5px ${MONO}`, middle, y + 44, room);
+      line(value.contributions.length > 1 ? `∇ 0/${value.contributions.length}` : "∇ –", `10.5px ${MONO}`, middle, y + 55, room);
     }
   }
   pen.textAlign = "start";
@@ -131,22 +149,26 @@ function along({ points: p }, part) {
 // The map in the corner: everything, and where the view is.
 
 const map = byId("map"), mapPen = map.getContext("2d"), mapPicture = document.createElement("canvas");
-let mapScale = 1, mapKey = "";
+let mapX = 1, mapY = 1, mapKey = ""; // pixels of the map for one of the graph; a long strip is stretched
 
-function setUpMap() {
+function sizeMap() {
   const wide = bounds.right - bounds.left, high = bounds.bottom - bounds.top;
-  mapScale = Math.min(200 / wide, 120 / high);
-  for (const c of [map, mapPicture]) {
-    c.width = Math.max(24, Math.ceil(wide * mapScale)) * 2;
-    c.height = Math.max(12, Math.ceil(high * mapScale)) * 2;
-  }
+  const whole = Math.min(220 / wide, 130 / high), long = wide / high;
+  const width = long > 6 ? Math.max(200, camera.width - 22) : wide * whole, height = long > 6 ? 40 : high * whole;
+  [mapX, mapY] = [width / wide, height / high];
+  for (const c of [map, mapPicture]) [c.width, c.height] = [Math.ceil(width) * 2, Math.ceil(height) * 2];
+  map.classList.toggle("long", long > 6);
+  mapKey = "";
   map.style.width = map.width / 2 + "px";
   map.style.height = map.height / 2 + "px";
+}
+
+function setUpMap() {
   const go = (event) => {
     if (event.buttons & 1) {
       const at = map.getBoundingClientRect();
-      camera.x = bounds.left + (event.clientX - at.left) / mapScale;
-      camera.y = bounds.top + (event.clientY - at.top) / mapScale;
+      camera.x = bounds.left + (event.clientX - at.left) / mapX;
+      camera.y = bounds.top + (event.clientY - at.top) / mapY;
       pan(0, 0);
     }
   };
@@ -154,16 +176,16 @@ function setUpMap() {
 }
 
 function paintMap(seen) {
-  const key = [sweep.step, byId("colouring").value, ink.dark].join();
+  const key = [sweep.step, colouring, ink.dark].join();
   if (key !== mapKey) {
     mapKey = key;
     const p = mapPicture.getContext("2d");
     p.clearRect(0, 0, mapPicture.width, mapPicture.height);
-    const plain = byId("colouring").value === "role";
+    const plain = colouring === "role";
     for (const box of boxes) {
       p.fillStyle = plain && sweep.step >= box.made ? ink[kindOf(box) + "-edge"] : fillOf(box);
       if (plain && sweep.step > 0 && receivedNorm(box) !== null && kindOf(box) === "operation") p.fillStyle = ink.gradient;
-      p.fillRect((box.x - bounds.left) * mapScale * 2, (box.y - bounds.top) * mapScale * 2, Math.max(1, box.w * mapScale * 2), Math.max(1, box.h * mapScale * 2));
+      p.fillRect((box.x - bounds.left) * mapX * 2, (box.y - bounds.top) * mapY * 2, Math.max(1, box.w * mapX * 2), Math.max(1.5, box.h * mapY * 2));
     }
   }
   mapPen.clearRect(0, 0, map.width, map.height);
@@ -173,6 +195,6 @@ function paintMap(seen) {
   const left = Math.max(seen.left, bounds.left), top = Math.max(seen.top, bounds.top);
   const right = Math.min(seen.right, bounds.right), bottom = Math.min(seen.bottom, bounds.bottom);
   const whole = left === bounds.left && top === bounds.top && right === bounds.right && bottom === bounds.bottom;
-  map.hidden = whole;
-  mapPen.strokeRect((left - bounds.left) * mapScale * 2 + 1, (top - bounds.top) * mapScale * 2 + 1, (right - left) * mapScale * 2 - 2, (bottom - top) * mapScale * 2 - 2);
+  map.hidden = whole && !map.classList.contains("long");
+  mapPen.strokeRect((left - bounds.left) * mapX * 2 + 1, (top - bounds.top) * mapY * 2 + 1, Math.max(2, (right - left) * mapX * 2 - 2), Math.max(2, (bottom - top) * mapY * 2 - 2));
 }

@@ -12,13 +12,20 @@ const toGraphY = (y) => (y - camera.height / 2) / camera.scale + camera.y;
 /** The scale at which everything is seen. */
 function fitting() {
   const wide = Math.max(bounds.right - bounds.left, 1), high = Math.max(bounds.bottom - bounds.top, 1);
-  return Math.min((camera.width - 70) / wide, (camera.height - 70) / high);
+  return Math.min((camera.width - 60) / wide, (camera.height - 40) / high);
 }
 
 const smallest = () => Math.min(fitting(), 1) / 2;
 
 function showAll() {
   moveTo((bounds.left + bounds.right) / 2, (bounds.top + bounds.bottom) / 2, Math.min(fitting(), 1.5));
+}
+
+/** Everything, if that can be read; else the end of the computation, where going back begins. */
+function showBeginning() {
+  const all = Math.min(fitting(), 1.5), box = boxes[values[graph.result].box];
+  if (all > 0.4) Object.assign(camera, { x: (bounds.left + bounds.right) / 2, y: (bounds.top + bounds.bottom) / 2, scale: all });
+  else Object.assign(camera, { x: box.x + box.w / 2, y: box.y + box.h - camera.height / 2 / 0.8 + 40, scale: 0.8 });
 }
 
 function pan(x, y) {
@@ -64,7 +71,7 @@ function moveTo(x, y, scale = camera.scale) {
 
 /** Bring a box into view: nothing moves if it is well inside and large enough to read. */
 function bringIntoView(box, readable = true) {
-  const scale = readable ? Math.max(camera.scale, 0.55) : camera.scale;
+  const scale = readable ? Math.max(camera.scale, 0.75) : camera.scale;
   const left = toScreenX(box.x), right = toScreenX(box.x + box.w), top = toScreenY(box.y), bottom = toScreenY(box.y + box.h);
   const margin = 40;
   const inside = left > margin && top > margin && right < camera.width - margin && bottom < camera.height - margin;

@@ -84,7 +84,7 @@ function graphKey(event) {
 const anywhere = {
   "+": () => zoom(1.3), "=": () => zoom(1.3), "-": () => zoom(1 / 1.3), "−": () => zoom(1 / 1.3), 0: showAll,
   " ": toggle, ",": () => walk(-1), ".": () => walk(1), Home: () => walk(-Infinity), End: () => walk(Infinity),
-  "/": () => byId("query").focus(), "?": () => byId("help").showModal(), i: () => follow("i"), u: () => follow("u"), b: goBack,
+  "/": () => byId("query").focus(), "?": () => byId("help").showModal(), i: () => follow("i"), u: () => follow("u"), n: followNext, b: goBack,
   g: () => boxAt(sweep.step) && select(boxAt(sweep.step)), Escape: () => canvas.focus(),
 };
 

@@ -3,7 +3,7 @@
 const LEGEND = [["operation", "operation"], ["parameter", "parameter"], ["input", "input"], ["data", "data"], ["result", "result"]];
 
 function showLegend() {
-  const how = byId("colouring").value, items = [];
+  const how = colouring, items = [];
   const sample = (fill, edge, kind) => {
     const shapes = {
       parameter: "6,1 20,1 25,8 20,15 6,15 1,8", input: "7,1 25,1 19,15 1,15", data: "1,1 20,1 25,6 25,15 1,15",
@@ -47,10 +47,8 @@ function setUpTheme() {
   showTheme(wish.matches);
 }
 
-for (const edge of edges) connect(edge);
 setUpSweep();
 setUpTheme();
-setUpMap();
 setUpPointer();
 setUpKeys();
 setUpSearch();
@@ -60,18 +58,19 @@ byId("zoom-out").onclick = () => zoom(1 / 1.3);
 byId("zoom-fit").onclick = showAll;
 byId("help-button").onclick = () => byId("help").showModal();
 byId("colouring").onchange = () => {
+  colouring = byId("colouring").value;
   showLegend();
   redraw();
 };
 sweep.listeners.push((before) => {
   const box = boxAt(sweep.step);
-  if (box && byId("follow").checked) bringIntoView(box, camera.scale > 0.3 || boxes.length < 150);
-  if (sweep.playing === null || perSecond() <= 5) showDetails();
+  if (box && byId("follow").checked) bringIntoView(box, false);
+  if (sweep.playing === null || perSecond() <= 20) showDetails();
   startFlight(before);
 });
-new ResizeObserver(resize).observe(byId("stage"));
+new ResizeObserver(resize).observe(canvas);
 resize();
-const begin = Math.min(fitting(), 1.5);
-Object.assign(camera, { x: (bounds.left + bounds.right) / 2, y: (bounds.top + bounds.bottom) / 2, scale: begin });
+setUpMap();
+showBeginning();
 window.explorer = { graph, boxes, values, sweep, camera, marked, toScreenX, toScreenY, paint, pan };
 document.documentElement.dataset.ready = "yes";

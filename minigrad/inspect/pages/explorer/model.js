@@ -35,30 +35,16 @@ values.forEach((value, number) => {
   value.users = [];
 });
 
-const edges = graph.edges.map(([number, to, place]) => {
+const edges = graph.edges.map(([number, to, place, points]) => {
   const value = values[number];
-  const edge = { value, from: boxes[value.box], to: boxes[to], place, sends: 0, text: "", size: 0 };
+  const edge = { value, from: boxes[value.box], to: boxes[to], place, points, sends: 0, text: "", size: 0 };
+  const [xs, ys] = [points.filter((_, k) => k % 2 === 0), points.filter((_, k) => k % 2)];
+  edge.extent = [Math.min(...xs), Math.min(...ys), Math.max(...xs), Math.max(...ys)];
   edge.from.edgesOut.push(edge);
   edge.to.edgesIn.push(edge);
   value.users.push(edge.to);
   return edge;
 });
-
-/** Where an edge runs: out of the lower side and into the upper one, or from side to side to what is not below. */
-function connect(edge) {
-  const a = edge.from, b = edge.to, places = Math.max(b.edgesIn.length, 1);
-  const order = [...b.edgesIn].sort((s, t) => s.from.x - t.from.x || s.place - t.place).indexOf(edge);
-  const aside = b.x - a.x - a.w > 30 && b.y <= a.y + a.h;
-  if (aside) {
-    edge.points = [a.x + a.w, a.y + a.h / 2, b.x, b.y + b.h / 2];
-    edge.across = true;
-  } else {
-    edge.points = [a.x + a.w / 2, a.y + a.h, b.x + (b.w * (order + 1)) / (places + 1), b.y];
-    edge.across = false;
-  }
-  const p = edge.points;
-  edge.extent = [Math.min(p[0], p[2]) - 60, Math.min(p[1], p[3]) - 60, Math.max(p[0], p[2]) + 60, Math.max(p[1], p[3]) + 60];
-}
 
 forward.forEach((number, k) => (boxes[number].made = firstStep + k + 1));
 boxes.forEach((box) => {
@@ -111,30 +97,8 @@ const bounds = boxes.reduce(
   { left: Infinity, top: Infinity, right: -Infinity, bottom: -Infinity },
 );
 
-/** The rectangle around some boxes. */
-function around(some, margin) {
-  let left = Infinity, top = Infinity, right = -Infinity, bottom = -Infinity;
-  for (const { x, y, w, h } of some) {
-    left = Math.min(left, x);
-    top = Math.min(top, y);
-    right = Math.max(right, x + w);
-    bottom = Math.max(bottom, y + h);
-  }
-  return { left: left - margin, top: top - margin, right: right + margin, bottom: bottom + margin };
+const moduleFrames = frames.filter((frame) => frame.module !== undefined), rounds = frames.filter((frame) => frame.module === undefined);
+for (const frame of frames) {
+  const [x, y, w, h] = frame.at;
+  Object.assign(frame, { left: x, top: y, right: x + w, bottom: y + h });
 }
-
-const rounds = frames.map(({ label, boxes: inside }) => ({ label, ...around(inside.map((k) => boxes[k]), 10) }));
-
-/** Modules whose boxes lie together, with no box of others between them, get a frame. */
-const moduleFrames = modules
-  .map((label, number) => {
-    const inside = boxes.filter((box) => box.modules.includes(number));
-    if (inside.length < 2) return null;
-    const frame = { label, number, ...around(inside, 16) };
-    const strangers = boxes.some(
-      (box) => box.kind === "operation" && !box.modules.includes(number) &&
-        box.x < frame.right && box.x + box.w > frame.left && box.y < frame.bottom && box.y + box.h > frame.top,
-    );
-    return strangers ? null : frame;
-  })
-  .filter(Boolean);

@@ -1,8 +1,8 @@
 // The graph on the canvas. Only what is in view is drawn, and only as much of it as can be seen at this size.
 
 const pen = canvas.getContext("2d");
-const TEXT_FROM = 9; // pixels: smaller letters are not drawn
-let ratio = 1, asked = false, ink = {}, flight = null;
+const TEXT_FROM = 7; // pixels: smaller letters are not drawn
+let ratio = 1, asked = false, ink = {}, flight = null, colouring = "role";
 
 const marked = { selected: null, focused: null, hits: new Set() };
 
@@ -34,14 +34,13 @@ const kindOf = (box) => (box.out.includes(graph.result) ? "result" : box.kind);
 
 function fillOf(box) {
   if (sweep.step < box.made) return ink.undone;
-  const how = byId("colouring").value;
-  if (how === "gradient") {
+  if (colouring === "gradient") {
     const norm = receivedNorm(box);
     if (norm === null) return ink.undone;
     if (!Number.isFinite(norm)) return ink.turn;
     return norm === 0 ? ink.page : heat((Math.log10(norm) - gradientRange[0]) / (gradientRange[1] - gradientRange[0]));
   }
-  if (how === "module") return box.modules.length ? moduleColour(box.modules[box.modules.length - 1]) : ink.operation;
+  if (colouring === "module") return box.modules.length ? moduleColour(box.modules[box.modules.length - 1]) : ink.operation;
   return ink[kindOf(box)];
 }
 
@@ -51,6 +50,7 @@ function resize() {
   canvas.width = Math.max(1, Math.round(width * ratio));
   canvas.height = Math.max(1, Math.round(height * ratio));
   Object.assign(camera, { width: Math.max(width, 1), height: Math.max(height, 1) });
+  sizeMap();
   redraw();
 }
 
@@ -103,14 +103,15 @@ function paintFrames(seen) {
     pen.lineWidth = 1 / scale;
     pen.stroke();
     pen.setLineDash([]);
-    const size = Math.min(22, Math.max(13, 11 / scale)); // grows as the view shrinks, up to where frames are narrow
-    pen.font = `600 ${size}px system-ui, "DejaVu Sans", sans-serif`;
-    if (size * scale < TEXT_FROM - 2 || pen.measureText(frame.label).width > frame.right - frame.left) return;
+    const size = Math.min(Math.max(12, 11 / scale), (frame.right - frame.left) / (0.75 * frame.label.length), 0.2 * (frame.bottom - frame.top));
+    if (size * scale < TEXT_FROM) return;
+    pen.font = `600 ${size}px ${SANS}`;
     pen.fillStyle = ink.soft;
-    pen.fillText(frame.label, Math.min(Math.max(frame.left + 6, seen.left + 6 / scale), frame.right - pen.measureText(frame.label).width - 4), frame.top - 5);
+    const last = frame.right - pen.measureText(frame.label).width - 8;
+    pen.fillText(frame.label, Math.min(Math.max(frame.left + 8, seen.left + 54 / scale), last), frame.top + size + 3);
   };
-  for (const frame of rounds) draw(frame, false);
   for (const frame of moduleFrames) draw(frame, true);
+  for (const frame of rounds) draw(frame, false);
 }
 
 /** One stroke for all edges of a kind: the canvas is slow by the stroke, not by the line. */
@@ -131,7 +132,7 @@ function paintEdges(seen) {
   strokeEdges(paths.undone, ink.line, thin);
   strokeEdges(paths.quiet, ink.edge, thin);
   pen.globalAlpha = 0.6;
-  strokeEdges(paths.gone, ink.gradient, thin);
+  strokeEdges(paths.gone, colouring === "gradient" ? ink.edge : ink.gradient, thin);
   pen.globalAlpha = 1;
   strokeEdges(paths.chosen, ink.accent, Math.max(2.2, 1.6 / scale));
   strokeEdges(paths.active, ink.turn, Math.max(3, 2.4 / scale));
@@ -150,25 +151,21 @@ function strokeEdges(list, colour, width) {
   pen.stroke();
 }
 
-function trace({ points: p, across }, coarse) {
+/** Between two points a curve that begins and ends vertically, or a straight line where that is all there is to see. */
+function trace({ points: p }, coarse) {
   pen.moveTo(p[0], p[1]);
-  if (coarse) for (let k = 2; k < p.length; k += 2) pen.lineTo(p[k], p[k + 1]);
-  else {
-    for (let k = 2; k < p.length; k += 2) {
-      const middle = across ? (p[k - 2] + p[k]) / 2 : (p[k - 1] + p[k + 1]) / 2;
-      if (across) pen.bezierCurveTo(middle, p[k - 1], middle, p[k + 1], p[k], p[k + 1]);
-      else pen.bezierCurveTo(p[k - 2], middle, p[k], middle, p[k], p[k + 1]);
-    }
+  for (let k = 2; k < p.length; k += 2) {
+    const middle = (p[k - 1] + p[k + 1]) / 2;
+    if (coarse || p[k] === p[k - 2] || p[k + 1] === p[k - 1]) pen.lineTo(p[k], p[k + 1]);
+    else pen.bezierCurveTo(p[k - 2], middle, p[k], middle, p[k], p[k + 1]);
   }
 }
 
 /** The arrow head: where values go; when a gradient comes back over the edge, at its other end. */
-function paintHead(edge, backward) {
-  const p = edge.points, end = backward ? 0 : p.length - 2, s = backward ? 9 : 6;
-  const before = backward ? 2 : p.length - 4;
-  const dx = edge.across ? Math.sign(p[end] - p[before]) || 1 : 0, dy = edge.across ? 0 : Math.sign(p[end + 1] - p[before + 1]) || 1;
+function paintHead({ points: p }, backward) {
+  const x = backward ? p[0] : p[p.length - 2], y = backward ? p[1] : p[p.length - 1], s = backward ? -9 : 6;
   pen.beginPath();
-  polygon([p[end], p[end + 1], p[end] - s * dx - s * 0.55 * dy, p[end + 1] - s * dy - s * 0.55 * dx, p[end] - s * dx + s * 0.55 * dy, p[end + 1] - s * dy + s * 0.55 * dx]);
+  polygon([x, y, x - 0.55 * s, y - s, x + 0.55 * s, y - s]);
   pen.fillStyle = backward ? ink.turn : ink.edge;
   pen.fill();
 }
@@ -177,7 +174,7 @@ function paintHead(edge, backward) {
 function paintSmall(shown) {
   const byColour = new Map();
   for (const box of shown) {
-    const fill = byId("colouring").value === "role" && sweep.step >= box.made ? ink[kindOf(box) + "-edge"] : fillOf(box);
+    const fill = colouring === "role" && sweep.step >= box.made ? ink[kindOf(box) + "-edge"] : fillOf(box);
     if (!byColour.has(fill)) byColour.set(fill, []);
     byColour.get(fill).push(box);
   }

@@ -68,7 +68,7 @@ const shortTitle = (box) => (box.kind === "operation" ? nameOf(values[box.out[0]
 
 function showDetails() {
   const place = byId("details"), box = marked.selected;
-  const scrolled = byId("side").scrollTop, focus = document.activeElement?.id;
+  const scrolled = byId("side").scrollTop, focused = [...place.querySelectorAll("button")].indexOf(document.activeElement);
   if (!box) {
     place.replaceChildren(make("h2", {}, "Nothing is selected"), make("p", {}, "Click a node, or walk to one with the arrow keys and press Enter. Play sends the gradients back."), summary());
     return;
@@ -87,7 +87,8 @@ function showDetails() {
     parts.push(make("pre", { id: "formula" }, formula || "no formula is registered"));
     if (derivatives) parts.push(make("pre", { id: "derivatives" }, derivatives));
   }
-  box.out.forEach((number, slot) => parts.push(...valueParts(values[number], box.out.length > 1 ? ` of output ${slot}` : "", slot === 0)));
+  if (box.out.length === 1) parts.push(...valueParts(values[box.out[0]]));
+  else parts.push(outputTable(box));
   if (box.kind === "operation") {
     const inputs = box.edgesIn.map((edge) => [edge.from, shortTitle(edge.from)]);
     parts.push(make("h3", {}, "Inputs (key i)"), links(inputs, "Numbers alone."));
@@ -95,30 +96,46 @@ function showDetails() {
   parts.push(make("h3", {}, "Used by (key u)"), links(box.edgesOut.map((edge) => [edge.to, shortTitle(edge.to)]), "Nobody: it is the result."));
   place.replaceChildren(...parts);
   byId("side").scrollTop = scrolled;
-  if (focus) byId(focus)?.focus();
+  if (focused >= 0) place.querySelectorAll("button")[focused]?.focus();
 }
 
 const summary = () => make("p", { class: "soft" }, `${boxes.length} nodes: ${forward.length} operations, ${boxes.length - forward.length} leaves.`);
 
-function valueParts(value, which, isFirst) {
-  const undone = sweep.step < boxes[value.box].made, id = (name) => (isFirst ? name : null);
-  const parts = [make("h3", {}, "Value" + which)];
+function valueParts(value) {
+  const undone = sweep.step < boxes[value.box].made;
+  const parts = [make("h3", {}, "Value")];
   parts.push(make("p", { class: "number" }, `${shapeText(value.shape)} ${value.dtype}`, value.saved ? " · kept for the backward pass" : ""));
-  parts.push(make("p", { class: "number", id: id("value") }, undone ? "not computed yet" : value.text));
+  parts.push(make("p", { class: "number", id: "value" }, undone ? "not computed yet" : withoutShape(value.text)));
   if (!undone) parts.push(figures(value, "var(--data-edge)", "Value"));
-  parts.push(make("h3", {}, "Gradient" + which));
+  parts.push(make("h3", {}, "Gradient"));
   if (!value.gradient) {
-    parts.push(make("p", { class: "soft", id: id("gradient") }, value.role === "data" ? "None: it is a constant." : "None reaches it."));
+    parts.push(make("p", { class: "soft", id: "gradient" }, value.role === "data" ? "None: it is a constant." : "None reaches it."));
     return parts;
   }
   const found = received(value), all = value.contributions.length;
   const done = found && found.count === all;
-  parts.push(make("p", { class: "number gradient", id: id("gradient") }, found ? found.text : "nothing yet"));
-  parts.push(make("p", { class: "number", id: id("norm") }, found ? `norm ${told(found.norm)}` : "norm –"));
-  parts.push(make("p", { class: "soft" }, all === 0 ? "The sweep starts here, with a 1." : done ? `the sum of ${all === 1 ? "one contribution" : `${all} contributions`}` : `${found ? found.count : 0} of ${all} contributions so far; in the end ${value.gradient.text}`));
+  parts.push(make("p", { class: "number gradient", id: "gradient" }, found ? withoutShape(found.text) : "nothing yet"));
+  parts.push(make("p", { class: "number", id: "norm" }, found ? `norm ${told(found.norm)}` : "norm –"));
+  parts.push(make("p", { class: "soft" }, all === 0 ? "The sweep starts here, with a 1." : done ? `the sum of ${all === 1 ? "one contribution" : `${all} contributions`}` : `${found ? found.count : 0} of ${all} contributions so far; in the end ${brief(value.gradient.text, value.gradient.norm, value)}`));
   if (done) parts.push(figures(value.gradient, "var(--gradient)", "Gradient"));
-  if (all) parts.push(contributionTable(value, isFirst));
+  if (all) parts.push(contributionTable(value));
   return parts;
+}
+
+/** The outputs of an operation with several: of very many the first, and a button for the rest. */
+function outputTable(box) {
+  const most = 30, body = make("tbody"), undone = sweep.step < box.made;
+  const row = (number, slot) => {
+    const value = values[number], found = received(value);
+    return make("tr", {}, make("td", {}, String(slot)), make("td", { class: "number" }, undone ? "not computed yet" : withoutShape(value.text)),
+      make("td", { class: "number gradient" }, found ? `${tight(found.text, found.norm, value)} (${found.count}/${value.contributions.length})` : "nothing yet"));
+  };
+  body.append(...box.out.slice(0, most).map(row));
+  if (box.out.length > most) {
+    const rest = make("button", { type: "button", onclick: () => body.replaceChildren(...box.out.map(row)) }, `${box.out.length - most} more`);
+    body.append(make("tr", {}, make("td", { colspan: 3 }, rest)));
+  }
+  return make("table", { id: "outputs" }, make("thead", {}, make("tr", {}, ...["Output", "Value", "Gradient so far"].map((text) => make("th", { scope: "col" }, text)))), body);
 }
 
 function figures(from, colour, about) {
@@ -129,7 +146,7 @@ function figures(from, colour, about) {
 }
 
 /** What arrives, one by one, with the sum so far; of very many, those around now. */
-function contributionTable(value, isFirst) {
+function contributionTable(value) {
   const all = value.contributions, count = sweep.arrived[value.number], most = 24;
   const start = Math.max(0, Math.min(count - 12, all.length - most)), end = Math.min(all.length, start + most);
   const row = (c, k) => {
@@ -137,16 +154,17 @@ function contributionTable(value, isFirst) {
     return make("tr", { class: state },
       make("td", {}, make("button", { type: "button", onclick: () => walkTo(c.step), "aria-label": `Go to step ${c.step}` }, String(c.step))),
       make("td", {}, linkTo(c.from, shortTitle(c.from))),
-      make("td", { class: "number" }, brief(c.text, c.norm, value)),
-      make("td", { class: "number" }, k >= count ? "" : brief(c.totalText, c.totalNorm, value)));
+      make("td", { class: "number" }, tight(c.text, c.norm, value)),
+      make("td", { class: "number" }, k >= count ? "" : tight(c.totalText, c.totalNorm, value)));
   };
   const gap = (n, where) => (n ? [make("tr", {}, make("td", { colspan: 4, class: "soft" }, `${n} ${where}`))] : []);
-  return make("table", { id: isFirst ? "contributions" : null },
+  return make("table", { id: "contributions" },
     make("thead", {}, make("tr", {}, ...["Step", "From", "Sends", "Sum so far"].map((text) => make("th", { scope: "col" }, text)))),
     make("tbody", {}, ...gap(start, "before"), ...all.slice(start, end).map((c, k) => row(c, start + k)), ...gap(all.length - end, "after")));
 }
 
-const brief = (text, norm, value) => (value.shape.length === 0 || text.startsWith("[") ? text : `norm ${told(norm)}`);
+/** The same in a table: a norm between bars. */
+const tight = (text, norm, value) => brief(text, norm, value).replace(/^norm (.*)/, "|$1|");
 
 const walkTo = (step) => walk(step - sweep.step);
 const trail = [];
@@ -154,7 +172,6 @@ const trail = [];
 /** Select a box: the panel tells of it, and it comes into view. */
 function select(box, { remember = true, move = true } = {}) {
   if (remember && marked.selected && marked.selected !== box) trail.push(marked.selected);
-  if (marked.selected !== box) Object.assign(turns, { i: 0, u: 0 });
   marked.selected = marked.focused = box;
   byId("side").scrollTop = 0;
   showDetails();
@@ -166,15 +183,23 @@ function select(box, { remember = true, move = true } = {}) {
   redraw();
 }
 
-const turns = { i: 0, u: 0 };
+const siblings = { boxes: [], at: 0 };
 
-/** To an input of the selected box, or to who uses it; asked again from there, one comes back by b. */
+/** To an input of the selected box, or to who uses it. */
 function follow(key) {
   const box = marked.selected;
   if (!box) return;
-  const next = key === "i" ? box.edgesIn.map((edge) => edge.from) : box.edgesOut.map((edge) => edge.to);
-  if (next.length) select(next[0]);
+  siblings.boxes = [...new Set(key === "i" ? box.edgesIn.map((edge) => edge.from) : box.edgesOut.map((edge) => edge.to))];
+  siblings.at = 0;
+  if (siblings.boxes.length) select(siblings.boxes[0]);
   else announce(key === "i" ? "It has no inputs." : "Nobody uses it.");
+}
+
+/** To the next input, or user, of the box that one came from. */
+function followNext() {
+  if (siblings.boxes.length < 2) return;
+  siblings.at = (siblings.at + 1) % siblings.boxes.length;
+  select(siblings.boxes[siblings.at], { remember: false });
 }
 
 function goBack() {

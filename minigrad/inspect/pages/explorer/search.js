@@ -1,17 +1,17 @@
 // Search by name, operation and shape; and the list of all nodes.
 
 const searchable = boxes.map((box) =>
-  [titleOf(box), box.label ?? "", box.kind, ...box.out.map((k) => shapeText(values[k].shape)), ...box.modules.map((k) => modules[k]),
-    box.frame === undefined ? "" : frames[box.frame].label].join(" ").toLowerCase());
+  [box.label ?? "", box.kind, ...box.out.flatMap((k) => [nameOf(values[k]), shapeText(values[k].shape)]), ...box.modules.map((k) => modules[k]),
+    box.frame === undefined ? "" : frames[box.frame].label + " "].join(" ").toLowerCase());
 const exact = boxes.map((box) => [box.label, ...box.out.map((k) => nameOf(values[k]))].map((x) => (x ?? "").toLowerCase()));
 
 const found = { hits: [], at: -1, query: "" };
 
 /** Boxes with all words in what describes them; those that are called just so come first. */
 function search(query) {
-  const words = query.trim().toLowerCase().match(/\([^)]*\)|\S+/g) ?? [];
+  const words = query.trim().toLowerCase().match(/\([^)]*\)|step \d+|\S+/g) ?? [];
   const whole = query.trim().toLowerCase();
-  const hits = words.length ? boxes.filter((box) => words.every((word) => searchable[box.number].includes(word))) : [];
+  const hits = words.length ? boxes.filter((box) => words.every((word) => searchable[box.number].includes(word.startsWith("step ") ? word + " " : word))) : [];
   const [just, others] = [hits.filter((box) => exact[box.number].includes(whole)), hits.filter((box) => !exact[box.number].includes(whole))];
   Object.assign(found, { hits: [...just, ...others], at: -1, query });
   marked.hits = new Set(hits);

@@ -48,15 +48,20 @@ function receivedNorm(box) {
   return squares === null ? null : Math.sqrt(squares);
 }
 
+/** A gradient in a few words: a number or a short row as it is, a larger array by its norm. */
+const brief = (text, norm, value) => (value.shape.length === 0 || text.startsWith("[") ? text : `norm ${told(norm)}`);
+
 /** The step in words. */
 function story(step) {
-  if (step === 0) return `Everything is computed: ${nameOf(values[graph.result])} = ${values[graph.result].text}. Now it receives ${values[graph.result].gradient.text}, and gradients go back from it.`;
-  if (step === firstStep && step < 0) return "Nothing is computed yet: only parameters, inputs and data are there.";
-  const box = boxAt(step);
-  if (step < 0) return `Forward ${step - firstStep} of ${-firstStep}: ${titleOf(box)} gives ${values[box.out[0]].text}`;
-  const parts = box.sent.map((c) => `${c.text} to ${nameOf(c.value)}` + (c.value.contributions[0] !== c ? `, in sum ${c.totalText}` : ""));
-  const got = values[box.out[0]].gradient;
-  return `Backward ${step} of ${lastStep}: ${titleOf(box)} has received ${got ? got.text : "nothing"} and sends ${parts.join("; ") || "nothing on"}`;
+  const end = values[graph.result], box = boxAt(step);
+  if (step === 0) return `Everything is computed: ${nameOf(end)} = ${end.text}. It receives ${end.gradient.text}, and from here gradients go back.`;
+  if (step === firstStep) return "Nothing is computed yet: there are only parameters, inputs and data.";
+  const place = box.frame === undefined ? "" : ` (${frames[box.frame].label})`, first = values[box.out[0]];
+  if (step < 0) return `Forward ${step - firstStep} of ${-firstStep}${place}: ${titleOf(box)} gives ${first.text}`;
+  const parts = box.sent.map((c) => `${brief(c.text, c.norm, c.value)} to ${nameOf(c.value)}` + (c.value.contributions[0] === c ? "" : `, in sum ${brief(c.totalText, c.totalNorm, c.value)}`));
+  const got = box.out.map((k) => received(values[k])).find((x) => x);
+  const had = got ? (box.out.length === 1 ? brief(got.text, got.norm, first) : `norm ${told(receivedNorm(box))}`) : "nothing";
+  return `Backward ${step} of ${lastStep}${place}: ${titleOf(box)} has received ${had}; it sends ${parts.join("; ") || "nothing on"}`;
 }
 
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
@@ -97,7 +102,10 @@ function showPlaying() {
   const button = byId("play"), on = sweep.playing !== null;
   button.textContent = on ? "⏸ Pause" : "▶ Play";
   button.setAttribute("aria-label", on ? "Pause" : "Play");
-  if (!on) announce(story(sweep.step));
+  if (!on) {
+    showDetails();
+    announce(story(sweep.step));
+  }
 }
 
 /** Say it to who listens instead of looking. */
