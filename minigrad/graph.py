@@ -150,7 +150,7 @@ class Node:
     specs: Sequence[Absent]  # shape and dtype of each output
     lookup: Any  # how the first input was looked up, if the value was computed from the table: see shortcuts.py
     notes: Notes | None
-    calls: tuple[Any, ...]  # of modules that gave one of its outputs; unset if none did: see nn/calls.py
+    calls: Any  # of the modules that gave one of its outputs: see nn/calls.py
 
     def noted(self) -> Notes:
         """The notes of this node, made if there are none yet."""

@@ -151,7 +151,7 @@ def apply(primitive: Primitive[Result], inputs: Sequence[Any], parameters: dict[
         else:
             node.inputs = NONE_KEPT if primitive.saves_none and len(edges) == 2 else _kept(primitive, inputs, edges)
         node.lookup = lookup
-        node.output = node.storage = node.notes = None
+        node.output = node.storage = node.notes = node.calls = None
         if primitive.multiple:
             node.specs = [absent_like(out._data) for out in outputs]
             for slot, out in enumerate(outputs):
@@ -258,7 +258,7 @@ def attach(
     node.xp = namespace_of(outputs[0]._data)
     node.edges = [None if type(x) is Tensor and not x._requires_grad else x for x in sources]
     node.inputs = [x if unchanged and type(x) is Tensor else None for x in sources]
-    node.output = node.storage = node.lookup = node.notes = None
+    node.output = node.storage = node.lookup = node.notes = node.calls = None
     node.specs = [absent_like(y._data) for y in outputs]
     for slot, y in enumerate(outputs):
         y._source = (node, slot)
@@ -279,7 +279,7 @@ def record(
     node.xp = xp
     node.edges = [(x._source or x) if type(x) is Tensor and x._requires_grad else None for x in inputs]
     node.inputs = inputs
-    node.output = node.storage = node.lookup = node.notes = None
+    node.output = node.storage = node.lookup = node.notes = node.calls = None
     node.specs = [absent_like(y._data) for y in outputs]
     for slot, y in enumerate(outputs):
         if y._data.dtype.kind == "f":

@@ -94,8 +94,8 @@ def _corresponds(a: Value, b: Value, period: int, first: int | None) -> bool:
     """Whether b is to a round what a was to the round before; `first` is where the first round begins."""
     if a is b:
         return True
-    if a.role != "computed" and b.role != "computed":
-        return (a.role, a.shape, a.scalar) == (b.role, b.shape, b.scalar)
+    if a.role != "computed" and b.role != "computed":  # what comes in at each time step; but a weight stays the same
+        return a.role != "parameter" and (a.role, a.shape, a.scalar) == (b.role, b.shape, b.scalar)
     if b.maker is None:
         return False
     if first is not None and first <= b.maker.number < first + period and (a.maker is None or a.maker.number < first):

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..graph import Node, Tensor
 from ..messages import type_name
-from ..nn.calls import Call
+from ..nn.calls import Call, calls_of
 from ..nn.module import Module
 
 
@@ -50,10 +50,9 @@ class Names:
         """Modules that nobody has named: those that are part of no other get the name of their class."""
         called: dict[int, Module] = {}
         for node in nodes:
-            for call in getattr(node, "calls", ()):
-                module = call.module()
-                if module is not None and id(module) not in self._known:
-                    called.setdefault(id(module), module)
+            for call in calls_of(node):
+                if call.module is not None and id(call.module) not in self._known:
+                    called.setdefault(id(call.module), call.module)
         parts = {id(part) for module in called.values() for part in module.modules() if part is not module}
         counts: dict[str, int] = {}
         for module in called.values():
@@ -70,7 +69,7 @@ class Names:
         """For each node, by its birth: the paths of the modules in which it was made, outermost first."""
         ends: dict[tuple[str, int], int] = {}
         for node in nodes:
-            for call in getattr(node, "calls", ()):
+            for call in calls_of(node):
                 key = self._path(call), call.since
                 ends[key] = max(ends.get(key, 0), node.birth)
         spans = sorted((since, -end, path) for (path, since), end in ends.items())  # outer before inner
@@ -87,9 +86,4 @@ class Names:
         return found
 
     def _path(self, call: Call) -> str:
-        module = call.module()
-        return type_of(call) if module is None else self._known.get(id(module), type_of(call))
-
-
-def type_of(call: Call) -> str:
-    return call.kind.__name__
+        return self._known.get(id(call.module), call.kind.__name__)

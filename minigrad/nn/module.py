@@ -8,7 +8,7 @@ from typing import Any, Self, TypeVar
 
 from ..backend import as_dtype, float16, float32, float64, is_floating, namespace
 from ..conversion import is_device
-from ..graph import RemovableHandle, Tensor, tick
+from ..graph import RemovableHandle, Tensor, clock
 from ..messages import type_name
 from . import hooks, state
 from .calls import note_call
@@ -53,7 +53,7 @@ class Module:
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        since = tick()
+        since = next(clock)
         output = call_with_hooks(self, args, kwargs) if self._hooks else self.forward(*args, **kwargs)
         note_call(self, since, output)
         return output
