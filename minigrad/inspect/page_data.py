@@ -15,6 +15,8 @@ from .computation import Computation, Operation, Value, on_host
 from .folding import Repeat, folded
 from .layout import Edge, Rectangle
 from .placing import Placing
+from .lines import Backward, Forward
+from .notation import text
 from .shown import number, short
 from .slow import SlowSweep
 
@@ -32,8 +34,8 @@ def page_data(computation: Computation, sweep: SlowSweep) -> dict[str, Any]:
 
 def as_json(data: Any) -> str:
     """JSON that can stand inside of a script element: no text in it can end the element, or open another."""
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    written = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return written.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
 def rounded(x: float) -> float | str:
@@ -144,6 +146,7 @@ class _Exhibit:
         box: dict[str, Any] = {
             "kind": "operation",
             "label": operation.primitive.name,
+            "said": Forward(operation).said(text),
             "operation": self.names.setdefault(operation.primitive.name, len(self.names)),
             "in": [number(x.scalar) if x.role == "number" else self.index[x] for x in operation.inputs],
             "out": [self.index[y] for y in operation.outputs],
@@ -151,9 +154,9 @@ class _Exhibit:
         }
         settings = ", ".join(f"{name}={_setting(x)}" for name, x in operation.parameters.items())
         return box | {
-            key: text
-            for key, text in (("parameters", settings), ("inside", operation.inside), ("line", operation.line))
-            if text
+            key: words
+            for key, words in (("parameters", settings), ("inside", operation.inside), ("line", operation.line))
+            if words
         }
 
     def _primitives(self) -> list[dict[str, Any]]:
@@ -188,17 +191,18 @@ class _Exhibit:
         ]
 
     def _backward(self) -> list[list[Any]]:
-        """For each passage its box, and [value, place, contribution, its norm, the sum so far, its norm] for each input."""
+        """For each passage its box, and for each input [value, place, formula, contribution, its norm]; where it is not
+        the first that the value receives, also the sum so far and its norm."""
         totals: dict[Value, Array] = {}
         steps: list[list[Any]] = []
         for passage in self.sweep.passages:
-            sent = []
+            sent: list[list[Any]] = []
+            formulas = iter(Backward(passage, {}).sent)
             for place, (x, contribution) in enumerate(zip(passage.operation.inputs, passage.sent, strict=True)):
                 if contribution is None:
                     continue
                 g = on_host(contribution)
-                text, size = short(g), norm(g)
-                row: list[Any] = [self.index[x], place, text, size]
+                row: list[Any] = [self.index[x], place, next(formulas).said(text), short(g), norm(g)]
                 if x in totals:
                     totals[x] = totals[x] + g
                     row += [short(totals[x]), norm(totals[x])]
@@ -226,13 +230,13 @@ def _setting(x: Any) -> str:
     '(:, 3:, None)'
     """
     if isinstance(x, (tuple, list)):
-        text = f"({', '.join(map(_setting, x))}{',' * (len(x) == 1)})"
+        words = f"({', '.join(map(_setting, x))}{',' * (len(x) == 1)})"
     elif isinstance(x, slice):
         start, stop, step = ("" if part is None else str(part) for part in (x.start, x.stop, x.step))
-        text = f"{start}:{stop}" + (f":{step}" if step else "")
+        words = f"{start}:{stop}" + (f":{step}" if step else "")
     else:
-        text = short(x) if hasattr(x, "dtype") and hasattr(x, "shape") else repr(x)
-    return text if len(text) <= 60 else text[:59] + "…"
+        words = short(x) if hasattr(x, "dtype") and hasattr(x, "shape") else repr(x)
+    return words if len(words) <= 60 else words[:59] + "…"
 
 
 def _formula(primitive: Any) -> str:

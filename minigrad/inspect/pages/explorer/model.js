@@ -54,10 +54,10 @@ boxes.forEach((box) => {
 backward.forEach(([number, sent], k) => {
   const from = boxes[number];
   from.turn = k + 1;
-  from.sent = sent.map(([value, place, text, norm, totalText = text, totalNorm = norm]) => {
+  from.sent = sent.map(([value, place, formula, text, norm, totalText = text, totalNorm = norm]) => {
     const edge = from.edgesIn.find((e) => e.place === place && e.value.number === value);
     const contribution = {
-      step: k + 1, from, place, value: values[value], edge, text, norm: decoded(norm), totalText, totalNorm: decoded(totalNorm),
+      step: k + 1, from, place, value: values[value], edge, formula, text, norm: decoded(norm), totalText, totalNorm: decoded(totalNorm),
     };
     if (edge) Object.assign(edge, { sends: k + 1, text, size: contribution.norm });
     values[value].contributions.push(contribution);
@@ -73,9 +73,13 @@ for (const value of values) {
 const nameOf = (value) => value.name || "v" + value.id;
 
 /** The name of one thing in a box: that of the operation, or of the leaf. */
-const titleOf = (box) => (box.kind === "operation" ? nameOf(values[box.out[0]]) + " = " + spelled(box) : nameOf(values[box.out[0]]));
+function titleOf(box) {
+  const name = nameOf(values[box.out[0]]);
+  if (box.kind !== "operation") return name;
+  return box.said.length <= 70 ? box.said : `${name} = ${called(box)}`;
+}
 
-const spelled = (box) => box.label + "(" + box.in.map((x) => (typeof x === "number" ? nameOf(values[x]) : x)).join(", ") + (box.parameters ? "; " + box.parameters : "") + ")";
+const called = (box) => box.label + "(" + box.in.map((x) => (typeof x === "number" ? nameOf(values[x]) : x)).join(", ") + (box.parameters ? "; " + box.parameters : "") + ")";
 
 const shapeText = (shape) => "(" + shape.join(", ") + (shape.length === 1 ? "," : "") + ")";
 

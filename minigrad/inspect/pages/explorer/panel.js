@@ -83,13 +83,15 @@ function showDetails() {
   parts.push(make("p", { class: "soft" }, ...about.map((text) => make("span", { class: "badge" }, text))));
   if (box.line) parts.push(make("p", {}, "line: ", make("code", {}, box.line)));
   if (box.kind === "operation") {
-    const { formula, derivatives } = operations[box.operation];
+    const { name, formula } = operations[box.operation];
+    parts.push(make("p", {}, make("b", {}, name), box.parameters ? `, ${box.parameters}` : ""));
     parts.push(make("pre", { id: "formula" }, formula || "no formula is registered"));
-    if (derivatives) parts.push(make("pre", { id: "derivatives" }, derivatives));
+    if (box.said !== titleOf(box)) parts.push(make("pre", { id: "said" }, box.said));
   }
   if (box.out.length === 1) parts.push(...valueParts(values[box.out[0]]));
   else parts.push(outputTable(box));
   if (box.kind === "operation") {
+    if (box.sent?.length) parts.push(make("h3", {}, `What it sends back, at step ${box.turn}`), sentTable(box));
     const inputs = box.edgesIn.map((edge) => [edge.from, shortTitle(edge.from)]);
     parts.push(make("h3", {}, "Inputs (key i)"), links(inputs, "Numbers alone."));
   }
@@ -116,10 +118,19 @@ function valueParts(value) {
   const done = found && found.count === all;
   parts.push(make("p", { class: "number gradient", id: "gradient" }, found ? withoutShape(found.text) : "nothing yet"));
   parts.push(make("p", { class: "number", id: "norm" }, found ? `norm ${told(found.norm)}` : "norm –"));
-  parts.push(make("p", { class: "soft" }, all === 0 ? "The sweep starts here, with a 1." : done ? `the sum of ${all === 1 ? "one contribution" : `${all} contributions`}` : `${found ? found.count : 0} of ${all} contributions so far; in the end ${brief(value.gradient.text, value.gradient.norm, value)}`));
+  parts.push(make("p", { class: "soft" }, all === 0 ? "The sweep starts here, with a 1." : done ? all === 1 ? "all of it is one contribution" : `the sum of ${all} contributions` : `${found ? found.count : 0} of ${all} contributions so far; in the end ${brief(value.gradient.text, value.gradient.norm, value)}`));
   if (done) parts.push(figures(value.gradient, "var(--gradient)", "Gradient"));
   if (all) parts.push(contributionTable(value));
   return parts;
+}
+
+/** What the operation contributes to the gradient of each input; g is what it has received. */
+function sentTable(box) {
+  const gone = sweep.step >= box.turn;
+  const rows = box.sent.slice(0, 40).map((c) => make("tr", { class: c.step === sweep.step ? "now" : gone ? "" : "future" },
+    make("td", {}, linkTo(boxes[c.value.box], nameOf(c.value))), make("td", { class: "number" }, c.formula), make("td", { class: "number" }, gone ? tight(c.text, c.norm, c.value) : "")));
+  if (box.sent.length > rows.length) rows.push(make("tr", {}, make("td", { colspan: 3, class: "soft" }, `and to ${box.sent.length - rows.length} more`)));
+  return make("table", { id: "sent" }, make("thead", {}, make("tr", {}, ...["To", "Formula, g: what it received", "Sends"].map((text) => make("th", { scope: "col" }, text)))), make("tbody", {}, ...rows));
 }
 
 /** The outputs of an operation with several: of very many the first, and a button for the rest. */
