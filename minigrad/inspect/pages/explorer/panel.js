@@ -86,7 +86,7 @@ function showDetails() {
     const { name, formula } = operations[box.operation];
     parts.push(make("p", {}, make("b", {}, name), box.parameters ? `, ${box.parameters}` : ""));
     parts.push(make("pre", { id: "formula" }, formula || "no formula is registered"));
-    if (box.said !== titleOf(box)) parts.push(make("pre", { id: "said" }, box.said));
+    if (box.said !== titleOf(box)) parts.push(make("pre", { id: "applied" }, box.said));
   }
   if (box.out.length === 1) parts.push(...valueParts(values[box.out[0]]));
   else parts.push(outputTable(box));

@@ -1,0 +1,359 @@
+"""The explorer's page in a real browser without a window: opened as a file, used by mouse, by keys, and by both."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad.inspect.explorer import explorer
+from minigrad.inspect.shown import short
+
+from .helpers import host
+from .test_explorer import spelling
+
+selenium = pytest.importorskip("selenium", reason="needs selenium, which drives a browser")
+from selenium import webdriver  # noqa: E402
+from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
+from selenium.webdriver.common.actions.wheel_input import ScrollOrigin  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver")
+
+ARGUMENTS = """--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
+    --disable-component-update --disable-sync --window-size=1300,850 --host-resolver-rules=MAP\x20*\x20~NOTFOUND""".split()
+
+
+class Page:
+    """A page that is open in the browser."""
+
+    def __init__(self, driver: Any) -> None:
+        self.driver = driver
+
+    def open(self, path: Path) -> Page:
+        self.driver.get_log("browser")
+        self.driver.get(path.as_uri())
+        self.wait("document.documentElement.dataset.ready === 'yes'")
+        self.calm()
+        return self
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        return self.driver.execute_script(script, *arguments)
+
+    def wait(self, condition: str) -> None:
+        WebDriverWait(self.driver, 10, poll_frequency=0.02).until(lambda d: d.execute_script(f"return {condition}"))
+
+    def calm(self) -> None:
+        """Wait until what was asked to be drawn is drawn, and nothing moves."""
+        self.driver.execute_async_script(
+            "const done = arguments[0]; let at = '', quiet = 0; const look = () => {"
+            "const now = JSON.stringify([explorer.camera.x, explorer.camera.y, explorer.camera.scale]);"
+            "quiet = now === at ? quiet + 1 : 0; at = now;"
+            "if (quiet > 3) done(); else requestAnimationFrame(look); }; look();"
+        )
+
+    def text(self, place: str) -> str:
+        return str(self.run("return document.getElementById(arguments[0]).textContent", place))
+
+    def keys(self, *keys: str) -> None:
+        ActionChains(self.driver, duration=0).send_keys(*keys).perform()
+
+    def search(self, query: str) -> None:
+        self.keys("/", query, Keys.ENTER, Keys.ESCAPE)
+        self.calm()
+
+    def go(self, step: int) -> None:
+        """Move the slider, as dragging does."""
+        self.run(
+            "const s = document.getElementById('step'); s.value = arguments[0]; s.dispatchEvent(new Event('input'))", step
+        )
+
+    def colours(self) -> list[list[int]]:
+        """The different colours on the canvas, sampled, the most frequent one first."""
+        return self.run(
+            "const c = document.getElementById('graph'), copy = Object.assign(document.createElement('canvas'), {width: c.width,"
+            "height: c.height}).getContext('2d', {willReadFrequently: true}); copy.drawImage(c, 0, 0);"
+            "const d = copy.getImageData(0, 0, c.width, c.height).data;"
+            "const seen = new Map(); for (let k = 0; k < d.length; k += 28) { const key = d.slice(k, k + 3).join();"
+            "seen.set(key, (seen.get(key) ?? 0) + 1); }"
+            "return [...seen].sort((a, b) => b[1] - a[1]).map(([key]) => key.split(',').map(Number))"
+        )
+
+    def selected(self) -> str | None:
+        return self.run("return explorer.marked.selected && document.getElementById('title').textContent")
+
+    def complaints(self) -> list[str]:
+        return [entry["message"] for entry in self.driver.get_log("browser")]
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for argument in [*ARGUMENTS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"]:
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    found = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    yield found
+    found.quit()
+
+
+@pytest.fixture(scope="module")
+def hello(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, np.ndarray]]:
+    """The page of the README's LSTM, and the gradients of backward()."""
+    mg.manual_seed(0)
+    loss, model = spelling()
+    path = tmp_path_factory.mktemp("pages") / "graph.html"
+    explorer(loss, path, model)
+    loss.backward()
+    return path, {name: host(p.grad) for name, p in model.named_parameters()}
+
+
+@pytest.fixture
+def page(driver: Any, hello: tuple[Path, dict[str, np.ndarray]]) -> Iterator[Page]:
+    found = Page(driver).open(hello[0])
+    yield found
+    assert found.complaints() == []
+
+
+def without_shape(text: str) -> str:
+    return text.partition(") ")[2] if text.startswith("(") else text
+
+
+def test_it_opens_and_shows_something(page: Page) -> None:
+    assert len(page.colours()) > 10
+    assert page.run("return explorer.boxes.length") == 75
+    assert "Everything is computed" in page.text("story")
+    assert page.run("return performance.getEntriesByType('resource').length") == 0
+
+
+def test_the_slider_adds_up_a_gradient(page: Page, hello: tuple[Path, dict[str, np.ndarray]]) -> None:
+    page.search("lstm.weight_hh_l0")
+    assert page.selected() == "lstm.weight_hh_l0"
+    assert page.text("gradient") == "nothing yet"
+    last = page.run("return document.getElementById('step').max")
+    seen = []
+    for step in range(int(last) + 1):
+        page.go(step)
+        if page.text("norm") not in seen:
+            seen.append(page.text("norm"))
+    gradient = hello[1]["lstm.weight_hh_l0"]
+    assert len(seen) == 4  # nothing, then from three time steps; what the first one sends is 0, for its state is
+    assert page.text("gradient") == without_shape(short(gradient))
+    assert float(seen[-1].split()[1]) == pytest.approx(np.linalg.norm(gradient), rel=1e-3)
+    assert page.run("return document.querySelectorAll('#contributions tbody tr:not(.future)').length") == 4
+    page.go(-1000)
+    assert "Nothing is computed yet" in page.text("story")
+    assert page.text("gradient") == "nothing yet"
+
+
+def test_each_step_says_what_is_sent_to_whom(page: Page) -> None:
+    page.go(1)
+    assert page.text("story").startswith("Backward 1 of 66: ") and "mean(" in page.text("story")
+    assert "has received 1; it sends" in page.text("story")
+    page.search("sigmoid step 3")
+    assert "σ(" in str(page.selected())
+    assert page.text("formula").splitlines()[1] == "dy/dx = y (1 - y)"
+    name = str(page.selected()).split(" = ")[0]
+    assert f"g ⊙ {name} ⊙ (1 − {name})" in page.text("sent")
+
+
+def test_search_goes_from_hit_to_hit(page: Page) -> None:
+    page.keys("/", "tanh step 2", Keys.ENTER)
+    assert page.text("hits") == "1 of 2"
+    first = page.selected()
+    page.keys(Keys.ENTER)
+    assert page.text("hits") == "2 of 2" and page.selected() != first
+    page.keys(Keys.ENTER)
+    assert page.selected() == first
+    page.keys(Keys.ESCAPE, "/", "(64, 16)")
+    assert page.text("hits") == "1 hit"
+    page.keys(Keys.ESCAPE, "/", "nothing of this name")
+    assert page.text("hits") == "no hits"
+
+
+def test_a_click_selects(page: Page) -> None:
+    page.search("output.weight")
+    page.keys(Keys.ESCAPE)
+    assert page.selected() is None
+    x, y = page.run(
+        "const b = explorer.boxes.find(b => explorer.values[b.out[0]].name === 'output.weight');"
+        "return [explorer.toScreenX(b.x + b.w / 2) - explorer.camera.width / 2,"
+        "explorer.toScreenY(b.y + b.h / 2) - explorer.camera.height / 2]"
+    )
+    canvas = page.driver.find_element("id", "graph")
+    ActionChains(page.driver, duration=0).move_to_element_with_offset(canvas, round(x), round(y)).click().perform()
+    assert page.selected() == "output.weight"
+    assert page.run("return document.querySelectorAll('#details figure').length") == 2  # histogram and picture
+    page.driver.find_element("css selector", "#details .links button").click()
+    assert "linear" in page.text("details") and page.selected() != "output.weight"
+
+
+def test_mouse_and_fingers_move_the_view(page: Page) -> None:
+    where = "return [explorer.camera.x, explorer.camera.y, explorer.camera.scale]"
+    canvas = page.driver.find_element("id", "graph")
+    x, y, scale = page.run(where)
+    ActionChains(page.driver, duration=0).move_to_element(canvas).click_and_hold().move_by_offset(-50, -30).release().perform()
+    assert page.run(where) == pytest.approx([x + 50 / scale, y + 30 / scale, scale])
+    ActionChains(page.driver).scroll_from_origin(ScrollOrigin.from_element(canvas, 40, 20), 0, -100).perform()
+    page.calm()
+    after = page.run(where)
+    assert after[2] > 1.1 * scale
+    for k, offset in enumerate((40, 20)):  # what was under the mouse still is
+        assert after[k] + offset / after[2] == pytest.approx((x + 50 / scale, y + 30 / scale)[k] + offset / scale, abs=2)
+    for kind, apart in (("touchStart", 60), ("touchMove", 90), ("touchMove", 120), ("touchEnd", 0)):
+        points = [{"x": 400 - apart, "y": 300, "id": 0}, {"x": 400 + apart, "y": 300, "id": 1}] if apart else []
+        page.driver.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    page.calm()
+    assert page.run(where)[2] == pytest.approx(after[2] * 120 / 60, rel=0.35)
+    page.keys("0")
+    page.calm()
+    assert page.run(where)[2] < scale
+
+
+def test_all_of_it_by_keys(page: Page) -> None:
+    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-reduced-motion", "value": "reduce"}]})
+    page.run("document.getElementById('graph').focus()")
+    page.keys(Keys.ARROW_UP)
+    assert page.run("return explorer.marked.focused !== null") and page.selected() is None
+    page.keys(Keys.ENTER)
+    first = page.selected()
+    page.keys(Keys.ARROW_UP, Keys.ENTER)
+    assert page.selected() not in (None, first)
+    page.search("mean")
+    page.keys("i")
+    assert "surprisal" in page.text("details")
+    page.keys("i", "i", "n")
+    assert page.run("return explorer.marked.selected.kind") == "parameter"
+    page.keys("u")
+    assert page.run("return explorer.marked.selected.label") == "linear"
+    page.keys("b", "b", "b")
+    assert "surprisal" in page.text("details")
+    scale = page.run("return explorer.camera.scale")
+    page.keys("+")
+    assert page.run("return explorer.camera.scale") > scale
+    page.keys(".", ".", ",")
+    assert page.run("return explorer.sweep.step") == 1
+    assert page.text("gradient") == "[0.25 0.25 0.25 0.25]"
+    assert page.text("said") == page.text("story")
+    page.keys(Keys.END)
+    assert page.run("return explorer.sweep.step") == 66
+    page.keys(" ")  # plays from where gradients begin
+    page.wait("explorer.sweep.step > 0 && explorer.sweep.step < 66")
+    page.keys(" ")
+    stopped = page.run("return explorer.sweep.step")
+    assert page.run("return document.getElementById('play').getAttribute('aria-label')") == "Play"
+    assert page.run("return explorer.sweep.playing") is None and stopped < 66
+    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_tab_leads_through_everything_and_out_again(page: Page) -> None:
+    page.run("document.body.focus()")
+    seen = []
+    for _ in range(40):
+        page.keys(Keys.TAB)
+        seen.append(page.run("return document.activeElement.id || document.activeElement.tagName"))
+        if seen.count("query") == 2:
+            break
+    assert {"query", "colouring", "theme", "graph", "zoom-in", "play", "step", "speed", "follow", "SUMMARY"} <= set(seen)
+    assert seen.count("query") == 2  # round and round: no place holds the focus
+    unnamed = "return [...document.querySelectorAll('button, input, select, canvas, dialog')].filter(e =>" \
+        "!(e.getAttribute('aria-label') || e.getAttribute('aria-labelledby') || e.textContent.trim() || e.labels?.length" \
+        " || e.getAttribute('aria-hidden'))).map(e => e.outerHTML)"  # fmt: skip
+    assert page.run(unnamed) == []
+    page.search("surprisal")
+    ids = page.run("return [...document.querySelectorAll('[id]')].map(e => e.id)")
+    assert len(ids) == len(set(ids))
+
+
+def test_all_nodes_stand_in_a_list(page: Page) -> None:
+    page.driver.find_element("css selector", "#list summary").click()
+    page.wait("document.querySelectorAll('#rows tbody tr').length === explorer.boxes.length")
+    row = page.run("return [...document.querySelectorAll('#rows tbody tr')].find(r => r.textContent.startsWith('lstm.weight_hh')).innerText")
+    assert "(64, 16)" in row
+    page.run("document.querySelector('#rows tbody button').click()")
+    assert page.selected() is not None
+
+
+def test_light_and_dark(page: Page, hello: tuple[Path, dict[str, np.ndarray]]) -> None:
+    assert sum(page.colours()[0]) > 600
+    page.driver.find_element("id", "theme").click()
+    page.calm()
+    assert sum(page.colours()[0]) < 150
+    assert contrast(page) > 7
+    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]})
+    page.open(hello[0])
+    assert sum(page.colours()[0]) < 150
+    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "light"}]})
+    page.calm()
+    assert sum(page.colours()[0]) > 600  # it follows the system, until somebody chooses
+    assert contrast(page) > 7
+    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def contrast(page: Page) -> float:
+    """Between text and page, as WCAG 2 counts it."""
+    colours = page.run("const s = getComputedStyle(document.body); return [s.color, s.backgroundColor]")
+    light = []
+    for colour in colours:
+        parts = [int(x) / 255 for x in colour[colour.index("(") + 1 : -1].split(",")[:3]]
+        linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in parts]
+        light.append(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2])
+    return (max(light) + 0.05) / (min(light) + 0.05)
+
+
+def test_colour_by_gradient_changes_with_the_sweep(page: Page) -> None:
+    page.run("const c = document.getElementById('colouring'); c.value = 'gradient'; c.dispatchEvent(new Event('change'))")
+    page.calm()
+    before = page.colours()
+    page.go(66)
+    page.calm()
+    assert len([c for c in page.colours() if c not in before]) > 5
+    assert "|∇|" in page.text("legend")
+
+
+def test_names_do_no_harm_and_nan_survives(driver: Any, tmp_path: Path) -> None:
+    name = "</script><script>document.title = 'harmed'</script><img src=x onerror=\"document.title='harmed'\">"
+    x = mg.tensor([-1.0, 4.0, 9.0, math.inf], requires_grad=True)
+    with np.errstate(all="ignore"):
+        loss = mg.sqrt(x).sum()
+        page = Page(driver).open(explorer(loss, tmp_path / "harm.html", {name: x, "loss": loss}).path)
+    page.search("input")
+    assert page.selected() == name and driver.title == "How loss was computed"
+    page.keys(Keys.END)
+    assert page.text("gradient") == "[nan 0.25 0.167 0]" and page.text("norm") == "norm nan"
+    assert driver.find_elements("css selector", "img") == [] and page.complaints() == []
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    h, w = mg.zeros((2, 3)), mg.tensor(np.eye(3) / 2, requires_grad=True)
+    for _ in range(1250):
+        h = mg.tanh(h @ w + 1.0) * 0.5
+    path = tmp_path_factory.mktemp("pages") / "large.html"
+    explorer(h.sum(), path, {"w": w})
+    return path
+
+
+def test_five_thousand_nodes(driver: Any, large: Path) -> None:
+    page = Page(driver).open(large)
+    assert page.run("return explorer.boxes.length") > 5000
+    page.keys("0")
+    page.calm()
+    assert len(page.colours()) > 3
+    page.search("step 700")
+    assert page.run("return explorer.camera.scale") >= 0.7
+    page.keys(Keys.END)
+    page.keys("/", "w", Keys.ENTER)
+    assert page.text("hits").startswith("1 of ") and page.selected() == "w"
+    assert page.run("return document.querySelectorAll('#contributions tbody tr').length") < 40
+    assert page.complaints() == []
