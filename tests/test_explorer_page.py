@@ -1,9 +1,8 @@
-"""The explorer's page in a real browser without a window: opened as a file, used by mouse, by keys, and by both."""
+"""The explorer's page in a real browser: opened as a file, used by mouse, by fingers, and by keys alone."""
 
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,96 +14,17 @@ import minigrad as mg
 from minigrad.inspect.explorer import explorer
 from minigrad.inspect.shown import short
 
+from .browser import ActionChains, Keys, Page, ScrollOrigin, browser, needs_browser
 from .helpers import host
 from .test_explorer import spelling
 
-selenium = pytest.importorskip("selenium", reason="needs selenium, which drives a browser")
-from selenium import webdriver  # noqa: E402
-from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
-from selenium.webdriver.common.actions.wheel_input import ScrollOrigin  # noqa: E402
-from selenium.webdriver.common.keys import Keys  # noqa: E402
-from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver")
-
-ARGUMENTS = """--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
-    --disable-component-update --disable-sync --window-size=1300,850 --host-resolver-rules=MAP\x20*\x20~NOTFOUND""".split()
-
-
-class Page:
-    """A page that is open in the browser."""
-
-    def __init__(self, driver: Any) -> None:
-        self.driver = driver
-
-    def open(self, path: Path) -> Page:
-        self.driver.get_log("browser")
-        self.driver.get(path.as_uri())
-        self.wait("document.documentElement.dataset.ready === 'yes'")
-        self.calm()
-        return self
-
-    def run(self, script: str, *arguments: Any) -> Any:
-        return self.driver.execute_script(script, *arguments)
-
-    def wait(self, condition: str) -> None:
-        WebDriverWait(self.driver, 10, poll_frequency=0.02).until(lambda d: d.execute_script(f"return {condition}"))
-
-    def calm(self) -> None:
-        """Wait until what was asked to be drawn is drawn, and nothing moves."""
-        self.driver.execute_async_script(
-            "const done = arguments[0]; let at = '', quiet = 0; const look = () => {"
-            "const now = JSON.stringify([explorer.camera.x, explorer.camera.y, explorer.camera.scale]);"
-            "quiet = now === at ? quiet + 1 : 0; at = now;"
-            "if (quiet > 3) done(); else requestAnimationFrame(look); }; look();"
-        )
-
-    def text(self, place: str) -> str:
-        return str(self.run("return document.getElementById(arguments[0]).textContent", place))
-
-    def keys(self, *keys: str) -> None:
-        ActionChains(self.driver, duration=0).send_keys(*keys).perform()
-
-    def search(self, query: str) -> None:
-        self.keys("/", query, Keys.ENTER, Keys.ESCAPE)
-        self.calm()
-
-    def go(self, step: int) -> None:
-        """Move the slider, as dragging does."""
-        self.run(
-            "const s = document.getElementById('step'); s.value = arguments[0]; s.dispatchEvent(new Event('input'))", step
-        )
-
-    def colours(self) -> list[list[int]]:
-        """The different colours on the canvas, sampled, the most frequent one first."""
-        return self.run(
-            "const c = document.getElementById('graph'), copy = Object.assign(document.createElement('canvas'), {width: c.width,"
-            "height: c.height}).getContext('2d', {willReadFrequently: true}); copy.drawImage(c, 0, 0);"
-            "const d = copy.getImageData(0, 0, c.width, c.height).data;"
-            "const seen = new Map(); for (let k = 0; k < d.length; k += 28) { const key = d.slice(k, k + 3).join();"
-            "seen.set(key, (seen.get(key) ?? 0) + 1); }"
-            "return [...seen].sort((a, b) => b[1] - a[1]).map(([key]) => key.split(',').map(Number))"
-        )
-
-    def selected(self) -> str | None:
-        return self.run("return explorer.marked.selected && document.getElementById('title').textContent")
-
-    def complaints(self) -> list[str]:
-        return [entry["message"] for entry in self.driver.get_log("browser")]
+pytestmark = needs_browser
 
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in [*ARGUMENTS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"]:
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    found = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    yield found
-    found.quit()
+    with browser(tmp_path_factory.mktemp("profile")) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -202,14 +122,15 @@ def test_mouse_and_fingers_move_the_view(page: Page) -> None:
     where = "return [explorer.camera.x, explorer.camera.y, explorer.camera.scale]"
     canvas = page.driver.find_element("id", "graph")
     x, y, scale = page.run(where)
-    ActionChains(page.driver, duration=0).move_to_element(canvas).click_and_hold().move_by_offset(-50, -30).release().perform()
+    mouse = ActionChains(page.driver, duration=0)
+    mouse.move_to_element(canvas).click_and_hold().move_by_offset(-50, -30).release().perform()
     assert page.run(where) == pytest.approx([x + 50 / scale, y + 30 / scale, scale])
     ActionChains(page.driver).scroll_from_origin(ScrollOrigin.from_element(canvas, 40, 20), 0, -100).perform()
     page.calm()
     after = page.run(where)
     assert after[2] > 1.1 * scale
-    for k, offset in enumerate((40, 20)):  # what was under the mouse still is
-        assert after[k] + offset / after[2] == pytest.approx((x + 50 / scale, y + 30 / scale)[k] + offset / scale, abs=2)
+    for now, before, offset in zip(after[:2], (x + 50 / scale, y + 30 / scale), (40, 20), strict=True):
+        assert now + offset / after[2] == pytest.approx(before + offset / scale, abs=2)  # what the mouse is over
     for kind, apart in (("touchStart", 60), ("touchMove", 90), ("touchMove", 120), ("touchEnd", 0)):
         points = [{"x": 400 - apart, "y": 300, "id": 0}, {"x": 400 + apart, "y": 300, "id": 1}] if apart else []
         page.driver.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
@@ -221,7 +142,7 @@ def test_mouse_and_fingers_move_the_view(page: Page) -> None:
 
 
 def test_all_of_it_by_keys(page: Page) -> None:
-    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-reduced-motion", "value": "reduce"}]})
+    page.prefer(reduced_motion="reduce")
     page.run("document.getElementById('graph').focus()")
     page.keys(Keys.ARROW_UP)
     assert page.run("return explorer.marked.focused !== null") and page.selected() is None
@@ -253,7 +174,7 @@ def test_all_of_it_by_keys(page: Page) -> None:
     stopped = page.run("return explorer.sweep.step")
     assert page.run("return document.getElementById('play').getAttribute('aria-label')") == "Play"
     assert page.run("return explorer.sweep.playing") is None and stopped < 66
-    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    page.prefer()
 
 
 def test_tab_leads_through_everything_and_out_again(page: Page) -> None:
@@ -264,11 +185,14 @@ def test_tab_leads_through_everything_and_out_again(page: Page) -> None:
         seen.append(page.run("return document.activeElement.id || document.activeElement.tagName"))
         if seen.count("query") == 2:
             break
-    assert {"query", "colouring", "theme", "graph", "zoom-in", "play", "step", "speed", "follow", "SUMMARY"} <= set(seen)
+    wanted = "query colouring theme graph zoom-in play step speed follow SUMMARY"
+    assert set(wanted.split()) <= set(seen)
     assert seen.count("query") == 2  # round and round: no place holds the focus
-    unnamed = "return [...document.querySelectorAll('button, input, select, canvas, dialog')].filter(e =>" \
-        "!(e.getAttribute('aria-label') || e.getAttribute('aria-labelledby') || e.textContent.trim() || e.labels?.length" \
-        " || e.getAttribute('aria-hidden'))).map(e => e.outerHTML)"  # fmt: skip
+    unnamed = (
+        "return [...document.querySelectorAll('button, input, select, canvas, dialog')].filter(e =>"
+        "!(e.getAttribute('aria-label') || e.getAttribute('aria-labelledby') || e.textContent.trim() ||"
+        "e.labels?.length || e.getAttribute('aria-hidden'))).map(e => e.outerHTML)"
+    )
     assert page.run(unnamed) == []
     page.search("surprisal")
     ids = page.run("return [...document.querySelectorAll('[id]')].map(e => e.id)")
@@ -278,7 +202,8 @@ def test_tab_leads_through_everything_and_out_again(page: Page) -> None:
 def test_all_nodes_stand_in_a_list(page: Page) -> None:
     page.driver.find_element("css selector", "#list summary").click()
     page.wait("document.querySelectorAll('#rows tbody tr').length === explorer.boxes.length")
-    row = page.run("return [...document.querySelectorAll('#rows tbody tr')].find(r => r.textContent.startsWith('lstm.weight_hh')).innerText")
+    rows = page.run("return [...document.querySelectorAll('#rows tbody tr')].map(row => row.innerText)")
+    (row,) = [row for row in rows if row.startswith("lstm.weight_hh")]
     assert "(64, 16)" in row
     page.run("document.querySelector('#rows tbody button').click()")
     assert page.selected() is not None
@@ -289,30 +214,22 @@ def test_light_and_dark(page: Page, hello: tuple[Path, dict[str, np.ndarray]]) -
     page.driver.find_element("id", "theme").click()
     page.calm()
     assert sum(page.colours()[0]) < 150
-    assert contrast(page) > 7
-    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]})
+    assert page.contrast() > 7
+    page.prefer(color_scheme="dark")
     page.open(hello[0])
     assert sum(page.colours()[0]) < 150
-    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "light"}]})
+    page.prefer(color_scheme="light")
     page.calm()
     assert sum(page.colours()[0]) > 600  # it follows the system, until somebody chooses
-    assert contrast(page) > 7
-    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
-
-
-def contrast(page: Page) -> float:
-    """Between text and page, as WCAG 2 counts it."""
-    colours = page.run("const s = getComputedStyle(document.body); return [s.color, s.backgroundColor]")
-    light = []
-    for colour in colours:
-        parts = [int(x) / 255 for x in colour[colour.index("(") + 1 : -1].split(",")[:3]]
-        linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in parts]
-        light.append(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2])
-    return (max(light) + 0.05) / (min(light) + 0.05)
+    assert page.contrast() > 7
+    page.prefer()
 
 
 def test_colour_by_gradient_changes_with_the_sweep(page: Page) -> None:
-    page.run("const c = document.getElementById('colouring'); c.value = 'gradient'; c.dispatchEvent(new Event('change'))")
+    page.run(
+        "const choice = document.getElementById('colouring');"
+        "choice.value = 'gradient'; choice.dispatchEvent(new Event('change'))"
+    )
     page.calm()
     before = page.colours()
     page.go(66)

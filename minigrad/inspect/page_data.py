@@ -1,30 +1,22 @@
-"""What the explorer's page is told: boxes, values, edges, and every contribution of the sweep, as JSON.
-
-Python's numbers NaN and ±inf, which JSON lacks, become the texts "nan", "inf" and "-inf"; norms have five digits.
-"""
+"""What the explorer's page is told: boxes, values, edges, and every contribution of the sweep, as JSON."""
 
 from __future__ import annotations
 
 import json
-import math
 import re
-from typing import Any, Final
+from typing import Any
 
-from ..backend import Array, cpu
+from ..backend import Array
 from .computation import Computation, Operation, Value, on_host
+from .digest import histogram, norm, picture
 from .folding import Repeat, folded
 from .layout import Edge, Rectangle
-from .placing import Placing
 from .lines import Backward, Forward
 from .notation import text
-from .shown import number, short
+from .placing import Placing
+from .shown import number as written
+from .shown import short
 from .slow import SlowSweep
-
-DIGITS: Final = 5
-BINS: Final = 20  # of a histogram
-FEW: Final = 8  # entries that are better read than counted
-ROWS, COLUMNS = 12, 24  # of the picture of an array
-SHADES: Final = "abcdefghijklmnopqrstuvwxyz"  # from the most negative to the most positive; m and n are next to zero
 
 
 def page_data(computation: Computation, sweep: SlowSweep) -> dict[str, Any]:
@@ -36,54 +28,6 @@ def as_json(data: Any) -> str:
     """JSON that can stand inside of a script element: no text in it can end the element, or open another."""
     written = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return written.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-
-
-def rounded(x: float) -> float | str:
-    """A number with five digits, as JSON can have it.
-
-    >>> rounded(1 / 3), rounded(float("-inf"))
-    (0.33333, '-inf')
-    """
-    if not math.isfinite(x):
-        return "nan" if math.isnan(x) else "inf" if x > 0 else "-inf"
-    return float(f"{x:.{DIGITS}g}")
-
-
-def norm(array: Array) -> float | str:
-    """√Σ x² of an array on the host, whose squares may be too large or too small for its dtype."""
-    return rounded(float(cpu.sqrt(cpu.sum(cpu.square(array.astype(cpu.float64))))))
-
-
-def histogram(array: Array) -> list[Any] | None:
-    """[smallest, largest, counts in 20 bins, how many are not finite], or None for a handful of entries."""
-    if array.size <= FEW:
-        return None
-    entries = array.astype(cpu.float64).reshape(-1)
-    finite = entries[cpu.isfinite(entries)]
-    if finite.size == 0:
-        return None
-    low, high = float(finite.min()), float(finite.max())
-    if not math.isfinite(high - low) or high - low <= 1e-300:
-        return [rounded(low), rounded(high), [int(finite.size)], int(entries.size - finite.size)]
-    counts = cpu.histogram(finite, bins=BINS, range=(low, high))[0]
-    return [rounded(low), rounded(high), counts.tolist(), int(entries.size - finite.size)]
-
-
-def picture(array: Array) -> list[str] | None:
-    """Rows of letters, a letter an entry: "a" is minus the largest magnitude, "z" is plus, and "." is not finite.
-
-    Of a large array every k-th row and column; all axes but the last count as rows.
-    """
-    if array.size <= 2 or array.ndim == 0:
-        return None
-    table = array.reshape(-1, array.shape[-1]) if array.ndim > 1 else array.reshape(1, -1)
-    rows, columns = (-(-size // most) for size, most in zip(table.shape, (ROWS, COLUMNS), strict=True))
-    table = table[::rows, ::columns].astype(cpu.float64)
-    finite = cpu.isfinite(table)
-    largest = float(cpu.max(cpu.where(finite, cpu.absolute(table), 0.0))) or 1.0
-    half = (len(SHADES) - 1) / 2
-    shades = cpu.where(finite, cpu.rint(cpu.where(finite, table, 0.0) / largest * half + half), -1).astype(int)
-    return ["".join(SHADES[k] if k >= 0 else "." for k in row) for row in shades.tolist()]
 
 
 class _Exhibit:
@@ -114,14 +58,14 @@ class _Exhibit:
         for box, place in zip(self.boxes, placing.found.boxes, strict=True):
             box.update(zip("xywh", _places(place), strict=True))
         several = sum(isinstance(part, Repeat) for part in parts) > 1
-        frames = []
+        frames: list[dict[str, Any]] = []
         for frame in placing.frames:
             title = f"loop {frame.loop + 1}, {frame.title}" if several and frame.loop is not None else frame.title
             found: dict[str, Any] = {"label": title, "at": _places(placing.found.groups[frame.group])}
             if frame.module is not None:
                 found["module"] = self.modules[frame.module]
-            for box in frame.boxes:
-                self.boxes[box]["frame"] = len(frames)
+            for number in frame.boxes:
+                self.boxes[number]["frame"] = len(frames)
             frames.append(found)
         return {
             "result": self.index[self.computation.result],
@@ -148,7 +92,7 @@ class _Exhibit:
             "label": operation.primitive.name,
             "said": Forward(operation).said(text),
             "operation": self.names.setdefault(operation.primitive.name, len(self.names)),
-            "in": [number(x.scalar) if x.role == "number" else self.index[x] for x in operation.inputs],
+            "in": [written(x.scalar) if x.role == "number" else self.index[x] for x in operation.inputs],
             "out": [self.index[y] for y in operation.outputs],
             "modules": [self.modules.setdefault(path, len(self.modules)) for path in operation.modules],
         }
