@@ -7,11 +7,12 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
-from ..messages import describe, type_name
+from ..messages import type_name
 from .computation import Computation, read
 from .extras import extra
 from .page_data import as_json, page_data
 from .slow import slow_backward
+from .story import counted
 
 PAGES: Final = Path(__file__).parent / "pages" / "explorer"
 SCRIPTS: Final = ("model", "sweep", "camera", "paint", "box", "panel", "search", "keys", "main")
@@ -84,7 +85,7 @@ def explorer(loss: Any, path: str | os.PathLike[str], names: Any = None) -> Expl
     jinja2 = extra("jinja2", "explorer(...)")
     computation = read(loss, names, caller="explorer")
     _check_size(computation)
-    text = _page(jinja2, computation, f"How {_title(computation)} was computed", describe(loss))
+    text = _page(jinja2, computation)
     try:
         file.write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
@@ -93,23 +94,19 @@ def explorer(loss: Any, path: str | os.PathLike[str], names: Any = None) -> Expl
     return Explorer(file, len(text.encode()))
 
 
-def _page(jinja2: Any, computation: Computation, title: str, about: str) -> str:
+def _page(jinja2: Any, computation: Computation) -> str:
     data = as_json(page_data(computation, slow_backward(computation, caller="explorer")))
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(PAGES), autoescape=True)
     trusted = jinja2.utils.markupsafe.Markup
     parts = [(PAGES / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS]
     page: str = environment.get_template("page.html").render(
-        title=title,
-        about=f"{len(computation.operations)} operations",
+        title=f"How {computation.result.name or 'the result'} was computed",
+        about=counted(len(computation.operations), "operations"),
         style=trusted((PAGES / "style.css").read_text(encoding="utf-8")),
         script=trusted("\n".join(parts)),
         data=trusted(data),
     )
     return page
-
-
-def _title(computation: Computation) -> str:
-    return computation.result.name or f"v{computation.result.number}"
 
 
 def _check_size(computation: Computation) -> None:

@@ -47,8 +47,8 @@ function paintBox(box) {
     const found = received(value);
     if (found) {
       pen.fillStyle = colouring === "gradient" ? readable : ink.gradient;
-      const sum = value.contributions.length > 1 ? `  ${found.count}/${value.contributions.length}` : "";
-      line("∇ " + (value.shape.length ? `|${told(found.norm)}|` : found.text) + sum, `10.5px ${MONO}`, middle, y + 55, room);
+      const sum = value.contributions.length > 1 && box.out.length === 1 ? `  ${found.count}/${value.contributions.length}` : "";
+      line("∇ " + (value.shape.length || box.out.length > 1 ? `|${told(receivedNorm(box))}|` : found.text) + sum, `10.5px ${MONO}`, middle, y + 55, room);
     } else if (value.contributions.length && sweep.step >= 0) {
       pen.fillStyle = ink.soft;
       line(value.contributions.length > 1 ? `∇ 0/${value.contributions.length}` : "∇ –", `10.5px ${MONO}`, middle, y + 55, room);

@@ -96,7 +96,7 @@ const gradientRange = (() => {
   return low < high ? [Math.log10(low), Math.log10(high)] : [-1, 1];
 })();
 
-const bounds = boxes.reduce(
+const bounds = [...boxes, ...frames.map(({ at: [x, y, w, h] }) => ({ x, y, w, h }))].reduce(
   (b, { x, y, w, h }) => ({ left: Math.min(b.left, x), top: Math.min(b.top, y), right: Math.max(b.right, x + w), bottom: Math.max(b.bottom, y + h) }),
   { left: Infinity, top: Infinity, right: -Infinity, bottom: -Infinity },
 );

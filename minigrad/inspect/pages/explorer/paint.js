@@ -1,7 +1,7 @@
 // The graph on the canvas. Only what is in view is drawn, and only as much of it as can be seen at this size.
 
 const pen = canvas.getContext("2d");
-const TEXT_FROM = 7; // pixels: smaller letters are not drawn
+const TEXT_FROM = 6.5; // pixels: smaller letters are not drawn
 let ratio = 1, asked = false, ink = {}, flight = null, colouring = "role";
 
 const marked = { selected: null, focused: null, hits: new Set() };

@@ -101,7 +101,7 @@ function showDetails() {
   if (focused >= 0) place.querySelectorAll("button")[focused]?.focus();
 }
 
-const summary = () => make("p", { class: "soft" }, `${boxes.length} nodes: ${forward.length} operations, ${boxes.length - forward.length} leaves.`);
+const summary = () => make("p", { class: "soft" }, `${boxes.length} nodes: operations ${forward.length}, parameters, inputs and data ${boxes.length - forward.length}.`);
 
 function valueParts(value) {
   const undone = sweep.step < boxes[value.box].made;
