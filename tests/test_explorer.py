@@ -204,7 +204,7 @@ def test_the_page_is_one_file_and_the_same_each_time(tmp_path: Path) -> None:
     assert json.loads(data)["forward"] == [1, 2]
     assert text.count("<script") == 2 and str(first) == str(first.path) and "MB" in repr(first)
     shown = first._repr_html_()
-    assert shown.startswith("<iframe") and 'sandbox="allow-scripts"' in shown and "<script" not in shown
+    assert shown.startswith("<iframe") and 'sandbox="allow-scripts allow-forms"' in shown and "<script" not in shown
     loss.backward()  # the graph is as it was
     np.testing.assert_array_equal(host(x.grad), [2.0, 4.0])
 

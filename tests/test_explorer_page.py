@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.inspect.explorer import explorer
+from minigrad.inspect.explorer import Explorer, explorer
 from minigrad.inspect.shown import short
 
 from .browser import ActionChains, Keys, Page, ScrollOrigin, browser, needs_browser
@@ -60,17 +60,20 @@ def test_the_slider_adds_up_a_gradient(page: Page, hello: tuple[Path, dict[str, 
     page.search("lstm.weight_hh_l0")
     assert page.selected() == "lstm.weight_hh_l0"
     assert page.text("gradient") == "nothing yet"
-    last = page.run("return document.getElementById('step').max")
-    seen = []
-    for step in range(int(last) + 1):
-        page.go(step)
-        if page.text("norm") not in seen:
-            seen.append(page.text("norm"))
+    norms = page.run(
+        "const slider = document.getElementById('step'), seen = [];"
+        "for (let k = 0; k <= Number(slider.max); k++) {"
+        "  slider.value = k; slider.dispatchEvent(new Event('input')); seen.push(document.getElementById('norm').textContent);"
+        "} return seen"
+    )
+    seen = list(dict.fromkeys(norms))
+    assert len(norms) == 67
     gradient = hello[1]["lstm.weight_hh_l0"]
-    assert len(seen) == 4  # nothing, then from three time steps; what the first one sends is 0, for its state is
+    assert len(seen) == 4  # nothing, then three sums; what the first time step sends is 0, as its state is
     assert page.text("gradient") == without_shape(short(gradient))
     assert float(seen[-1].split()[1]) == pytest.approx(np.linalg.norm(gradient), rel=1e-3)
     assert page.run("return document.querySelectorAll('#contributions tbody tr:not(.future)').length") == 4
+    assert page.run("return document.querySelectorAll('#growth rect[opacity=\"1\"]').length") == 4
     page.go(-1000)
     assert "Nothing is computed yet" in page.text("story")
     assert page.text("gradient") == "nothing yet"
@@ -207,6 +210,19 @@ def test_all_nodes_stand_in_a_list(page: Page) -> None:
     assert "(64, 16)" in row
     page.run("document.querySelector('#rows tbody button').click()")
     assert page.selected() is not None
+
+
+def test_it_works_inside_of_a_notebook(page: Page, hello: tuple[Path, dict[str, np.ndarray]], tmp_path: Path) -> None:
+    notebook = tmp_path / "notebook.html"
+    notebook.write_text(f"<!DOCTYPE html><p>A cell</p>{Explorer(hello[0], 0)._repr_html_()}", encoding="utf-8")
+    page.driver.get(notebook.as_uri())
+    page.driver.switch_to.frame(0)
+    page.wait("document.documentElement.dataset.ready === 'yes'")
+    page.driver.find_element("id", "query").send_keys("lstm.weight_hh", Keys.ENTER)
+    assert page.selected() == "lstm.weight_hh_l0"
+    page.driver.find_element("id", "last").click()
+    assert page.text("story").startswith("Backward 66 of 66")
+    page.driver.switch_to.default_content()
 
 
 def test_light_and_dark(page: Page, hello: tuple[Path, dict[str, np.ndarray]]) -> None:

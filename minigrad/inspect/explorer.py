@@ -41,7 +41,7 @@ class Explorer:
     def _repr_html_(self) -> str:
         page = html.escape(self.path.read_text(encoding="utf-8"), quote=True)
         return (
-            f'<iframe srcdoc="{page}" sandbox="allow-scripts" title="The computation as a graph" '
+            f'<iframe srcdoc="{page}" sandbox="allow-scripts allow-forms" title="The computation as a graph" '
             'style="width: 100%; height: 720px; border: 1px solid #888"></iframe>'
         )
 
@@ -80,7 +80,7 @@ def explorer(loss: Any, path: str | os.PathLike[str], names: Any = None) -> Expl
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f'explorer: expected a path such as "graph.html", got {type_name(path)}')
     file = Path(path)
-    if file.suffix.lower() not in (".html", ".htm"):
+    if file.suffix.lower() != ".html":
         raise ValueError(f"explorer: it writes HTML; expected a path that ends in .html, got {str(file)!r}")
     jinja2 = extra("jinja2", "explorer(...)")
     computation = read(loss, names, caller="explorer")

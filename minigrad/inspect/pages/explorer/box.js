@@ -133,14 +133,18 @@ function label(text, x, y) {
   pen.textAlign = "start";
 }
 
-/** The point of an edge at a part of its length, straight between its bends. */
+/** The point of an edge at a part of its length, on the curves that `trace` draws. */
 function along({ points: p }, part) {
   let length = 0;
   for (let k = 2; k < p.length; k += 2) length += Math.hypot(p[k] - p[k - 2], p[k + 1] - p[k - 1]);
   let left = part * length;
   for (let k = 2; k < p.length; k += 2) {
     const piece = Math.hypot(p[k] - p[k - 2], p[k + 1] - p[k - 1]);
-    if (left <= piece && piece) return [p[k - 2] + ((p[k] - p[k - 2]) * left) / piece, p[k - 1] + ((p[k + 1] - p[k - 1]) * left) / piece];
+    if (left <= piece && piece) {
+      const t = left / piece, curved = p[k] !== p[k - 2] && p[k + 1] !== p[k - 1];
+      const x = curved ? t * t * (3 - 2 * t) : t, y = curved ? t * (1.5 - 1.5 * t + t * t) : t;
+      return [p[k - 2] + (p[k] - p[k - 2]) * x, p[k - 1] + (p[k + 1] - p[k - 1]) * y];
+    }
     left -= piece;
   }
   return [p[p.length - 2], p[p.length - 1]];
@@ -154,7 +158,7 @@ let mapX = 1, mapY = 1, mapKey = ""; // pixels of the map for one of the graph; 
 function sizeMap() {
   const wide = bounds.right - bounds.left, high = bounds.bottom - bounds.top;
   const whole = Math.min(220 / wide, 130 / high), long = wide / high;
-  const width = long > 6 ? Math.max(200, camera.width - 22) : wide * whole, height = long > 6 ? 40 : high * whole;
+  const width = long > 6 ? Math.max(200, camera.width - 22) : wide * whole, height = long > 6 ? 52 : high * whole;
   [mapX, mapY] = [width / wide, height / high];
   for (const c of [map, mapPicture]) [c.width, c.height] = [Math.ceil(width) * 2, Math.ceil(height) * 2];
   map.classList.toggle("long", long > 6);

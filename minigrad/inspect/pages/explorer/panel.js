@@ -120,6 +120,7 @@ function valueParts(value) {
   parts.push(make("p", { class: "number", id: "norm" }, found ? `norm ${told(found.norm)}` : "norm –"));
   parts.push(make("p", { class: "soft" }, all === 0 ? "The sweep starts here, with a 1." : done ? all === 1 ? "all of it is one contribution" : `the sum of ${all} contributions` : `${found ? found.count : 0} of ${all} contributions so far; in the end ${brief(value.gradient.text, value.gradient.norm, value)}`));
   if (done) parts.push(figures(value.gradient, "var(--gradient)", "Gradient"));
+  if (all > 2) parts.push(growth(value));
   if (all) parts.push(contributionTable(value));
   return parts;
 }
@@ -154,6 +155,21 @@ function figures(from, colour, about) {
   if (from.bins) shown.push(histogram(from.bins, colour, about));
   if (from.cells) shown.push(picture(from.cells, about));
   return make("div", { class: "figures" }, ...shown);
+}
+
+/** How the sum grows: a bar for each contribution, in the order of arrival, and a line for the sum. */
+function growth(value) {
+  const all = value.contributions, count = sweep.arrived[value.number], width = 336, height = 70, wide = width / all.length;
+  const most = Math.max(...all.flatMap((c) => [c.norm, c.totalNorm]).filter(Number.isFinite)) || 1;
+  const up = (x) => height - (Number.isFinite(x) ? x / most : 1) * (height - 3);
+  const bars = all.map((c, k) => svg("rect", {
+    x: k * wide + wide * 0.1, width: wide * 0.8, y: up(c.norm), height: height - up(c.norm), fill: c.step === sweep.step ? "var(--turn)" : "var(--gradient)", opacity: k < count ? 1 : 0.25,
+  }));
+  const line = all.slice(0, count).map((c, k) => `${(k + 0.5) * wide},${up(c.totalNorm)}`).join(" ");
+  bars.push(svg("polyline", { points: line, fill: "none", stroke: "currentColor", "stroke-width": 1.8 }));
+  return make("figure", { id: "growth" },
+    svg("svg", { width: "100%", height, viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", role: "img", "aria-label": `${count} of ${all.length} contributions, the largest norm ${told(most)}` }, ...bars),
+    make("figcaption", {}, `Bars: the norm of each contribution, in the order of arrival. Line: that of their sum. Up to ${told(most)}`));
 }
 
 /** What arrives, one by one, with the sum so far; of very many, those around now. */

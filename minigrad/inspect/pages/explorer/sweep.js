@@ -100,7 +100,7 @@ function walk(steps) {
 
 function showPlaying() {
   const button = byId("play"), on = sweep.playing !== null;
-  button.textContent = on ? "⏸ Pause" : "▶ Play";
+  button.textContent = on ? "❚❚ Pause" : "▶ Play";
   button.setAttribute("aria-label", on ? "Pause" : "Play");
   if (!on) {
     showDetails();
