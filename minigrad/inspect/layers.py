@@ -8,7 +8,7 @@ Arrows that begin at the same place share their bends: what is used in a hundred
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from .order import Links, fewest_crossings
@@ -17,6 +17,7 @@ from .spacing import across, straighten
 Point = tuple[float, float]
 
 BETWEEN = 30.0  # between two layers
+CLOSE = 20.0  # between one and where lines enter or leave
 STEEP = 0.12  # of the longest way sideways between two layers: they stand further apart, so that no line is flat
 FURTHEST = 180.0
 MOST_BENDS = 40_000  # laying out so many takes some seconds
@@ -59,15 +60,17 @@ def arrange(
     Raises:
         ValueError: the arrows go in a circle.
     """
+    ends = {*top, *bottom} - {title}
     rank = _ranks(len(sizes), nets, set(top), set(bottom))
     links = Links([w for w, _ in sizes], rank)
     chains = _chained(links, nets)
     layers = fewest_crossings(links, title)
     links.spread_ends(layers)
     xs = across(links, layers)
-    straighten(links, layers, [list(bends.values()) for bends, _ in chains], xs)
+    straighten(links, layers, [_line(net, bends, ends) for net, (bends, _) in zip(nets, chains, strict=True)], xs)
     left = min((x - w / 2 for x, w in zip(xs, links.width, strict=True)), default=0.0)
-    return _measured(sizes, nets, links, layers, chains, [x - left for x in xs])
+    close = {links.rank[v] for v in top} | {links.rank[v] - 1 for v in bottom}
+    return _measured(sizes, nets, links, layers, chains, [x - left for x in xs], close)
 
 
 def _ranks(count: int, nets: Sequence[Net], top: set[int], bottom: set[int]) -> list[int]:
@@ -137,6 +140,14 @@ def _bent(links: Links, net: Net) -> Chain:
     return bends, last
 
 
+def _line(net: Net, bends: dict[int, int], ends: set[int]) -> list[int]:
+    """What of a net is to be vertical: its bends, and where it enters or leaves."""
+    found = [net.tail] if net.tail in ends and bends else []
+    found += bends.values()
+    leaving = [head for head, _ in net.heads if head in ends]
+    return found + leaving[:1] if bends else found
+
+
 def _measured(
     sizes: Sequence[Point],
     nets: Sequence[Net],
@@ -144,8 +155,9 @@ def _measured(
     layers: Sequence[Sequence[int]],
     chains: Sequence[Chain],
     xs: Sequence[float],
+    close: Collection[int],
 ) -> Arranged:
-    """From layers and middles to points."""
+    """From layers and middles to points; below the layers in `close` there is little room."""
     count = len(sizes)
     heights = [max((sizes[v][1] for v in layer if v < count), default=0.0) for layer in layers]
     sideways = [0.0] * len(layers)
@@ -155,7 +167,7 @@ def _measured(
     tops, y = [], 0.0
     for r, height in enumerate(heights):
         if r and layers[r]:
-            y += max(BETWEEN, min(STEEP * sideways[r], FURTHEST))
+            y += max(CLOSE if r - 1 in close else BETWEEN, min(STEEP * sideways[r], FURTHEST))
         tops.append(y)
         y += height
 

@@ -113,8 +113,8 @@ def layout(sizes: Sequence[Point], edges: Sequence[Edge | tuple[int, int]], grou
     >>> found = layout([(40.0, 20.0), (40.0, 20.0), (60.0, 20.0)], [(0, 1), (0, 2), (1, 2)])
     >>> [box.y for box in found.boxes]
     [0.0, 50.0, 100.0]
-    >>> found.lines[0]
-    [(20.0, 20.0), (20.0, 50.0)]
+    >>> found.lines[2][0][1], found.lines[2][-1][1]        # from the lower side of box 1 to the upper side of box 2
+    (70.0, 100.0)
     """
     found = [Edge(*edge) for edge in edges]
     root = Group(list(range(len(sizes)))) if group is None else group

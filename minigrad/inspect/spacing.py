@@ -99,11 +99,10 @@ def straighten(links: Links, layers: Sequence[Sequence[int]], lines: Iterable[Se
                     break
                 low, high = max(low, lower), min(high, higher)
                 j += 1
-            k = links.into[line[i]][0]
-            begin = xs[links.upper[k]] + links.beginning(k)
-            ends = [xs[links.lower[m]] + links.ending(m) for m in links.out[line[j - 1]]]
-            end = sum(ends) / len(ends)
-            x = begin if low <= begin <= high else min(max(end, low), high)
+            above = [xs[links.upper[k]] + links.beginning(k) for k in links.into[line[i]]]
+            below = [xs[links.lower[k]] + links.ending(k) for k in links.out[line[j - 1]]]
+            wanted = next((x for x in above if low <= x <= high), sum(below or above) / len(below or above))
+            x = min(max(wanted, low), high)
             for v in line[i:j]:
                 xs[v] = x
             i = j
