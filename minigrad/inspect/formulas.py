@@ -62,9 +62,9 @@ def _apart(e: Expression, names: Mapping[Expression, str], taken: set[str]) -> l
     shown = [("", e)]
     parts = parts_of(e)
     letters, taken = iter("abcdefghijk"), set(taken)
-    for part in sorted(dict.fromkeys(parts), key=lambda part: -len(parts_of(part))):
+    for part in sorted(dict.fromkeys(parts), key=lambda part: -_size(part)):
         is_named = part in names and len(parts) >= LARGE
-        if part is e or part.op in ("list", "tuple", "constant", "name") or len(parts_of(part)) < SMALL:
+        if part is e or part.op in ("list", "tuple", "constant", "name") or _size(part) < SMALL:
             continue
         if sum(parts_of(x).count(part) for _, x in shown) > 1 - is_named:
             text = names.get(part) or next(letters)
@@ -74,6 +74,11 @@ def _apart(e: Expression, names: Mapping[Expression, str], taken: set[str]) -> l
             shown = [(key, with_name(x, part, text)) for key, x in shown]
             shown.append((text, part))
     return shown
+
+
+def _size(e: Expression) -> int:
+    """How many names and functions it is made of."""
+    return sum(part.op != "constant" for part in parts_of(e))
 
 
 def with_name(e: Expression, part: Expression, text: str) -> Expression:

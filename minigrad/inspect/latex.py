@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from .notation import PRODUCT, SIDE, Piece, Text
+from .notation import CASE, SIDE, SUM, Piece, Text
 from .tree import Expression
 
 SIGNS: Final = {"=": "=", "≠": r"\ne", "<": "<", "≤": r"\le", ">": ">", "≥": r"\ge"}
@@ -45,13 +45,10 @@ class Latex(Text):
     def quotient(self, e: Expression) -> Piece:
         return rf"\frac{{{self(e.args[0])}}}{{{self(e.args[1])}}}", SIDE
 
-    def _no_quotient(self, e: Expression, text: str) -> str:
-        return text
-
     def cases(self, e: Expression) -> Piece:
         condition, yes, no = e.args
-        rows = rf"{self(yes)} & \text{{where }} {self.condition(condition)} \\ {self(no)} & \text{{else}}"
-        return rf"\begin{{cases}} {rows} \end{{cases}}", PRODUCT
+        first = rf"{self.at(yes, SUM)}\text{{ where }}{self.condition(condition)}"
+        return rf"{first}\text{{, else }}{self.at(no, SUM)}", CASE
 
     def root(self, e: Expression) -> Piece:
         return rf"\sqrt{{{self(e.args[0])}}}", SIDE
@@ -62,11 +59,14 @@ class Latex(Text):
     def sign(self, text: str) -> str:
         return SIGNS[text]
 
-    def lowered(self, letter: str) -> str:
-        return f"_{{{letter}}}"
+    sign_of_sum = r"\Sigma"
+
+    def row(self, name: str) -> str:
+        return f"{{{name}}}_{{n}}"
 
     def word(self, text: str) -> str:
-        return rf"\text{{{escaped(text)}}}" if text else ""
+        kind = "text" if " " in text else "mathrm"
+        return rf"\{kind}{{{escaped(text)}}}" if text else ""
 
     def infix(self, text: str) -> str:
         return rf"\text{{ {text} }}"

@@ -50,7 +50,7 @@ class Forward:
 
     def __init__(self, operation: Operation) -> None:
         self.operation = operation
-        self.number = operation.number + 1
+        self.number = operation.number
         self.primitive = operation.primitive
         self.formula = value_formula(operation.primitive, operands(operation), operation.parameters)
 
@@ -133,7 +133,7 @@ class Backward:
 
     def __init__(self, passage: Passage, makers: Mapping[Value, Sequence[int]]) -> None:
         operation = self.operation = passage.operation
-        self.number = operation.number + 1
+        self.number = operation.number
         self.primitive = operation.primitive
         g = gradient_name(operation.primitive)
         letters = [numbered(g, k) for k in range(len(operation.outputs))] if operation.primitive.multiple else [g]
@@ -154,6 +154,8 @@ def told_sum(makers: Sequence[int]) -> str:
     """ "the sum of 2, from 20 and 25", of operations that contribute; "" of one."""
     if len(makers) < 2:
         return ""
+    if len(set(makers)) == 1:
+        return f"the sum of {len(makers)}, {'both' if len(makers) == 2 else 'all'} from {makers[0]}"
     *first, last = elided([str(m) for m in makers])
     return f"the sum of {len(makers)}, from {', '.join(first)} and {last}"
 
@@ -187,7 +189,7 @@ def contributors(sweep: SlowSweep) -> dict[Value, list[int]]:
     for passage in sweep.passages:
         for x, g in zip(passage.operation.inputs, passage.sent, strict=True):
             if g is not None:
-                found.setdefault(x, []).append(passage.operation.number + 1)
+                found.setdefault(x, []).append(passage.operation.number)
     return found
 
 

@@ -15,7 +15,7 @@ from ..ops.primitive import registry
 from .shown import short
 from .tree import Expression
 
-CASE, SUM, PRODUCT, SIDE, POWER, ATOM = range(6)  # how tightly an expression holds together
+CASE, SUM, QUOTIENT, PRODUCT, SIDE, POWER, ATOM = range(7)  # how tightly an expression holds together
 
 COMPARISONS: Final = {
     "equal": "=",
@@ -62,10 +62,7 @@ class Text:
         return f"{name}{axes.translate(LOWERED)}({argument})"
 
     def quotient(self, e: Expression) -> Piece:
-        left = self.at(e.args[0], PRODUCT)
-        if e.args[0].op == "divide":
-            left = self.parenthesised(left)
-        return f"{left} / {self.factor(e.args[1], POWER)}", PRODUCT
+        return f"{self.at(e.args[0], PRODUCT)} / {self.factor(e.args[1], POWER)}", QUOTIENT
 
     def cases(self, e: Expression) -> Piece:
         condition, yes, no = e.args
@@ -141,10 +138,13 @@ class Text:
         return f"{self.at(e.args[0], SUM)} + {self.factor(e.args[1], SUM)}", SUM
 
     def _subtract(self, e: Expression) -> Piece:
-        return f"{self.at(e.args[0], SUM)} {self.minus} {self.factor(e.args[1], PRODUCT)}", SUM
+        return f"{self.at(e.args[0], SUM)} {self.minus} {self.factor(e.args[1], QUOTIENT)}", SUM
 
     def _negative(self, e: Expression) -> Piece:
-        return self.minus + self.factor(e.args[0], PRODUCT), PRODUCT
+        text, tightness = self.piece(e.args[0])
+        if tightness < QUOTIENT or text.startswith(self.minus):
+            return f"{self.minus}{self.parenthesised(text)}", PRODUCT
+        return self.minus + text, min(tightness, PRODUCT)
 
     def _multiply(self, e: Expression) -> Piece:
         x, y = e.args
@@ -158,13 +158,9 @@ class Text:
                 right, tightness = self.parenthesised(right), ATOM
             return f"{self.value(x.value)}{self.space}{right}", min(tightness, SIDE)
         sign = self.times if x.shape != () and y.shape != () else self.dot
-        left = self.at(x, PRODUCT)
-        return f"{self._no_quotient(x, left)}{sign}{self.factor(y, PRODUCT)}", PRODUCT
+        return f"{self.at(x, PRODUCT)}{sign}{self.factor(y, PRODUCT)}", PRODUCT
 
     space = " "
-
-    def _no_quotient(self, e: Expression, text: str) -> str:
-        return self.parenthesised(text) if e.op == "divide" else text
 
     def _divide(self, e: Expression) -> Piece:
         return self.quotient(e)
@@ -223,12 +219,15 @@ class Text:
 
     def _outer_sum(self, e: Expression) -> Piece:
         if all(a.op == "name" for a in e.args):
-            x, y = (f"{self.name(a.value)}{self.lowered('n')}" for a in e.args)
-            return f"Σ{self.lowered('n')} {x} {self.transposed(y)}", SUM
+            x, y = (self.row(self.name(a.value)) for a in e.args)
+            return f"{self.row(self.sign_of_sum)} {x} {self.transposed(y)}", SUM
         return self._called(e)
 
-    def lowered(self, letter: str) -> str:
-        return {"n": "ₙ"}[letter]
+    sign_of_sum = "Σ"
+
+    def row(self, name: str) -> str:
+        """One of its rows, or a sum over them."""
+        return f"{name}ₙ"
 
     def _getitem(self, e: Expression) -> Piece:
         return f"{self.at(e.args[0], ATOM)}{self.enclosed('[', self.index(e.options['index']), ']')}", ATOM

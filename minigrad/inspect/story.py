@@ -12,7 +12,7 @@ from .folding import Repeat, folded
 from .lines import Backward, Forward, Sent, contributors, described, label, leaves, told_sum
 from .slow import slow_backward
 
-ROLES = {"parameter": "parameters", "input": "inputs that need a gradient", "data": "arrays of data"}
+ROLES = {"parameter": "parameters", "input": "inputs with a gradient", "data": "arrays of data"}
 Open = bool | Sequence[int]
 
 
@@ -133,8 +133,7 @@ class Story:
             operations = part.rounds[0] if isinstance(part, Repeat) else [part]
             if backward and not any(id(operation) in passages for operation in operations):
                 continue
-            for event in _headings(inside, operations[0].modules):
-                yield event
+            yield from _headings(inside, operations[0].modules)
             inside = operations[0].modules
             if not isinstance(part, Repeat):
                 yield Backward(passages[id(part)], self._makers) if backward else Forward(part)

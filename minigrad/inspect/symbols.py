@@ -57,6 +57,10 @@ class Unreadable(TypeError):  # noqa: N818 - it names the formula, not an accide
     """What a formula does that no expression can say."""
 
 
+class UnreadableAttribute(Unreadable, AttributeError):  # noqa: N818 - it names the formula too
+    """What a formula looks up that no expression can say."""
+
+
 class Symbol:
     """An array, a number, or what stands in for an array that was not saved; and the expression that gives it."""
 
@@ -76,7 +80,7 @@ class Symbol:
         if attribute == "T":
             return self.reader.values.transpose(self)
         if attribute not in METHODS:
-            raise AttributeError(f"it uses .{attribute} of an array, which no expression says")
+            raise UnreadableAttribute(f"it uses .{attribute} of an array, which no expression says")
         function = getattr(self.reader.values, attribute)
 
         def method(*args: Any, **options: Any) -> Any:

@@ -17,7 +17,7 @@ def tidied(e: Expression) -> Expression:
 
 
 def _simpler(e: Expression) -> Expression | None:
-    for rule in (_nothing, _product_of_rows, _axes_of_one, _number, _sum_of_rows, _outer_product, _lifted):
+    for rule in (_nothing, _product_of_rows, _axes_of_one, _number, _sum_of_rows, _outer_product, _lifted, _unchanged):
         found = rule(e)
         if found is not None:
             return found
@@ -140,3 +140,28 @@ def _lifted(e: Expression) -> Expression | None:
     if ndim == 0:
         return _indexed(Expression(e.op, args, e.options, shape=(), dtype=e.dtype), (None,) * len(e.shape))
     return None
+
+
+def _unchanged(e: Expression) -> Expression | None:
+    """x + 0, 1 x and x / 1 are x."""
+    neutral = {"add": 0, "multiply": 1, "divide": 1}.get(e.op)
+    if neutral is None:
+        return None
+    x, y = e.args
+    if y.is_number and y.value == neutral and x.shape == e.shape and x.dtype == e.dtype:
+        return x
+    return y if e.op == "multiply" and x.is_number and x.value == 1 and y.dtype == e.dtype else None
+
+
+def of_vectors(e: Expression) -> Expression:
+    """The same where a vector is multiplied by a matrix: x Wᵀ is W x then, as textbooks write it."""
+
+    def turned(e: Expression) -> Expression | None:
+        if e.op != "matmul" or e.args[1].op != "transpose" or e.args[1].option("axes") is not None:
+            return None
+        x, w = e.args[0], e.args[1].args[0]
+        if x.shape is None or w.shape is None or len(x.shape) != 1 or len(w.shape) != 2:
+            return None
+        return Expression("matmul", (w, x), shape=e.shape, dtype=e.dtype)
+
+    return rebuilt(e, turned)

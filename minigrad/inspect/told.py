@@ -11,14 +11,15 @@ from .notation import text
 from .story import Event, Heading, Hidden, Loop, LoopEnd, Round, Story
 
 INDENT: Final = 17  # of what belongs to the line above
-WIDTH: Final = 58  # of the column of formulas; a longer one has its value on a line of its own
+Line = str | tuple[str, str]  # a line, or a formula and the value beside it
+WIDTH: Final = 66  # of the column of formulas; a longer one has its value on a line of its own
 
 # Text -----------------------------------------------------------------------------------------------
 
 
 def as_text(story: Story) -> str:
     """The story for a terminal."""
-    lines = [story.title, ""]
+    lines: list[Line] = [story.title, ""]
     for kind, values in story.given.items():
         lines.append(f"Given: {kind}")
         width = max(len(label(v)) for v in values)
@@ -31,10 +32,24 @@ def as_text(story: Story) -> str:
     width = max((len(label(leaf.value)) for leaf in story.leaves), default=0)
     for leaf in story.leaves:
         lines.append(f"      {label(leaf.value):<{width}}  {leaf.text}" + (f"  ({leaf.sum})" if leaf.sum else ""))
-    return "\n".join(line.rstrip() for line in lines)
+    left = max((len(line[0]) for line in lines if isinstance(line, tuple) and len(line[0]) <= WIDTH), default=0)
+    return "\n".join(_laid_out(line, left) for line in lines)
 
 
-def _text_of(events: Iterator[Event]) -> Iterator[str]:
+def _laid_out(line: Line, left: int) -> str:
+    """A line whose value stands in a column, below it if the formula is long."""
+    if isinstance(line, str):
+        return line.rstrip()
+    formula, value = line
+    if len(formula) <= left:
+        return f"{formula:<{left}}  {value}".rstrip()
+    first, where, rest = formula.partition(", where ")
+    bar = "    │ " if formula.startswith("    │") else ""
+    middle = [f"{bar:<{INDENT + 4 + len(bar) - len(bar[:4])}}where {rest}"] if where else []
+    return "\n".join([first + "," * bool(where), *middle, f"{bar:<{left}}  {value}"])
+
+
+def _text_of(events: Iterator[Event]) -> Iterator[Line]:
     bar = ""
     for event in events:
         if isinstance(event, Heading):
@@ -54,32 +69,21 @@ def _text_of(events: Iterator[Event]) -> Iterator[str]:
             yield from _backward_text(event, bar)
 
 
-def _forward_text(line: Forward, bar: str) -> Iterator[str]:
-    yield from _columns(f"{bar}{line.number:>4}  {line.primitive.name:<10} {line.said(text)}", line.value, bar)
+def _forward_text(line: Forward, bar: str) -> Iterator[Line]:
+    yield f"    {bar}{line.number:>4}  {line.primitive.name:<10} {line.said(text)}", line.value
     if line.note:
         yield f"    {bar}{'':<{INDENT}}{line.note}"
 
 
-def _backward_text(line: Backward, bar: str) -> Iterator[str]:
+def _backward_text(line: Backward, bar: str) -> Iterator[Line]:
     for k, received in enumerate(line.received[:3] if len(line.received) > 4 else line.received):
         head = f"{bar}{line.number:>4}  " if k == 0 else f"{bar}      "
         of = f"{received.letter} = ∂{label(received.value)}" + (f", {received.sum}" if received.sum else "")
-        yield from _columns(f"{head}{line.primitive.name if k == 0 else '':<10} {of}", received.text, bar)
+        yield f"    {head}{line.primitive.name if k == 0 else '':<10} {of}", received.text
     if len(line.received) > 4:
         yield f"    {bar}      {'':<10} … and so on, {len(line.received)} in all"
     for sent in line.sent:
-        yield from _columns(f"{bar}        → {label(sent.value)}: {sent.said(text)}", sent.text, bar)
-
-
-def _columns(left: str, right: str, bar: str) -> Iterator[str]:
-    if len(left) <= WIDTH + 4:
-        yield f"    {left:<{WIDTH + 4}}  {right}"
-        return
-    formula, where, rest = left.partition(", where ")
-    yield f"    {formula}{',' * bool(where)}"
-    if where:
-        yield f"    {bar}{'':<{INDENT}}where {rest}"
-    yield f"    {bar:<{WIDTH + 4}}  {right}"
+        yield f"    {bar}        → {label(sent.value)}: {sent.said(text)}", sent.text
 
 
 def loop_title(loop: Loop) -> str:
