@@ -63,7 +63,8 @@ def test_the_slider_adds_up_a_gradient(page: Page, hello: tuple[Path, dict[str, 
     norms = page.run(
         "const slider = document.getElementById('step'), seen = [];"
         "for (let k = 0; k <= Number(slider.max); k++) {"
-        "  slider.value = k; slider.dispatchEvent(new Event('input')); seen.push(document.getElementById('norm').textContent);"
+        "  slider.value = k; slider.dispatchEvent(new Event('input'));"
+        "  seen.push(document.getElementById('norm').textContent);"
         "} return seen"
     )
     seen = list(dict.fromkeys(norms))

@@ -83,8 +83,8 @@ function showDetails() {
   parts.push(make("p", { class: "soft" }, ...about.map((text) => make("span", { class: "badge" }, text))));
   if (box.line) parts.push(make("p", {}, "line: ", make("code", {}, box.line)));
   if (box.kind === "operation") {
-    const { name, formula } = operations[box.operation];
-    parts.push(make("p", {}, make("b", {}, name), box.parameters ? `, ${box.parameters}` : ""));
+    const { name, kind, formula } = operations[box.operation];
+    parts.push(make("p", {}, make("b", {}, name), ` (${kind})${box.parameters ? `, ${box.parameters}` : ""}`));
     parts.push(make("pre", { id: "formula" }, formula || "no formula is registered"));
     if (box.said !== titleOf(box)) parts.push(make("pre", { id: "applied" }, box.said));
   }
