@@ -14,10 +14,10 @@ function inBrief(value, text) {
 const rough = (x) => (Math.abs(x) >= 1e5 || (x && Math.abs(x) < 1e-3) ? x.toExponential(1).replace("e+", "e") : String(Number(x.toPrecision(3))));
 
 /** The name of a box in its width: a long path loses its first parts, which the frames around it say. */
-function heading(box, room) {
+function heading(box, room, size) {
   const value = values[box.out[0]];
   if (box.kind === "operation") return value.name ? `${value.name} = ${box.label}` : box.label;
-  pen.font = `600 13px ${SANS}`;
+  pen.font = `600 ${size}px ${SANS}`;
   let name = nameOf(value);
   while (name.includes(".") && pen.measureText(name).width > room) name = name.slice(name.indexOf(".") + 1);
   return name;
@@ -33,13 +33,14 @@ function paintBox(box) {
   pen.lineWidth = 1.3;
   pen.stroke();
   const large = camera.scale;
-  if (13 * large < TEXT_FROM) return;
+  const size = Math.min(26, Math.max(13, 9.5 / large)); // from afar the name alone, as large as the box lets it be
+  if (size * large < TEXT_FROM) return;
   const value = values[box.out[0]], middle = x + w / 2, room = w - (kind === "parameter" || kind === "input" ? 26 : 12);
   const readable = colouring === "gradient" && !undone && receivedNorm(box) !== null ? contrast(box) : ink.ink;
   pen.textAlign = "center";
   pen.fillStyle = undone ? ink.soft : readable;
   const few = 10.5 * large < TEXT_FROM;
-  line(heading(box, room), `600 13px ${SANS}`, middle, few ? y + h / 2 + 5 : y + 15, room);
+  line(heading(box, room, size), `600 ${few ? size : 13}px ${SANS}`, middle, few ? y + h / 2 + 0.35 * size : y + 15, room);
   if (!few) {
     const several = box.out.length > 1 ? `${box.out.length} × ` : "";
     line(several + (value.shape.length ? shapeText(value.shape) : "number"), `10.5px ${MONO}`, middle, y + 29, room);

@@ -24,8 +24,12 @@ function showAll() {
 /** Everything, if that can be read; else the end of the computation, where going back begins. */
 function showBeginning() {
   const all = Math.min(fitting(), 1.5), box = boxes[values[graph.result].box];
-  if (all > 0.4) Object.assign(camera, { x: (bounds.left + bounds.right) / 2, y: (bounds.top + bounds.bottom) / 2, scale: all });
-  else Object.assign(camera, { x: box.x + box.w / 2, y: box.y + box.h - camera.height / 2 / 0.8 + 40, scale: 0.8 });
+  if (all > 0.36) Object.assign(camera, { x: (bounds.left + bounds.right) / 2, y: (bounds.top + bounds.bottom) / 2, scale: all });
+  else {
+    const scale = 0.8, room = camera.height / scale, high = bounds.bottom - bounds.top;
+    const y = high < room ? (bounds.top + bounds.bottom) / 2 : Math.min(box.y + box.h / 2, bounds.bottom + 40 - room / 2);
+    Object.assign(camera, { x: box.x + box.w / 2, y, scale });
+  }
 }
 
 function pan(x, y) {

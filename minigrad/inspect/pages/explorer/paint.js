@@ -83,6 +83,7 @@ function paint(now) {
   const shown = boxes.filter((box) => inView(box.x, box.y, box.x + box.w, box.y + box.h, seen));
   if (scale * boxes[0].h < 12) paintSmall(shown);
   else for (const box of shown) paintBox(box);
+  paintLabels(seen);
   for (const box of shown) paintMarks(box);
   paintFlight(now, seen);
   paintMap(seen);
@@ -90,28 +91,40 @@ function paint(now) {
 
 function paintFrames(seen) {
   const { scale } = camera;
-  const draw = (frame, dashed) => {
-    if (!inView(frame.left, frame.top, frame.right, frame.bottom, seen)) return;
+  for (const frame of [...moduleFrames, ...rounds]) {
+    if (!inView(frame.left, frame.top, frame.right, frame.bottom, seen)) continue;
+    const isModule = frame.module !== undefined;
     pen.beginPath();
     pen.roundRect(frame.left, frame.top, frame.right - frame.left, frame.bottom - frame.top, 10);
-    pen.setLineDash(dashed ? [8 / scale, 5 / scale] : []);
-    if (!dashed) {
+    pen.setLineDash(isModule ? [8 / scale, 5 / scale] : []);
+    if (!isModule) {
       pen.fillStyle = ink.frame;
       pen.fill();
     }
-    pen.strokeStyle = dashed ? ink.edge : ink["frame-edge"];
+    pen.strokeStyle = isModule ? ink.edge : ink["frame-edge"];
     pen.lineWidth = 1 / scale;
     pen.stroke();
     pen.setLineDash([]);
+  }
+}
+
+/** What frames are called: over everything else, because from afar the letters are larger than their place. */
+function paintLabels(seen) {
+  const { scale } = camera;
+  for (const frame of frames) {
+    if (!inView(frame.left, frame.top, frame.right, frame.bottom, seen)) continue;
     const size = Math.min(Math.max(12, 11 / scale), (frame.right - frame.left) / (0.75 * frame.label.length), 0.2 * (frame.bottom - frame.top));
-    if (size * scale < TEXT_FROM) return;
+    if (size * scale < TEXT_FROM) continue;
     pen.font = `600 ${size}px ${SANS}`;
-    pen.fillStyle = ink.soft;
     const last = frame.right - pen.measureText(frame.label).width - 8;
-    pen.fillText(frame.label, Math.min(Math.max(frame.left + 8, seen.left + 54 / scale), last), frame.top + size + 3);
-  };
-  for (const frame of moduleFrames) draw(frame, true);
-  for (const frame of rounds) draw(frame, false);
+    const x = Math.min(Math.max(frame.left + 8, seen.left + 54 / scale), last), y = frame.top + size + 3;
+    pen.lineJoin = "round";
+    pen.lineWidth = size / 3;
+    pen.strokeStyle = frame.module === undefined ? ink.frame : ink.page;
+    pen.strokeText(frame.label, x, y);
+    pen.fillStyle = ink.soft;
+    pen.fillText(frame.label, x, y);
+  }
 }
 
 /** One stroke for all edges of a kind: the canvas is slow by the stroke, not by the line. */
