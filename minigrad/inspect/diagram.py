@@ -6,68 +6,17 @@ to box. So what is folded is drawn once, and nothing else is left out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import groupby
+from collections.abc import Callable, Collection, Sequence
+from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 
+from ..nn.calls import calls_of
 from .computation import Computation, Operation, Value
 from .folding import Repeat, folded
-from .labels import cut, formula_of, operation_text, outputs_text, shape_text
+from .labels import counted, cut, formula_of, operation_text, outputs_text, shape_text
+from .parts import Arrow, Box, Frame, common, homes, within
 
 Key = tuple[Any, ...]  # of a frame: ("module", path), ("loop", number), ("round", loop, number)
-
-
-@dataclass(eq=False)
-class Box:
-    """What is drawn as one.
-
-    Attributes:
-        kind: "operation", "module", "parameter", "input" or "data".
-        title, detail: its two lines; `about` says more to those who point at it.
-        saved: the graph keeps a value of it for the backward pass.
-        result: it is what was asked about.
-        slots: how many values leave it, each from a place of its own.
-    """
-
-    kind: str
-    title: str
-    detail: str
-    about: str = ""
-    saved: bool = False
-    result: bool = False
-    slots: int = 1
-    number: int = 0
-    home: Frame | None = None
-
-
-@dataclass(eq=False)
-class Frame:
-    """Boxes and frames that belong together. `kind`: "module", "loop" (`folded`: a round stands for all) or "round"."""
-
-    kind: str
-    title: str
-    members: list[Box | Frame] = field(default_factory=list)
-    home: Frame | None = None
-    folded: bool = False
-
-    def boxes(self) -> Iterator[Box]:
-        """Those in it and in all frames within, in order."""
-        for member in self.members:
-            if isinstance(member, Box):
-                yield member
-            else:
-                yield from member.boxes()
-
-
-class Arrow(NamedTuple):
-    """A value's way from box to box; `carried`: from a round of a loop into a later one; `loop`: of a folded one."""
-
-    tail: Box
-    head: Box
-    slot: int
-    loop: bool
-    carried: bool
 
 
 class Place(NamedTuple):
@@ -124,6 +73,7 @@ class Diagram:
         shared = 0
         while all(len(path) > shared and path[shared] == paths[0][shared] for path in paths):
             shared += 1
+        shared = max(shared - _called_each_round(loop), 0)
         for k, operations in enumerate(loop.rounds):
             for j, operation in enumerate(operations):
                 inner: tuple[Key, ...] = (("loop", number),) if fold else (("loop", number), ("round", number, k + 1))
@@ -235,14 +185,16 @@ class Diagram:
         box = Box(leaf.role, cut(name) or leaf.role, detail, about, any(each.saved for each in leaves))
         for each in leaves:
             self.leaf_box[each] = box
-        home = _common([_homes(user) for user in users])
+        home = common([homes(user) for user in users])
         outer = home
         while outer.home is not None:
             if outer.kind in ("loop", "round") and not own:
                 home = outer.home
             outer = outer.home
+        while leaf.name and leaf.role != "parameter" and home.kind == "module" and home.home is not None:
+            home = home.home  # somebody has given it to the module
         box.home = home
-        first = next(k for k, member in enumerate(home.members) if _within(users[0], member))
+        first = next(k for k, member in enumerate(home.members) if within(users[0], member))
         home.members.insert(first, box)
 
     # Arrows ---------------------------------------------------------------------------------------
@@ -266,7 +218,7 @@ class Diagram:
                     source = (tail, (maker.same[0].number, value.slot))
                     carried = 0 < maker.loop == user.loop and maker.round < user.round
                     loop = carried and user.folded
-                if tail is head and not (loop and head.kind == "operation"):
+                if tail is head and not (loop and self._shows(head, user)):
                     continue
                 end = (tail, user.same[0].number, place, loop)
                 if user.folded and end in by_end:
@@ -289,33 +241,17 @@ class Diagram:
             arrows += [Arrow(tail, head, slots[tail].index(root), loop, carried)] * max(counts.values())
         return sorted(arrows, key=lambda a: (a.head.number, a.tail.number, a.slot, a.loop))
 
-
-def counted(count: int, what: str) -> str:
-    """How many there are of something."""
-    return f"{count} {what}" + ("" if count == 1 else "s")
-
-
-def _homes(box: Box) -> list[Frame]:
-    """The frames around a box, from outside in."""
-    found = []
-    frame = box.home
-    while frame is not None:
-        found.append(frame)
-        frame = frame.home
-    return found[::-1]
+    def _shows(self, box: Box, place: Place) -> bool:
+        """Whether a loop is drawn around this box, and not hidden in it."""
+        return ("loop", place.loop) in place.frames[: len(homes(box)) - 1]
 
 
-def _common(paths: Sequence[list[Frame]]) -> Frame:
-    shared = paths[0][0]
-    for frames in zip(*paths, strict=False):
-        if any(frame is not frames[0] for frame in frames):
-            break
-        shared = frames[0]
-    return shared
-
-
-def _within(box: Box, member: Box | Frame) -> bool:
-    return box is member or member in _homes(box)
+def _called_each_round(loop: Repeat) -> int:
+    """How many modules are called anew in each round, and make all of it."""
+    return min(
+        sum(call.since >= before[-1].node.birth for call in calls_of(now[-1].node))
+        for before, now in pairwise(loop.rounds)
+    )
 
 
 def _root(forest: dict[Any, Any], source: Any) -> Any:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .diagram import Arrow, Box, Diagram, Frame
+from .diagram import Diagram
 from .look import BOXES, FRAMES, Style, legend
+from .parts import Arrow, Box, Frame
 
 SHAPES = {"rectangle": "box", "pill": "box", "hexagon": "hexagon", "slanted": "parallelogram", "thick": "box3d"}
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from .computation import read
-from .diagram import Diagram, counted
+from .diagram import Diagram
 from .dot import dot
+from .labels import counted
 from .look import SAYS
 from .mermaid import mermaid
 from .svg import svg
@@ -137,7 +138,7 @@ def _too_large(diagram: Diagram, fold: bool, limit: int) -> str:
     advice = []
     if not all(diagram.places[loop.rounds[0][0]].folded for loop in diagram.loops):
         advice.append("draw each loop once (fold=True, nothing opened)")
-    paths = {o.modules[0] for o in diagram.computation.operations if o.modules}
+    paths = {o.modules[0] for o, box in diagram.box_of.items() if o.modules and box.kind == "operation"}
     if paths:
         advice.append(f"close modules (closed=True, or some of {_listed(paths)})")
     advice.append(f"raise the limit (limit={len(diagram.boxes)})")

@@ -26,6 +26,11 @@ def cut(text: str, longest: int = LONGEST) -> str:
     return text[:head] + "…" + text[len(text) - (longest - 1 - head) :]
 
 
+def counted(count: int, what: str) -> str:
+    """How many there are of something."""
+    return f"{count} {what}" + ("" if count == 1 else "s")
+
+
 def shape_text(shape: Sequence[int]) -> str:
     """A shape as people write it; that of a single number is ().
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from .diagram import Box, Diagram, Frame
+from .diagram import Diagram
 from .look import BOXES, FRAMES, SAVED, legend
+from .parts import Box, Frame
 
 FORMS = {
     "rectangle": ("[", "]"),
@@ -45,6 +46,7 @@ def _lines(diagram: Diagram) -> Iterator[str]:
         before, after = FORMS[BOXES[entry.kind].form] if entry.kind in BOXES else FORMS["rectangle"]
         yield f"    legend{number}{before}{quoted(entry.text)}{after}"
     yield "  end"
+    yield "  style legend fill:none,stroke:#c4c8ce"
     for kind, style in BOXES.items():
         yield f"  classDef {kind} fill:{style.fill},stroke:{style.line},color:#1b1f24"
     for kind in FRAMES:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from .diagram import Box
 from .layers import Point
 from .layout import Rectangle
 from .look import BOXES
+from .parts import Box
 
 LETTERS: Final = 12.0  # the size of letters; of the second line's and of frames' titles
 SMALL: Final = 10.5

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 from xml.sax.saxutils import escape
 
-from .diagram import Arrow, Box, Diagram, Frame
+from .diagram import Diagram
 from .layers import Point
 from .layout import Edge, Group, Layout, Rectangle, layout
 from .look import BOXES, Entry, legend
+from .parts import Arrow, Box, Frame
 from .shapes import LINE, SMALL, outline, size, text_width
 from .shapes import number as n
 from .style import css
