@@ -69,6 +69,7 @@ sweep.listeners.push((before) => {
   startFlight(before);
 });
 new ResizeObserver(resize).observe(canvas);
+resize(); // the map, which may take a strip of its own
 resize();
 setUpMap();
 showBeginning();
