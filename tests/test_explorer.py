@@ -123,6 +123,10 @@ def test_frames_are_time_steps_and_modules() -> None:
         assert bool(inside) == frame["label"].startswith("step")
     lefts = [f["at"][0] for f in frames if f["label"].startswith("step")]
     assert lefts == sorted(lefts) and len(set(lefts)) == 4  # time goes from left to right
+    starts = [
+        points[0] for v, _, _, points in data["edges"] if boxes[data["values"][v]["box"]].get("label") == "unstack"
+    ]
+    assert starts == sorted(starts) and len(set(starts)) == 4  # each output leaves from a place of its own
     assert {b["inside"] for b in boxes if "frame" in b and b["kind"] == "operation"} == {"scan"}
 
 
