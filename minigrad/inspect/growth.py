@@ -14,6 +14,7 @@ from weakref import ref
 
 from ..backend import is_array
 from ..graph import Node, Tensor, tick
+from ..recompute import checkpointed
 
 MANY: Final = 4  # chunks, each of which hangs on the one before: then it is called a leak
 
@@ -46,14 +47,12 @@ class Pass(NamedTuple):
 class Growth:
     """What is known of the graph that one thread makes."""
 
-    def __init__(self, thread: str) -> None:
-        self.thread = thread
+    def __init__(self) -> None:
         self.nodes: list[ref[Node]] = []
         self.enough = 1000  # nodes, at which to look again
         self.samples: list[Sample] = []
         self.starts = [tick()]  # of the chunks, on the clock that numbers nodes
         self.seen = self.starts[0]  # up to where crossings have been looked for
-        self.newest = 0  # the birth of the newest node
         self.crossings: list[Crossing] = []
         self.passes: list[Pass] = []
         self.survivors: list[dict[int, int]] = []  # at the end of each chunk: chunk → the newest node of it that is left
@@ -64,39 +63,44 @@ class Growth:
         return bisect_right(self.starts, birth) - 1
 
     def look(self, time: int) -> None:
-        """Take a sample, and look for what crosses from one chunk into another."""
-        count, alive = len(self.nodes), []
-        owners: dict[int, int] = {}
-        leaves: set[int] = set()
-        live, start, newest = 0, self.starts[-1], self.seen
-        for reference in self.nodes[:count]:
-            node = reference()
+        """Take a sample, and look for what crosses from one chunk into another. The profiler's dearest part."""
+        nodes, alive = self.nodes[:], []
+        arrays: dict[int, Any] = {}
+        leaves: dict[int, Any] = {}
+        live, seen, start, newest = 0, self.seen, self.starts[-1], self.seen
+        for reference in nodes:
+            node: Any = reference()
             if node is None:
                 continue
             alive.append(reference)
-            if not node.edges:
+            edges = node.edges
+            if not edges:  # a pass has freed it
                 continue
             live += 1
-            for array in kept_by(node):
-                owners[id(array)] = array.nbytes
-            for edge in node.edges:
+            for x in node.inputs:
+                if type(x) is Tensor:
+                    arrays[id(x._data)] = x._data
+            if node.output is not None or node.lookup is not None or node.parameters:
+                for array in _kept_besides(node):
+                    arrays[id(array)] = array
+            birth, crosses = node.birth, None
+            for edge in edges:
                 if type(edge) is Tensor:
-                    leaves.add(id(_owner(edge._data)))
-            if node.birth > self.seen:
-                newest = max(newest, node.birth)
-                self._find_crossing(node, start)
-        self.nodes[:count] = alive
+                    leaves[id(edge)] = edge
+                elif edge is not None and birth > seen and edge[0].birth <= start:
+                    crosses = edge[0].birth
+            if birth > newest:
+                newest = birth
+            if crosses is not None:
+                is_number = not any(spec.shape for spec in node.specs)
+                self.crossings.append(Crossing(birth, crosses, len(self.starts) - 1, is_number))
+        self.nodes[: len(nodes)] = alive
         self.enough = 2 * len(alive) + 1000
         self.seen = newest
-        kept = sum(size for owner, size in owners.items() if owner not in leaves)
-        self.samples.append(Sample(time, live, kept))
-
-    def _find_crossing(self, node: Node, start: int) -> None:
-        for edge in node.edges:
-            if type(edge) is tuple and edge[0].birth <= start:
-                is_number = all(not spec.shape for spec in node.specs)
-                self.crossings.append(Crossing(node.birth, edge[0].birth, len(self.starts) - 1, is_number))
-                return
+        owners = {id(owner): owner.nbytes for owner in map(owner_of, arrays.values())}
+        for leaf in leaves.values():
+            owners.pop(id(owner_of(leaf._data)), None)
+        self.samples.append(Sample(time, live, sum(owners.values())))
 
     def gone_back(self, births: list[int], create_graph: bool, failed: bool) -> None:
         """Note a backward pass through nodes of these births, which may have failed because some were freed."""
@@ -147,29 +151,28 @@ class Growth:
         return min((c for c in self.crossings if c.chunk == chunk), default=None)
 
 
-def kept_by(node: Node) -> Iterator[Any]:
-    """The arrays that own what a node keeps for the backward pass."""
-    output: Any = node.output
+def _kept_besides(node: Any) -> Iterator[Any]:
+    """The arrays that a node keeps for the backward pass besides its inputs."""
+    output = node.output
     if is_array(output):
-        yield _owner(output)
+        yield output
     elif output is not None:  # of a time loop: its states, and what it has kept of each step
-        for array in (*output.arrays.values(), *output.states):
-            yield _owner(array)
+        yield from output.arrays.values()
+        yield from output.states
     if node.lookup is not None:
-        yield _owner(node.lookup.table._data)
-    for x in (*node.inputs, *node.parameters.values()):
-        if type(x) is Tensor:
-            yield _owner(x._data)
-        elif is_array(x):
-            yield _owner(x)
-        elif hasattr(x, "sources") and hasattr(x, "args"):  # of a checkpoint: what its function is called with
+        yield node.lookup.table._data
+    for x in node.parameters.values():
+        if is_array(x):
+            yield x
+        elif node.primitive is checkpointed:  # what the function is called with
             for argument in (*x.args, *x.kwargs.values()):
                 if type(argument) is Tensor:
-                    yield _owner(argument._data)
+                    yield argument._data
 
 
-def _owner(array: Any) -> Any:
+def owner_of(array: Any) -> Any:
     """The array whose memory this one looks into."""
-    while is_array(getattr(array, "base", None)):
-        array = array.base
+    base = array.base
+    while base is not None and is_array(base):
+        array, base = base, base.base
     return array

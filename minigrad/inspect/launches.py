@@ -35,19 +35,20 @@ def watch(xp: ArrayNamespace, patches: Patches, here: Any) -> None:
     array_type = xp.array_type
 
     def noted(kind: str, name: str, start: int, size: int = 0) -> None:
-        here.events.append((kind, start, now(), name, 0, size, None))
+        here.me.events.append((kind, start, now(), name, 0, size, None))
 
     def counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """A function of the library; those that it calls itself are part of it."""
 
         def call(*args: Any, **keywords: Any) -> Any:
-            if here.quiet:
+            me = here.me
+            if me.quiet:
                 return function(*args, **keywords)
-            here.quiet, start = 1, now()
+            me.quiet, start = True, now()
             try:
                 y = function(*args, **keywords)
             finally:
-                here.quiet = 0
+                me.quiet = False
             if name in WAITING:
                 noted("wait", name, start)
             if name in CONVERTING and args and type(args[0]) is not array_type:
@@ -60,13 +61,14 @@ def watch(xp: ArrayNamespace, patches: Patches, here: Any) -> None:
 
     def writing(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(x: Array, *args: Any) -> Any:
-            if here.quiet:
+            me = here.me
+            if me.quiet:
                 return function(x, *args)
-            here.quiet, start = 1, now()
+            me.quiet, start = True, now()
             try:
                 y = function(x, *args)
             finally:
-                here.quiet = 0
+                me.quiet = False
             if y is not NotImplemented and x.size:
                 noted("launch", name, start)
             return y
@@ -75,11 +77,12 @@ def watch(xp: ArrayNamespace, patches: Patches, here: Any) -> None:
 
     def transfer(kind: str, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any) -> Any:
-            outside, here.quiet, start = here.quiet, 1, now()
+            me, start = here.me, now()
+            outside, me.quiet = me.quiet, True
             try:
                 y = function(*args)
             finally:
-                here.quiet = outside
+                me.quiet = outside
             noted(kind, name, start, y.nbytes if kind == "copy" else 0)
             return y
 

@@ -25,7 +25,7 @@ from ..nn.recurrent import GRU, LSTM, RNN
 from ..nn.stateful import Stateful
 from ..ops.primitive import Primitive
 from ..optim.optimizer import Optimizer
-from .growth import Growth
+from .growth import Growth, owner_of
 from .launches import Clock, watch
 from .patches import Patches
 
@@ -48,31 +48,34 @@ Place = tuple[CodeType, int]  # a line of a program: its code, and which instruc
 PACKAGE: Final = __name__.partition(".")[0]
 
 
-class Here(threading.local):
-    """What is known of one thread."""
+class Thread:
+    """What one thread has done, and what it is doing."""
 
-    def __init__(self, recorder: Recorder) -> None:
+    __slots__ = (
+        *("events", "growth", "is_main", "made", "marks", "name", "names", "place"),
+        *("quiet", "ran", "sweeps"),
+    )
+
+    def __init__(self) -> None:
+        thread = threading.current_thread()
+        self.name, self.is_main = thread.name, thread is threading.main_thread()
         self.events: list[Event] = []
         self.marks: list[tuple[int, Any, Any]] = []  # on a GPU: which event, and the device's clock before and after
-        self.growth = Growth(threading.current_thread().name)
+        self.growth = Growth()
         self.place: Place | None = None  # the line that called the layer of minigrad which is running
         self.names: dict[int, str] | None = None  # the modules of the outermost one that is running, by id
         self.sweeps = 0  # that are running, one in the other
         self.made = 0  # bytes of the gradients that the last derivative formulas gave
         self.ran = False  # whether a kernel has run
-        self.quiet = 0  # in how many library functions we are
-        recorder.threads.append(self._as_told(recorder))
-
-    def _as_told(self, recorder: Recorder) -> Thread:
-        return Thread(threading.current_thread(), self.events, self.marks, self.growth)
+        self.quiet = False  # whether we are in a function of the array library
 
 
-class Thread:
-    """One thread's events, for those who read them."""
+class Here(threading.local):
+    """This thread's."""
 
-    def __init__(self, thread: threading.Thread, events: list[Event], marks: list[Any], growth: Growth) -> None:
-        self.name, self.is_main = thread.name, thread is threading.main_thread()
-        self.events, self.marks, self.growth = events, marks, growth
+    def __init__(self, threads: list[Thread]) -> None:
+        self.me = Thread()
+        threads.append(self.me)
 
 
 class Recorder:
@@ -80,7 +83,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.threads: list[Thread] = []
-        self.here = Here(self)
+        self.here = Here(self.threads)
         self.clock: Clock | None = None
         self.patches = Patches()
         self._inside: dict[CodeType, bool] = {}  # whether code is minigrad's own
@@ -88,11 +91,13 @@ class Recorder:
         self._numbers: dict[str, int] = {}  # how many outermost modules of a class there are
 
     def start(self) -> None:
-        patches, here = self.patches, self.here
+        patches = self.patches
+        for xp in backend.opened():
+            self._watch(xp)
         patches.everywhere(tape.apply, self._applied(tape.apply), but=tape)
         for name in ("apply", "call"):  # tape.call calls tape's own apply
             patches.put(Primitive, name, staticmethod(self._applied(getattr(tape, name))))
-        patches.put(tape, "Node", _node_type(here))
+        patches.put(tape, "Node", Watched)
         patches.everywhere(tape.attach, self._attached(tape.attach))
         patches.put(sweep, "_go_through", self._gone_through(sweep._go_through))
         patches.put(sweep, "differentiate", self._differentiated(derive.differentiate))
@@ -112,8 +117,6 @@ class Recorder:
         patches.put(Optimizer, "step", self._stepped(Optimizer.step))
         for clipping in (clip.clip_grad_norm_, clip.clip_grad_value_):
             patches.everywhere(clipping, self._timed(OPTIMIZER, clipping.__name__, clipping))
-        for xp in backend.opened():
-            self._watch(xp)
         patches.everywhere(backend.register, self._registered(backend.register))
 
     def stop(self) -> None:
@@ -123,11 +126,9 @@ class Recorder:
     # Operations -----------------------------------------------------------------------------------
 
     def _applied(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        here, place_of, recorder = self.here, self._place, self
+        here, place_of, look = self.here, self._place, self.look
 
         def apply(primitive: Primitive[Any], inputs: Any, parameters: dict[str, Any]) -> Any:
-            clock = recorder.clock
-            before = clock and clock.mark()
             start = now()
             y = original(primitive, inputs, parameters)
             end = now()
@@ -137,27 +138,45 @@ class Recorder:
                 first, size = y[0], sum(part._data.nbytes for part in y if part._storage is None)
             else:
                 return y  # a function is being traced: nothing was computed
-            source = first._source
+            me, source = here.me, first._source
             if source is None:
-                here.events.append((FORWARD, start, end, primitive.name, 0, size, None))
-            else:
-                place = here.place or place_of(sys._getframe(1))
-                here.events.append((FORWARD, start, end, primitive.name, source[0].birth, size, place))
-                if len(here.growth.nodes) > here.growth.enough:
-                    recorder.look(here)
-            if clock:
-                here.marks.append((len(here.events) - 1, before, clock.mark()))
+                me.events.append((FORWARD, start, end, primitive.name, 0, size, None))
+                return y
+            node, nodes = source[0], me.growth.nodes
+            place = me.place or place_of(sys._getframe(1))
+            me.events.append((FORWARD, start, end, primitive.name, node.birth, size, place))
+            if type(node) is Watched:  # else a formula gave its input as it is
+                nodes.append(ref(node))
+                if len(nodes) > me.growth.enough:
+                    look()
             return y
 
-        return apply
+        return self._on_device(apply)
+
+    def _on_device(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A function that notes one event last, with the device's own time for it where there is a clock."""
+        here, clock = self.here, self.clock
+        if clock is None:
+            return function
+
+        def call(*args: Any) -> Any:
+            before = clock.mark()
+            found = function(*args)
+            me = here.me
+            me.marks.append((len(me.events) - 1, before, clock.mark()))
+            return found
+
+        return call
 
     def _attached(self, original: Callable[..., Any]) -> Callable[..., Any]:
         here = self.here
 
         def attach(primitive: Any, parameters: Any, sources: Any, outputs: Any, unchanged: bool = False) -> None:
             original(primitive, parameters, sources, outputs, unchanged)
-            moment, place = now(), here.place or self._place(sys._getframe(1))
-            here.events.append((FORWARD, moment, moment, primitive.name, outputs[0]._source[0].birth, 0, place))
+            me, moment, node = here.me, now(), outputs[0]._source[0]
+            place = me.place or self._place(sys._getframe(1))
+            me.events.append((FORWARD, moment, moment, primitive.name, node.birth, 0, place))
+            me.growth.nodes.append(ref(node))
 
         return attach
 
@@ -165,10 +184,11 @@ class Recorder:
         here = self.here
 
         def call(function: Any, *args: Any, **keywords: Any) -> Any:
-            start, here.ran = now(), False
+            me, start = here.me, now()
+            me.ran = False
             y = original(function, *args, **keywords)
-            if here.ran:  # else it was traced, or ran operation by operation
-                here.ran = False
+            if me.ran:  # else it was traced, or ran operation by operation
+                me.ran = False
                 self._note_outputs(start, function.__name__, y if type(y) is tuple else (y,), sys._getframe(1))
             return y
 
@@ -179,7 +199,7 @@ class Recorder:
 
         def forward(plan: Any, *args: Any) -> Any:
             y = original(plan, *args)
-            here.ran = True
+            here.me.ran = True
             return y
 
         return forward
@@ -195,33 +215,42 @@ class Recorder:
         return loop_of
 
     def _note_outputs(self, start: int, name: str, outputs: Any, frame: FrameType) -> None:
-        here, end = self.here, now()
-        birth = next((y._source[0].birth for y in outputs if y._source is not None), 0)
-        place = here.place or self._place(frame) if birth else None
-        here.events.append((FORWARD, start, end, name, birth, sum(y._data.nbytes for y in outputs), place))
+        me, end = self.here.me, now()
+        node = next((y._source[0] for y in outputs if y._source is not None), None)
+        size = sum(y._data.nbytes for y in outputs)
+        if node is None:
+            me.events.append((FORWARD, start, end, name, 0, size, None))
+        else:
+            me.events.append((FORWARD, start, end, name, node.birth, size, me.place or self._place(frame)))
+            me.growth.nodes.append(ref(node))
 
     # Going backward -------------------------------------------------------------------------------
 
     def _gone_through(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        here, recorder = self.here, self
+        here = self.here
 
         def go_through(node: Node, edges: Any, inbox: Any, arrivals: Any) -> None:
-            clock = recorder.clock
-            before = clock and clock.mark()
             start = now()
             original(node, edges, inbox, arrivals)
-            here.events.append((BACKWARD, start, now(), node.primitive.name, node.birth, here.made, None))
-            if clock:
-                here.marks.append((len(here.events) - 1, before, clock.mark()))
+            end, me = now(), here.me
+            me.events.append((BACKWARD, start, end, node.primitive.name, node.birth, me.made, None))
 
-        return go_through
+        return self._on_device(go_through)
 
     def _differentiated(self, original: Callable[..., Any]) -> Callable[..., Any]:
         here = self.here
 
         def differentiate(node: Node, edges: Any, inbox: Any, xp: Any, create_graph: bool) -> Any:
             found = original(node, edges, inbox, xp, create_graph)
-            here.made = 0 if create_graph else _bytes_made(found, inbox.values)
+            size, kind, received = 0, node.xp.array_type, inbox.values
+            for g in found:
+                if type(g) is kind:  # else it is None, deferred, or a recorded tensor
+                    if g.base is None:
+                        if g is not received[0] and (len(received) == 1 or not any(g is r for r in received)):
+                            size += g.nbytes
+                    elif not _is_view_of(g, received):
+                        size += g.nbytes
+            here.me.made = size
             return found
 
         return differentiate
@@ -230,12 +259,12 @@ class Recorder:
         here = self.here
 
         def swept(*args: Any, create_graph: bool, **keywords: Any) -> Any:
-            if here.sweeps:
+            me = here.me
+            if me.sweeps:
                 return original(*args, create_graph=create_graph, **keywords)
-            growth = here.growth
-            self.look(here)
-            first = len(here.events)
-            here.sweeps += 1
+            self.look()
+            first = len(me.events)
+            me.sweeps += 1
             failed, start = False, now()
             try:
                 found = original(*args, create_graph=create_graph, **keywords)
@@ -243,25 +272,25 @@ class Recorder:
                 failed = "earlier backward pass" in str(error) or "written to since" in str(error)
                 raise
             finally:
-                here.sweeps -= 1
-                here.events.append((SWEEP, start, now(), "backward", 0, 0, None))
-                births = [event[4] for event in here.events[first:] if event[0] is BACKWARD]
-                growth.gone_back(births, create_graph, failed)
-                self.look(here)
+                me.sweeps -= 1
+                me.events.append((SWEEP, start, now(), "backward", 0, 0, None))
+                births = [event[4] for event in me.events[first:] if event[0] is BACKWARD]
+                me.growth.gone_back(births, create_graph, failed)
+                self.look()
             return found
 
         return swept
 
     def end_step(self) -> None:
         """A mark of the user's: a chunk ends, if one has begun."""
-        self.look(self.here)
-        self.here.growth.step()
+        self.look()
+        self.here.me.growth.step()
 
-    def look(self, here: Here) -> None:
-        """See which nodes are alive, and what they keep."""
-        start = now()
-        here.growth.look(start)
-        here.events.append((OWN, start, now(), "looking at the graph", 0, 0, None))
+    def look(self) -> None:
+        """See which nodes of this thread are alive, and what they keep."""
+        me, start = self.here.me, now()
+        me.growth.look(start)
+        me.events.append((OWN, start, now(), "profile itself, counting nodes", 0, 0, None))
 
     def _summed(self, original: Callable[..., Any], parts: tuple[str, str]) -> Callable[..., Any]:
         here, (one, other) = self.here, parts
@@ -274,7 +303,7 @@ class Recorder:
             found = original(deferred)
             dense = deferred.dense
             size = 0 if dense is None else count * dense.nbytes
-            here.events.append((SUMS, start, now(), "sums of gradients", 0, size, None))
+            here.me.events.append((SUMS, start, now(), "sums of gradients", 0, size, None))
             return found
 
         return compute
@@ -285,19 +314,20 @@ class Recorder:
         here, is_inside = self.here, self._is_inside
 
         def call(module: Any, *args: Any, **keywords: Any) -> Any:
-            names, place = here.names, here.place
+            me = here.me
+            names, place = me.names, me.place
             if names is None:
-                here.names = self._names_in(module)
+                me.names = self._names_in(module)
             frame = sys._getframe(1)
             called_at = place if is_inside(frame.f_code) else (frame.f_code, frame.f_lasti)
-            here.place = called_at if type(module).__module__.partition(".")[0] == PACKAGE else None
+            me.place = called_at if type(module).__module__.partition(".")[0] == PACKAGE else None
             start = now()
             try:
                 return original(module, *args, **keywords)
             finally:
-                name = (here.names or {}).get(id(module)) or type(module).__name__
-                here.events.append((MODULE, start, now(), name, 0, 0, called_at))
-                here.names, here.place = names, place
+                name = (me.names or {}).get(id(module)) or type(module).__name__
+                me.events.append((MODULE, start, now(), name, 0, 0, called_at))
+                me.names, me.place = names, place
 
         return call
 
@@ -320,7 +350,7 @@ class Recorder:
             try:
                 return original(optimizer, *args, **keywords)
             finally:
-                here.events.append((OPTIMIZER, start, now(), f"{type(optimizer).__name__}.step", 0, 0, None))
+                here.me.events.append((OPTIMIZER, start, now(), f"{type(optimizer).__name__}.step", 0, 0, None))
 
         return step
 
@@ -330,7 +360,7 @@ class Recorder:
         def call(*args: Any, **keywords: Any) -> Any:
             start = now()
             found = original(*args, **keywords)
-            here.events.append((kind, start, now(), name, 0, 0, None))
+            here.me.events.append((kind, start, now(), name, 0, 0, None))
             return found
 
         return call
@@ -384,31 +414,12 @@ class Recorder:
 FOLDER: Final = graph.__file__.removesuffix("graph.py")
 
 
-def _node_type(here: Here) -> type[Node]:
-    """Nodes that are known while they are alive."""
+class Watched(Node):
+    """A node of which one can find out whether it is still alive."""
 
-    class Watched(Node):
-        __slots__ = ("__weakref__",)
-
-        def __init__(self) -> None:
-            here.growth.nodes.append(ref(self))
-
-    return Watched
+    __slots__ = ("__weakref__",)
 
 
-def _bytes_made(found: list[Any], received: list[Any]) -> int:
-    """Of the gradients that formulas gave: those in memory of their own, not what they received, or a view of it."""
-    total = 0
-    for g in found:
-        if g is None or type(g) is Deferred or not hasattr(g, "nbytes"):
-            continue
-        owner = _owner(g)
-        if not any(type(r) is type(g) and _owner(r) is owner for r in received):
-            total += g.nbytes
-    return total
-
-
-def _owner(array: Any) -> Any:
-    while getattr(array, "base", None) is not None:
-        array = array.base
-    return array
+def _is_view_of(g: Any, received: list[Any]) -> bool:
+    owner = owner_of(g)
+    return any(type(r) is type(g) and owner_of(r) is owner for r in received)
