@@ -16,6 +16,7 @@ from ..backend import is_array
 from ..graph import Node, Tensor, tick
 from ..recompute import checkpointed
 
+FEW: Final = 50  # nodes, which are looked at in no time
 MANY: Final = 4  # chunks, each of which hangs on the one before: then it is called a leak
 
 
@@ -50,7 +51,9 @@ class Growth:
     def __init__(self) -> None:
         self.nodes: list[ref[Node]] = []
         self.enough = 1000  # nodes, at which to look again
+        self.at_pass = (0, 0)  # before the last backward pass: how many nodes there were, and how often as many
         self.samples: list[Sample] = []
+        self.before_pass = Sample(0, 0, 0)  # the last one of a graph that no pass has gone through yet
         self.starts = [tick()]  # of the chunks, on the clock that numbers nodes
         self.seen = self.starts[0]  # up to where crossings have been looked for
         self.crossings: list[Crossing] = []
@@ -61,6 +64,15 @@ class Growth:
     def chunk_of(self, birth: int) -> int:
         """The number of a chunk; that of what was there before is -1."""
         return bisect_right(self.starts, birth) - 1
+
+    def is_as_usual(self, time: int) -> bool:
+        """Whether a pass finds as many nodes as those before it: then the sample is the same, and nothing is grown."""
+        count, (before, times) = len(self.nodes), self.at_pass
+        self.at_pass = count, times + 1 if count == before else 0
+        if count != before or times < 2 or count < FEW:
+            return False
+        self.samples.append(self.before_pass._replace(time=time))
+        return True
 
     def look(self, time: int) -> None:
         """Take a sample, and look for what crosses from one chunk into another. The profiler's dearest part."""
@@ -101,6 +113,8 @@ class Growth:
         for leaf in leaves.values():
             owners.pop(id(owner_of(leaf._data)), None)
         self.samples.append(Sample(time, live, sum(owners.values())))
+        if newest > start:
+            self.before_pass = self.samples[-1]
 
     def gone_back(self, births: list[int], create_graph: bool, failed: bool) -> None:
         """Note a backward pass through nodes of these births, which may have failed because some were freed."""

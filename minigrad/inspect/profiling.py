@@ -33,8 +33,8 @@ class profile:  # noqa: N801 - used like a function, as detect_anomaly is
     for the innermost operation that is running, so the rows of a table by operation add up. What a checkpoint computes
     again, and what `create_graph` records, is a call, and its time is backward. A GPU works on while the host goes
     ahead: these times are the host's, and `device` the GPU's own, by its events.
-    Bytes: of the arrays that were made: of an operation its outputs, of its derivative the gradients that it gave to
-    its inputs; a view, and a gradient handed on as it came, is 0. Not what an operation needs on the way.
+    Bytes: of the results of an operation, and of sums of gradients; a view of an input is 0. Not of what is needed on
+    the way to a result, and not of the gradients on their way back.
     Kernels: on a GPU launches, a call of the array library counted as one; on the CPU calls of compiled kernels.
     Copies and waits: between the host and a device, and of the host for a device. On the CPU there are none.
     Memory: nodes that are alive, and the bytes of what they keep for the backward pass; memory that several share, or
@@ -56,7 +56,7 @@ class profile:  # noqa: N801 - used like a function, as detect_anomaly is
     >>> x = mg.ones((2, 3), requires_grad=True)
     >>> with profile() as p:
     ...     mg.tanh(x * x).sum().backward()
-    >>> [(row.name, row.calls, row.backward_calls, row.forward_bytes) for row in sorted(p.table().rows, key=str)[:3]]
+    >>> [(row.name, row.calls, row.backward_calls, row.bytes) for row in sorted(p.table().rows, key=str)[:3]]
     [('multiply', 1, 1, 24), ('sum', 1, 1, 4), ('tanh', 1, 1, 24)]
     """
 

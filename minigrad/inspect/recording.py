@@ -15,7 +15,7 @@ from types import CodeType, FrameType
 from typing import Any, Final
 from weakref import ref
 
-from .. import backend, derive, graph, sweep, tape
+from .. import backend, graph, sweep, tape
 from ..cotangent import Deferred
 from ..fusion import c_kernel, c_loop, compiler, fused, numpy_writer, program, scanned
 from ..graph import Node, Tensor
@@ -25,7 +25,7 @@ from ..nn.recurrent import GRU, LSTM, RNN
 from ..nn.stateful import Stateful
 from ..ops.primitive import Primitive
 from ..optim.optimizer import Optimizer
-from .growth import Growth, owner_of
+from .growth import Growth
 from .launches import Clock, watch
 from .patches import Patches
 
@@ -52,7 +52,7 @@ class Thread:
     """What one thread has done, and what it is doing."""
 
     __slots__ = (
-        *("events", "growth", "is_main", "made", "marks", "name", "names", "place"),
+        *("events", "growth", "is_main", "marks", "name", "names", "place"),
         *("quiet", "ran", "sweeps"),
     )
 
@@ -65,7 +65,6 @@ class Thread:
         self.place: Place | None = None  # the line that called the layer of minigrad which is running
         self.names: dict[int, str] | None = None  # the modules of the outermost one that is running, by id
         self.sweeps = 0  # that are running, one in the other
-        self.made = 0  # bytes of the gradients that the last derivative formulas gave
         self.ran = False  # whether a kernel has run
         self.quiet = False  # whether we are in a function of the array library
 
@@ -100,7 +99,6 @@ class Recorder:
         patches.put(tape, "Node", Watched)
         patches.everywhere(tape.attach, self._attached(tape.attach))
         patches.put(sweep, "_go_through", self._gone_through(sweep._go_through))
-        patches.put(sweep, "differentiate", self._differentiated(derive.differentiate))
         patches.everywhere(sweep.sweep, self._swept(sweep.sweep))
         patches.put(Deferred, "_compute_sums", self._summed(Deferred._compute_sums, ("pairs", "segments")))
         patches.put(Deferred, "array", self._summed(Deferred.array, ("looked", "parts")))
@@ -232,28 +230,10 @@ class Recorder:
         def go_through(node: Node, edges: Any, inbox: Any, arrivals: Any) -> None:
             start = now()
             original(node, edges, inbox, arrivals)
-            end, me = now(), here.me
-            me.events.append((BACKWARD, start, end, node.primitive.name, node.birth, me.made, None))
+            end = now()
+            here.me.events.append((BACKWARD, start, end, node.primitive.name, node.birth, 0, None))
 
         return self._on_device(go_through)
-
-    def _differentiated(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        here = self.here
-
-        def differentiate(node: Node, edges: Any, inbox: Any, xp: Any, create_graph: bool) -> Any:
-            found = original(node, edges, inbox, xp, create_graph)
-            size, kind, received = 0, node.xp.array_type, inbox.values
-            for g in found:
-                if type(g) is kind:  # else it is None, deferred, or a recorded tensor
-                    if g.base is None:
-                        if g is not received[0] and (len(received) == 1 or not any(g is r for r in received)):
-                            size += g.nbytes
-                    elif not _is_view_of(g, received):
-                        size += g.nbytes
-            here.me.made = size
-            return found
-
-        return differentiate
 
     def _swept(self, original: Callable[..., Any]) -> Callable[..., Any]:
         here = self.here
@@ -262,7 +242,8 @@ class Recorder:
             me = here.me
             if me.sweeps:
                 return original(*args, create_graph=create_graph, **keywords)
-            self.look()
+            if not me.growth.is_as_usual(now()):
+                self.look()
             first = len(me.events)
             me.sweeps += 1
             failed, start = False, now()
@@ -418,8 +399,3 @@ class Watched(Node):
     """A node of which one can find out whether it is still alive."""
 
     __slots__ = ("__weakref__",)
-
-
-def _is_view_of(g: Any, received: list[Any]) -> bool:
-    owner = owner_of(g)
-    return any(type(r) is type(g) and owner_of(r) is owner for r in received)

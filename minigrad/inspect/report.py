@@ -42,8 +42,7 @@ COLUMNS: Final[list[tuple[str, Callable[[Row], str]]]] = [
     ("forward", lambda row: milliseconds(row.forward)),
     ("backward", lambda row: milliseconds(row.backward)),
     ("device", lambda row: milliseconds(row.device)),
-    ("bytes made", lambda row: size(row.forward_bytes)),
-    ("gradients", lambda row: size(row.backward_bytes)),
+    ("bytes made", lambda row: size(row.bytes)),
     ("kernels", lambda row: number(row.launches)),
     ("copies", lambda row: number(row.copies)),
     ("waits", lambda row: number(row.waits)),
@@ -56,7 +55,7 @@ class Table:
     Attributes:
         by: "operation" or "module".
         rows: what each has taken; a number in each of `calls`, `backward_calls`, `forward`, `backward` and `device`
-            (seconds), `forward_bytes`, `backward_bytes`, `launches`, `copies`, `waits`; and `name`, `depth`.
+            (seconds), `bytes`, `launches`, `copies`, `waits`; and `name`, `depth`.
         seconds: how long the profile took.
     """
 

@@ -101,8 +101,7 @@ class Row:
     backward_calls: int = 0
     forward: float = 0.0
     backward: float = 0.0
-    forward_bytes: int = 0
-    backward_bytes: int = 0
+    bytes: int = 0
     launches: int = 0
     copies: int = 0
     waits: int = 0
@@ -113,10 +112,6 @@ class Row:
     @property
     def seconds(self) -> float:
         return self.forward + self.backward
-
-    @property
-    def bytes(self) -> int:
-        return self.forward_bytes + self.backward_bytes
 
 
 def by_operation(spans: Sequence[Span]) -> list[Row]:
@@ -176,13 +171,12 @@ def by_module(spans: Sequence[Span]) -> list[Row]:
 
 def _add(row: Row, span: Span, with_forward: bool = True) -> None:
     """Add what a span has taken itself. All that runs in a backward pass counts as backward."""
+    row.bytes += span.size
     row.device += (span.device - sum(inner.device for inner in _nearest(span))) / 1e9
     if span.goes_back:
         row.backward += span.own / 1e9
-        row.backward_bytes += span.size
-    else:
-        row.forward += span.own / 1e9 if with_forward else 0
-        row.forward_bytes += span.size
+    elif with_forward:
+        row.forward += span.own / 1e9
 
 
 def _count(row: Row, span: Span) -> None:
