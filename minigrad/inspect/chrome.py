@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any, Final
 
+from .events import BACKWARD, FORWARD, SWEEP, Thread
 from .growth import Sample
-from .recording import BACKWARD, FORWARD, SWEEP, Thread
 from .spans import Span, walk
 from .where import Line
 

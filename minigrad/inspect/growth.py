@@ -7,8 +7,10 @@ one does not: passes go through more and more chunks, or ever more chunks have s
 
 from __future__ import annotations
 
+import gc
 from bisect import bisect_right
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, Final, NamedTuple
 from weakref import ref
 
@@ -58,7 +60,8 @@ class Growth:
         self.seen = self.starts[0]  # up to where crossings have been looked for
         self.crossings: list[Crossing] = []
         self.passes: list[Pass] = []
-        self.survivors: list[dict[int, int]] = []  # at the end of each chunk: chunk → the newest node of it that is left
+        self.survivors: list[dict[int, int]] = []  # at the end of each chunk: chunk → the newest node left of it
+        self.suspicious = MANY  # chunks of which something is left
         self.failed_chunk: int | None = None  # in which a pass ran into a graph that is no more
 
     def chunk_of(self, birth: int) -> int:
@@ -133,14 +136,22 @@ class Growth:
 
     def end_chunk(self) -> None:
         """Begin another chunk, and see of which ones something is left."""
-        left: dict[int, int] = {}
+        left = self._left()
+        if len(left) >= self.suspicious:  # or does it only wait for Python's garbage collector?
+            gc.collect()
+            left = self._left()
+            self.suspicious = max(self.suspicious, 2 * len(left))
+        self.survivors.append(left)
+        self.starts.append(tick())
+
+    def _left(self) -> dict[int, int]:
+        found: dict[int, int] = {}
         for reference in self.nodes:
             node = reference()
             if node is not None:
                 chunk = self.chunk_of(node.birth)
-                left[chunk] = max(left.get(chunk, 0), node.birth)
-        self.survivors.append(left)
-        self.starts.append(tick())
+                found[chunk] = max(found.get(chunk, 0), node.birth)
+        return found
 
     # Leaks ----------------------------------------------------------------------------------------
 
@@ -156,8 +167,8 @@ class Growth:
     def hoarded(self) -> dict[int, int]:
         """Chunk → newest node left of it, if at the end of each chunk there was something left of one more."""
         counts = [len(left) for left in self.survivors]
-        grows = all(a <= b for a, b in zip(counts, counts[1:], strict=False))
-        rises = sum(a < b for a, b in zip(counts, counts[1:], strict=False))
+        grows = all(a <= b for a, b in pairwise(counts))
+        rises = sum(a < b for a, b in pairwise(counts))
         return self.survivors[-1] if grows and rises >= MANY - 1 and 2 * rises >= len(counts) - 1 else {}
 
     def first_crossing(self, chunk: int) -> Crossing | None:

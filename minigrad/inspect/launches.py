@@ -119,8 +119,9 @@ def _computes(y: Any, out: Any, args: tuple[Any, ...], array_type: type) -> bool
     """Whether a call of the library computes something: what it gives has memory of its own, or it was told where."""
     if out is not None:
         return bool(out.size)
-    parts = y if isinstance(y, (list, tuple)) else (y,)
-    return any(type(a) is array_type and a.base is None and a.size and not any(a is x for x in args) for a in parts)
+    parts: Any = y if isinstance(y, (list, tuple)) else (y,)
+    kind: Any = array_type
+    return any(type(a) is kind and a.base is None and a.size and not any(a is x for x in args) for a in parts)
 
 
 class _Library:

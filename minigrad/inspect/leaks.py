@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from .events import FORWARD
 from .growth import Crossing, Growth
-from .recording import FORWARD
 from .spans import Span, walk
 from .where import Line, addition, carried
+
+FAILED: Final = (
+    "A backward pass failed, because it came to the graph of an earlier chunk. What that has computed was taken by"
+)
 
 
 class Leak(NamedTuple):
@@ -42,14 +46,14 @@ class Finder:
         if growth.failed_chunk is not None:
             crossing = growth.first_crossing(growth.failed_chunk)
             if crossing is not None:
-                return self._carried(crossing, "A backward pass failed in the graph of an earlier chunk. It came there by")
+                return self._carried(crossing, FAILED)
         chain = growth.longest_chain()
         if chain:
             first, last = chain[0], chain[-1]
             what = (
                 f"The graph grows from chunk to chunk: one backward pass went through {first.nodes:,} nodes, the "
-                f"{_th(len(chain) - 1)} after it through {last.nodes:,}, which {last.chunks} chunks have made. They "
-                "hang together by"
+                f"{_th(len(chain) - 1)} after it through {last.nodes:,}, of {last.chunks} chunks. What an "
+                "earlier chunk has computed was taken by"
             )
             crossing = growth.first_crossing(last.last)
             return None if crossing is None else self._carried(crossing, what)
@@ -58,7 +62,7 @@ class Finder:
 
     def _held(self, left: dict[int, int]) -> Leak | None:
         """Something of each chunk is left: what, and by whom it was made."""
-        what = f"The graph grows from chunk to chunk: something of {len(left)} chunks is still held, results of"
+        what = f"The graph grows from chunk to chunk: of {len(left)} chunks something is still held, made by"
         crossing = self.growth.first_crossing(max(left))
         if crossing is not None and crossing.source in left.values():
             return self._carried(crossing, what)
@@ -81,7 +85,9 @@ class Finder:
         name = next(filter(None, map(carried, lines)), "")
         if crossing.is_number:
             total, part = next(filter(None, map(addition, lines)), (name or "total", "loss"))
-            cure = f"Add the number, not the tensor with its graph: {total} += {part}.item()."
+            cure = (
+                f"Add the number, not the tensor with its graph: {total} += {part}.item(), and go backward from {part}."
+            )
         elif "(Stateful)" in " ".join(span.modules()) or "Stateful" in span.modules():
             cure = "The state is that of the Stateful layer: call its detach() after each backward pass."
         else:

@@ -12,9 +12,10 @@ from types import TracebackType
 from typing import Any, Final
 
 from .chrome import trace
+from .events import Thread
 from .growth import Sample
 from .leaks import Finder, Leak
-from .recording import Recorder, Thread
+from .recording import Recorder
 from .report import Table, memory_report, module_table, operation_table, shown_by_rich
 from .spans import Row, Span, by_module, by_operation, spans_of
 

@@ -8,14 +8,13 @@ nothing of this runs. The program itself runs as ever, its kernels too.
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Callable
 from time import perf_counter_ns as now
-from types import CodeType, FrameType
-from typing import Any, Final
+from types import FrameType
+from typing import Any
 from weakref import ref
 
-from .. import backend, graph, sweep, tape
+from .. import backend, sweep, tape
 from ..cotangent import Deferred
 from ..fusion import c_kernel, c_loop, compiler, fused, numpy_writer, program, scanned
 from ..graph import Node, Tensor
@@ -25,56 +24,11 @@ from ..nn.recurrent import GRU, LSTM, RNN
 from ..nn.stateful import Stateful
 from ..ops.primitive import Primitive
 from ..optim.optimizer import Optimizer
-from .growth import Growth
+from .callers import Callers
+from .events import BACKWARD, COMPILE, FORWARD, LAUNCH, OPTIMIZER, OWN, SUMS, SWEEP, Here, Thread, Watched
 from .launches import Clock, watch
 from .patches import Patches
-
-# What an event is of. Each is a tuple: kind, start and end in nanoseconds, name, birth of the node or 0, bytes, place.
-FORWARD: Final = "forward"
-BACKWARD: Final = "backward"
-MODULE: Final = "module"
-SWEEP: Final = "sweep"
-OPTIMIZER: Final = "optimizer"
-SUMS: Final = "sums"
-COMPILE: Final = "compile"
-LAUNCH: Final = "launch"
-COPY: Final = "copy"
-WAIT: Final = "wait"
-OWN: Final = "profile"  # the profiler's own time
-
-Event = tuple[str, int, int, str, int, int, Any]
-Place = tuple[CodeType, int]  # a line of a program: its code, and which instruction
-
-PACKAGE: Final = __name__.partition(".")[0]
-
-
-class Thread:
-    """What one thread has done, and what it is doing."""
-
-    __slots__ = (
-        *("events", "growth", "is_main", "marks", "name", "names", "place"),
-        *("quiet", "ran", "sweeps"),
-    )
-
-    def __init__(self) -> None:
-        thread = threading.current_thread()
-        self.name, self.is_main = thread.name, thread is threading.main_thread()
-        self.events: list[Event] = []
-        self.marks: list[tuple[int, Any, Any]] = []  # on a GPU: which event, and the device's clock before and after
-        self.growth = Growth()
-        self.place: Place | None = None  # the line that called the layer of minigrad which is running
-        self.names: dict[int, str] | None = None  # the modules of the outermost one that is running, by id
-        self.sweeps = 0  # that are running, one in the other
-        self.ran = False  # whether a kernel has run
-        self.quiet = False  # whether we are in a function of the array library
-
-
-class Here(threading.local):
-    """This thread's."""
-
-    def __init__(self, threads: list[Thread]) -> None:
-        self.me = Thread()
-        threads.append(self.me)
+from .where import Places
 
 
 class Recorder:
@@ -85,12 +39,11 @@ class Recorder:
         self.here = Here(self.threads)
         self.clock: Clock | None = None
         self.patches = Patches()
-        self._inside: dict[CodeType, bool] = {}  # whether code is minigrad's own
-        self._called: dict[int, tuple[Any, dict[int, str]]] = {}  # outermost modules by id, and the names in them
-        self._numbers: dict[str, int] = {}  # how many outermost modules of a class there are
+        self.places = Places()
+        self.callers = Callers(self.here, self.places)
 
     def start(self) -> None:
-        patches = self.patches
+        patches, callers = self.patches, self.callers
         for xp in backend.opened():
             self._watch(xp)
         patches.everywhere(tape.apply, self._applied(tape.apply), but=tape)
@@ -102,29 +55,29 @@ class Recorder:
         patches.everywhere(sweep.sweep, self._swept(sweep.sweep))
         patches.put(Deferred, "_compute_sums", self._summed(Deferred._compute_sums, ("pairs", "segments")))
         patches.put(Deferred, "array", self._summed(Deferred.array, ("looked", "parts")))
-        patches.put(Module, "__call__", self._called_module(Module.__call__))
+        patches.put(Module, "__call__", callers.called_module(Module.__call__))
         for kind in (RNN, LSTM, GRU, Stateful):
-            patches.put(kind, "step", self._called_module(kind.step))
+            patches.put(kind, "step", callers.called_module(kind.step))
         patches.put(fused.Fused, "__call__", self._called_fused(fused.Fused.__call__))
         patches.put(program.Plan, "forward", self._ran(program.Plan.forward))
         patches.everywhere(scanned.loop_of, self._looped(scanned.loop_of))
-        patches.put(c_kernel.Kernel, "__call__", self._timed(LAUNCH, "kernel in C", c_kernel.Kernel.__call__))
-        patches.put(c_loop.Loop, "__call__", self._timed(LAUNCH, "time loop in C", c_loop.Loop.__call__))
-        patches.put(numpy_writer.Kernel, "__call__", self._numpy_kernel(numpy_writer.Kernel.__call__))
-        patches.everywhere(compiler.load, self._timed(COMPILE, "compile a kernel", compiler.load))
-        patches.put(Optimizer, "step", self._stepped(Optimizer.step))
+        patches.put(c_kernel.Kernel, "__call__", callers.timed(LAUNCH, "kernel in C", c_kernel.Kernel.__call__))
+        patches.put(c_loop.Loop, "__call__", callers.timed(LAUNCH, "time loop in C", c_loop.Loop.__call__))
+        patches.put(numpy_writer.Kernel, "__call__", callers.numpy_kernel(numpy_writer.Kernel.__call__))
+        patches.everywhere(compiler.load, callers.timed(COMPILE, "compile a kernel", compiler.load))
+        patches.put(Optimizer, "step", callers.stepped(Optimizer.step))
         for clipping in (clip.clip_grad_norm_, clip.clip_grad_value_):
-            patches.everywhere(clipping, self._timed(OPTIMIZER, clipping.__name__, clipping))
+            patches.everywhere(clipping, callers.timed(OPTIMIZER, clipping.__name__, clipping))
         patches.everywhere(backend.register, self._registered(backend.register))
 
     def stop(self) -> None:
         self.patches.undo()
-        self._called.clear()
+        self.callers.forget()
 
     # Operations -----------------------------------------------------------------------------------
 
     def _applied(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        here, place_of, look = self.here, self._place, self.look
+        here, place_of, look = self.here, self.places.of, self.look
 
         def apply(primitive: Primitive[Any], inputs: Any, parameters: dict[str, Any]) -> Any:
             start = now()
@@ -172,7 +125,7 @@ class Recorder:
         def attach(primitive: Any, parameters: Any, sources: Any, outputs: Any, unchanged: bool = False) -> None:
             original(primitive, parameters, sources, outputs, unchanged)
             me, moment, node = here.me, now(), outputs[0]._source[0]
-            place = me.place or self._place(sys._getframe(1))
+            place = me.place or self.places.of(sys._getframe(1))
             me.events.append((FORWARD, moment, moment, primitive.name, node.birth, 0, place))
             me.growth.nodes.append(ref(node))
 
@@ -219,7 +172,7 @@ class Recorder:
         if node is None:
             me.events.append((FORWARD, start, end, name, 0, size, None))
         else:
-            me.events.append((FORWARD, start, end, name, node.birth, size, me.place or self._place(frame)))
+            me.events.append((FORWARD, start, end, name, node.birth, size, me.place or self.places.of(frame)))
             me.growth.nodes.append(ref(node))
 
     # Going backward -------------------------------------------------------------------------------
@@ -289,73 +242,6 @@ class Recorder:
 
         return compute
 
-    # Modules, optimizers, kernels -----------------------------------------------------------------
-
-    def _called_module(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        here, is_inside = self.here, self._is_inside
-
-        def call(module: Any, *args: Any, **keywords: Any) -> Any:
-            me = here.me
-            names, place = me.names, me.place
-            if names is None:
-                me.names = self._names_in(module)
-            frame = sys._getframe(1)
-            called_at = place if is_inside(frame.f_code) else (frame.f_code, frame.f_lasti)
-            me.place = called_at if type(module).__module__.partition(".")[0] == PACKAGE else None
-            start = now()
-            try:
-                return original(module, *args, **keywords)
-            finally:
-                name = (me.names or {}).get(id(module)) or type(module).__name__
-                me.events.append((MODULE, start, now(), name, 0, 0, called_at))
-                me.names, me.place = names, place
-
-        return call
-
-    def _names_in(self, module: Any) -> dict[int, str]:
-        """The name of a module that was called by no other, and those of the modules in it."""
-        known = self._called.get(id(module))
-        if known is None:
-            kind = type(module).__name__
-            self._numbers[kind] = number = self._numbers.get(kind, 0) + 1
-            names = {id(part): f"{path} ({type(part).__name__})" for path, part in module.named_modules() if path}
-            names[id(module)] = kind if number == 1 else f"{kind} #{number}"
-            known = self._called[id(module)] = module, names
-        return known[1]
-
-    def _stepped(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        here = self.here
-
-        def step(optimizer: Any, *args: Any, **keywords: Any) -> Any:
-            start = now()
-            try:
-                return original(optimizer, *args, **keywords)
-            finally:
-                here.me.events.append((OPTIMIZER, start, now(), f"{type(optimizer).__name__}.step", 0, 0, None))
-
-        return step
-
-    def _timed(self, kind: str, name: str, original: Callable[..., Any]) -> Callable[..., Any]:
-        here = self.here
-
-        def call(*args: Any, **keywords: Any) -> Any:
-            start = now()
-            found = original(*args, **keywords)
-            here.me.events.append((kind, start, now(), name, 0, 0, None))
-            return found
-
-        return call
-
-    def _numpy_kernel(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        """On a device it is many launches, which are counted one by one."""
-        timed = self._timed(LAUNCH, "kernel of NumPy's functions", original)
-
-        def call(kernel: Any, arrays: Any, scalars: Any) -> Any:
-            xp = backend.namespace_of(next(a for a in arrays if a is not None))
-            return (timed if xp.on_host else original)(kernel, arrays, scalars)
-
-        return call
-
     # Devices --------------------------------------------------------------------------------------
 
     def _watch(self, xp: Any) -> None:
@@ -371,31 +257,3 @@ class Recorder:
             self._watch(xp)
 
         return register
-
-    # Where in the program -------------------------------------------------------------------------
-
-    def _is_inside(self, code: CodeType) -> bool:
-        found = self._inside.get(code)
-        if found is None:
-            found = self._inside[code] = code.co_filename.startswith(FOLDER)
-        return found
-
-    def _place(self, frame: FrameType | None) -> Place | None:
-        """The line outside of minigrad that led here."""
-        inside = self._inside
-        while frame is not None:
-            code = frame.f_code
-            found = inside.get(code)
-            if found is False or (found is None and not self._is_inside(code)):
-                return code, frame.f_lasti
-            frame = frame.f_back
-        return None
-
-
-FOLDER: Final = graph.__file__.removesuffix("graph.py")
-
-
-class Watched(Node):
-    """A node of which one can find out whether it is still alive."""
-
-    __slots__ = ("__weakref__",)

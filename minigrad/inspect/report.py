@@ -6,9 +6,9 @@ import html
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from .events import FORWARD
 from .extras import extra
 from .growth import Sample
-from .recording import FORWARD
 from .spans import OUTSIDE, Row, totals
 
 BARS: Final = "▁▂▃▄▅▆▇█"
@@ -103,8 +103,7 @@ def operation_table(rows: Sequence[Row], seconds: float) -> Table:
     others = [row for row in rows if row.kind is not FORWARD and row.name != OUTSIDE]
     rest = next((row for row in rows if row.name == OUTSIDE), Row(OUTSIDE))
     rest.forward = max(seconds - sum(row.seconds for row in [*operations, *others]), 0.0)
-    table = Table("operation", [*operations, *others, rest], seconds, [totals([*operations, *others, rest], "in all")])
-    return table
+    return Table("operation", [*operations, *others, rest], seconds, [totals([*operations, *others, rest], "in all")])
 
 
 def module_table(rows: Sequence[Row], seconds: float) -> Table:
@@ -132,10 +131,10 @@ def curve(times: Sequence[int], values: Sequence[float], width: int = WIDTH) -> 
     for time, value in zip(times, values, strict=True):
         k = min(int((time - first) / max(last - first, 1) * width), width - 1)
         found[k] = max(found[k] or 0, value)
-    bars, before = [], values[0]
-    for k, value in enumerate(found):
-        before = before if value is None else value
-        bars.append(BARS[round(before / top * (len(BARS) - 1))])
+    bars, height = [], values[0]
+    for highest in found:
+        height = height if highest is None else highest
+        bars.append(BARS[round(height / top * (len(BARS) - 1))])
     return "".join(bars)
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from .recording import BACKWARD, COMPILE, COPY, FORWARD, LAUNCH, MODULE, OPTIMIZER, OWN, SUMS, SWEEP, WAIT, Event, Place
+from .events import BACKWARD, COMPILE, COPY, FORWARD, LAUNCH, MODULE, OPTIMIZER, OWN, SUMS, SWEEP, WAIT, Event
+from .where import Place
 
 BETWEEN: Final = "backward, between operations"
 OUTSIDE: Final = "outside of minigrad"

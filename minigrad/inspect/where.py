@@ -1,12 +1,43 @@
-"""Which line of a program it was, and which name in it carries something over to the next round."""
+"""Which line of the user's program it was, and which name in it carries something over to the next round."""
 
 from __future__ import annotations
 
 import ast
 import linecache
 import textwrap
-from types import CodeType
-from typing import NamedTuple
+from types import CodeType, FrameType
+from typing import Final, NamedTuple
+
+from .. import graph
+
+FOLDER: Final = graph.__file__.removesuffix("graph.py")
+
+Place = tuple[CodeType, int]  # a code, and which instruction: found fast, and made a line of when somebody asks
+
+
+class Places:
+    """Finds the line outside of minigrad that led to where a program is."""
+
+    def __init__(self) -> None:
+        self._inside: dict[CodeType, bool] = {}
+
+    def is_inside(self, code: CodeType) -> bool:
+        """Whether code is minigrad's own."""
+        found = self._inside.get(code)
+        if found is None:
+            found = self._inside[code] = code.co_filename.startswith(FOLDER)
+        return found
+
+    def of(self, frame: FrameType | None) -> Place | None:
+        """The place from which a frame was called, or where it is itself."""
+        inside = self._inside
+        while frame is not None:
+            code = frame.f_code
+            found = inside.get(code)
+            if found is False or (found is None and not self.is_inside(code)):
+                return code, frame.f_lasti
+            frame = frame.f_back
+        return None
 
 
 class Line(NamedTuple):
@@ -17,7 +48,7 @@ class Line(NamedTuple):
     function: str
 
     @classmethod
-    def of(cls, place: tuple[CodeType, int]) -> Line:
+    def of(cls, place: Place) -> Line:
         """The line of an instruction."""
         code, instruction = place
         number = code.co_firstlineno
