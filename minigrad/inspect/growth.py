@@ -116,7 +116,7 @@ class Growth:
         for leaf in leaves.values():
             owners.pop(id(owner_of(leaf._data)), None)
         self.samples.append(Sample(time, live, sum(owners.values())))
-        if newest > start:
+        if newest > seen:
             self.before_pass = self.samples[-1]
 
     def gone_back(self, births: list[int], create_graph: bool, failed: bool) -> None:

@@ -53,12 +53,12 @@ class profile:  # noqa: N801 - used like a function, as detect_anomaly is
         RuntimeError: another profile is running, or this one has run already.
 
     >>> import minigrad as mg
-    >>> from minigrad.inspect import profile
+    >>> from minigrad.inspect.profiling import profile
     >>> x = mg.ones((2, 3), requires_grad=True)
     >>> with profile() as p:
     ...     mg.tanh(x * x).sum().backward()
-    >>> [(row.name, row.calls, row.backward_calls, row.bytes) for row in sorted(p.table().rows, key=str)[:3]]
-    [('multiply', 1, 1, 24), ('sum', 1, 1, 4), ('tanh', 1, 1, 24)]
+    >>> [(row.name, row.calls, row.backward_calls, row.bytes) for row in p.table().rows if row.name == "tanh"]
+    [('tanh', 1, 1, 24)]
     """
 
     def __init__(self) -> None:

@@ -71,6 +71,7 @@ class Recorder:
         patches.everywhere(backend.register, self._registered(backend.register))
 
     def stop(self) -> None:
+        self.look()
         self.patches.undo()
         self.callers.forget()
 

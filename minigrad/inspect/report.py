@@ -101,7 +101,7 @@ def operation_table(rows: Sequence[Row], seconds: float) -> Table:
     """Operations first, then what is none; and last how much of the block that is."""
     operations = [row for row in rows if row.kind is FORWARD]
     others = [row for row in rows if row.kind is not FORWARD and row.name != OUTSIDE]
-    rest = next((row for row in rows if row.name == OUTSIDE), Row(OUTSIDE))
+    rest = next((row for row in rows if row.name == OUTSIDE), Row(OUTSIDE, kind=OUTSIDE))
     rest.forward = max(seconds - sum(row.seconds for row in [*operations, *others]), 0.0)
     return Table("operation", [*operations, *others, rest], seconds, [totals([*operations, *others, rest], "in all")])
 

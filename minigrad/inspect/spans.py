@@ -121,7 +121,7 @@ def by_operation(spans: Sequence[Span]) -> list[Row]:
 
     def row_of(span: Span | None) -> Row:
         if span is None:
-            return rows.setdefault((OPTIMIZER, OUTSIDE), Row(OUTSIDE, kind=OPTIMIZER))
+            return rows.setdefault((OUTSIDE, OUTSIDE), Row(OUTSIDE, kind=OUTSIDE))
         kind = FORWARD if span.kind is BACKWARD else span.kind
         name = BETWEEN if kind is SWEEP else span.name
         return rows.setdefault((kind, name), Row(name, kind=kind))
