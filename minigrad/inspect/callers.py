@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from time import perf_counter_ns as now
+from time import perf_counter as now
 from typing import Any
 
 from .. import backend

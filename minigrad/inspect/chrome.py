@@ -22,13 +22,13 @@ Json = dict[str, Any]
 
 
 def trace(
-    threads: Sequence[tuple[Thread, list[Span]]], samples: Sequence[Sample], steps: Sequence[int], start: int
+    threads: Sequence[tuple[Thread, list[Span]]], samples: Sequence[Sample], steps: Sequence[float], start: float
 ) -> Json:
-    """The document, as json.dump takes it. Times are nanoseconds of one clock, and `start` is when the block began."""
+    """The document, as json.dump takes it. Times are seconds of one clock, and `start` is when the block began."""
     process = os.getpid()
 
-    def event(kind: str, name: str, thread: int, time: int, **more: Any) -> Json:
-        return {"name": name, "ph": kind, "pid": process, "tid": thread, "ts": max(time - start, 0) / 1000, **more}
+    def event(kind: str, name: str, thread: int, time: float, **more: Any) -> Json:
+        return {"name": name, "ph": kind, "pid": process, "tid": thread, "ts": _microseconds(time - start), **more}
 
     heads = [event("M", "process_name", 0, start, args={"name": "minigrad"})]
     events: list[Json] = []
@@ -39,11 +39,11 @@ def trace(
         for span in walk(spans):
             if span.kind is SWEEP:
                 for name, first, last in _stretches(span, modules):
-                    length = (last - first) / 1000
+                    length = _microseconds(last - first)
                     events.append(event("X", name, number, first, dur=length, cat="module,backward", args={}))
             name = f"{span.name}, backward" if span.kind is BACKWARD else span.name
             category = "backward" if span.goes_back and span.kind is FORWARD else CATEGORIES.get(span.kind, span.kind)
-            length = (span.end - span.start) / 1000
+            length = _microseconds(span.end - span.start)
             events.append(event("X", name, number, span.start, dur=length, cat=category, args=_arguments(span)))
     for sample in samples:
         events.append(event("C", "nodes of the graph", 0, sample.time, args={"nodes": sample.nodes}))
@@ -53,7 +53,11 @@ def trace(
     return {"traceEvents": [*heads, *events], "displayTimeUnit": "ms"}
 
 
-def _stretches(sweep: Span, modules: dict[int, tuple[str, ...]]) -> Iterator[tuple[str, int, int]]:
+def _microseconds(seconds: float) -> float:
+    return max(round(seconds * 1e6, 3), 0.0)
+
+
+def _stretches(sweep: Span, modules: dict[int, tuple[str, ...]]) -> Iterator[tuple[str, float, float]]:
     """Which module a backward pass went through from when to when: of each depth, from the outermost on."""
     steps = [(modules.get(span.birth, ()), span) for span in sweep.inside if span.kind is BACKWARD]
     for depth in range(max((len(path) for path, _ in steps), default=0)):

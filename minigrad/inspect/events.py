@@ -9,7 +9,7 @@ from ..graph import Node
 from .growth import Growth
 from .where import Place
 
-# What an event is of. Each is a tuple: kind, start and end in nanoseconds, name, birth of the node or 0, bytes, place.
+# What an event is of. Each is a tuple: kind, start and end in seconds, name, birth of the node or 0, bytes, place.
 FORWARD: Final = "forward"
 BACKWARD: Final = "backward"
 MODULE: Final = "module"
@@ -22,7 +22,7 @@ COPY: Final = "copy"
 WAIT: Final = "wait"
 OWN: Final = "profile"  # the profiler's own time
 
-Event = tuple[str, int, int, str, int, int, Any]
+Event = tuple[str, float, float, str, int, int, Any]
 
 
 class Thread:

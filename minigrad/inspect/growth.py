@@ -25,7 +25,7 @@ MANY: Final = 4  # chunks, each of which hangs on the one before: then it is cal
 class Sample(NamedTuple):
     """The graph at one moment."""
 
-    time: int  # nanoseconds
+    time: float  # seconds
     nodes: int  # alive, and not freed by a pass
     kept: int  # bytes that they keep for the backward pass
 
@@ -55,7 +55,7 @@ class Growth:
         self.enough = 1000  # nodes, at which to look again
         self.at_pass = (0, 0)  # before the last backward pass: how many nodes there were, and how often as many
         self.samples: list[Sample] = []
-        self.before_pass = Sample(0, 0, 0)  # the last one of a graph that no pass has gone through yet
+        self.before_pass = Sample(0.0, 0, 0)  # the last one of a graph that no pass has gone through yet
         self.starts = [tick()]  # of the chunks, on the clock that numbers nodes
         self.seen = self.starts[0]  # up to where crossings have been looked for
         self.crossings: list[Crossing] = []
@@ -68,7 +68,7 @@ class Growth:
         """The number of a chunk; that of what was there before is -1."""
         return bisect_right(self.starts, birth) - 1
 
-    def is_as_usual(self, time: int) -> bool:
+    def is_as_usual(self, time: float) -> bool:
         """Whether a pass finds as many nodes as those before it: then the sample is the same, and nothing is grown."""
         count, (before, times) = len(self.nodes), self.at_pass
         self.at_pass = count, times + 1 if count == before else 0
@@ -77,7 +77,7 @@ class Growth:
         self.samples.append(self.before_pass._replace(time=time))
         return True
 
-    def look(self, time: int) -> None:
+    def look(self, time: float) -> None:
         """Take a sample, and look for what crosses from one chunk into another. The profiler's dearest part."""
         nodes, alive = self.nodes[:], []
         arrays: dict[int, Any] = {}

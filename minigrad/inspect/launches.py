@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from time import perf_counter_ns as now
+from time import perf_counter as now
 from typing import Any, Final
 
 from .. import tensor_cores
@@ -34,7 +34,7 @@ def watch(xp: ArrayNamespace, patches: Patches, here: Any) -> None:
     """Note the launches, copies and waits of a device, until the patches are undone."""
     array_type = xp.array_type
 
-    def noted(kind: str, name: str, start: int, size: int = 0) -> None:
+    def noted(kind: str, name: str, start: float, size: int = 0) -> None:
         here.me.events.append((kind, start, now(), name, 0, size, None))
 
     def counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -232,7 +232,7 @@ class Clock:
         event.record()
         return event
 
-    def between(self, start: Any, end: Any) -> int:
-        """Nanoseconds between two marks; waits until the device has come to them."""
+    def between(self, start: Any, end: Any) -> float:
+        """Seconds between two marks; waits until the device has come to them."""
         end.synchronize()
-        return int(self._cuda.get_elapsed_time(start, end) * 1e6)
+        return float(self._cuda.get_elapsed_time(start, end)) / 1000

@@ -7,7 +7,7 @@ import json
 import threading
 import warnings
 from pathlib import Path
-from time import perf_counter_ns as now
+from time import perf_counter as now
 from types import TracebackType
 from typing import Any, Final
 
@@ -64,8 +64,8 @@ class profile:  # noqa: N801 - used like a function, as detect_anomaly is
     def __init__(self) -> None:
         self._recorder: Recorder | None = None
         self._threads: list[tuple[Thread, list[Span]]] = []
-        self._steps: list[int] = []
-        self._start = self._end = 0
+        self._steps: list[float] = []
+        self._start = self._end = 0.0
         self._leaks: list[Leak] = []
 
     # The block ------------------------------------------------------------------------------------
@@ -132,7 +132,7 @@ class profile:  # noqa: N801 - used like a function, as detect_anomaly is
     @property
     def seconds(self) -> float:
         """How long the block took, or has taken so far."""
-        return ((self._end or now()) - self._start) / 1e9 if self._start else 0.0
+        return ((self._end or now()) - self._start) if self._start else 0.0
 
     @property
     def leaks(self) -> list[Leak]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from time import perf_counter_ns as now
+from time import perf_counter as now
 from types import FrameType
 from typing import Any
 from weakref import ref
@@ -87,19 +87,21 @@ class Recorder:
             if type(y) is Tensor:
                 first, size = y, y._data.nbytes if y._storage is None else 0
             elif type(y) is list and y and type(y[0]) is Tensor:
-                first, size = y[0], sum(part._data.nbytes for part in y if part._storage is None)
+                first = y[0]
+                size = sum([part._data.nbytes for part in y]) if first._storage is None else 0
             else:
                 return y  # a function is being traced: nothing was computed
             me, source = here.me, first._source
             if source is None:
                 me.events.append((FORWARD, start, end, primitive.name, 0, size, None))
                 return y
-            node, nodes = source[0], me.growth.nodes
+            node, growth = source[0], me.growth
             place = me.place or place_of(sys._getframe(1))
             me.events.append((FORWARD, start, end, primitive.name, node.birth, size, place))
             if type(node) is Watched:  # else a formula gave its input as it is
+                nodes = growth.nodes
                 nodes.append(ref(node))
-                if len(nodes) > me.growth.enough:
+                if len(nodes) > growth.enough:
                     look()
             return y
 
@@ -166,7 +168,7 @@ class Recorder:
 
         return loop_of
 
-    def _note_outputs(self, start: int, name: str, outputs: Any, frame: FrameType) -> None:
+    def _note_outputs(self, start: float, name: str, outputs: Any, frame: FrameType) -> None:
         me, end = self.here.me, now()
         node = next((y._source[0] for y in outputs if y._source is not None), None)
         size = sum(y._data.nbytes for y in outputs)

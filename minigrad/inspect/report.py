@@ -122,14 +122,14 @@ def memory_report(samples: Sequence[Sample]) -> str:
     return "\n".join(lines)
 
 
-def curve(times: Sequence[int], values: Sequence[float], width: int = WIDTH) -> str:
+def curve(times: Sequence[float], values: Sequence[float], width: int = WIDTH) -> str:
     """Values over time, as bars: the largest of each stretch of time; where none was taken, the last before it."""
     first, last, top = times[0], times[-1], max(values)
     if not top:
         return BARS[0] * width
     found: list[float | None] = [None] * width
     for time, value in zip(times, values, strict=True):
-        k = min(int((time - first) / max(last - first, 1) * width), width - 1)
+        k = min(int((time - first) / ((last - first) or 1) * width), width - 1)
         found[k] = max(found[k] or 0, value)
     bars, height = [], values[0]
     for highest in found:

@@ -23,19 +23,19 @@ class Span:
         self.kind, self.start, self.end, self.name, self.birth, self.size, self.place = event
         self.inside = inside
         self.outer: Span | None = None
-        self.device = 0  # nanoseconds on a GPU
+        self.device = 0.0  # seconds on a GPU
         self.goes_back = self.kind is SWEEP  # or runs in a backward pass
         for span in inside:
             span.outer = self
 
     @property
-    def own(self) -> int:
-        """Nanoseconds in which nothing ran inside of it that has a row of its own."""
+    def own(self) -> float:
+        """Seconds in which nothing ran inside of it that has a row of its own."""
         return self.end - self.start - sum(span.covered for span in self.inside)
 
     @property
-    def covered(self) -> int:
-        """Nanoseconds that the rows of what ran inside account for."""
+    def covered(self) -> float:
+        """Seconds that the rows of what ran inside account for."""
         if self.kind in WITH_ROW:
             return self.end - self.start
         return sum(span.covered for span in self.inside)
@@ -65,10 +65,10 @@ class Span:
 WITH_ROW: Final = {FORWARD, BACKWARD, SWEEP, OPTIMIZER, SUMS, COMPILE, OWN}
 
 
-def spans_of(events: Iterable[Event], marks: Iterable[tuple[int, int]] = ()) -> list[Span]:
+def spans_of(events: Iterable[Event], marks: Iterable[tuple[int, float]] = ()) -> list[Span]:
     """The spans that are in no other. Events come in the order in which they ended.
 
-    marks: (event, nanoseconds on the device).
+    marks: (event, seconds on the device).
     """
     device = dict(marks)
     open_: list[Span] = []
@@ -77,7 +77,7 @@ def spans_of(events: Iterable[Event], marks: Iterable[tuple[int, int]] = ()) -> 
         while inside and open_[inside - 1].start >= start and open_[inside - 1].end <= event[2]:
             inside -= 1
         span = Span(event, open_[inside:])
-        span.device = device.get(number, 0)
+        span.device = device.get(number, 0.0)
         del open_[inside:]
         open_.append(span)
     return open_
@@ -160,7 +160,7 @@ def by_module(spans: Sequence[Span]) -> list[Row]:
             if span.kind is MODULE:
                 row.calls += is_own
                 if is_own and not span.goes_back:
-                    row.forward += (span.end - span.start - _going_back_in(span)) / 1e9
+                    row.forward += span.end - span.start - _going_back_in(span)
             elif span.kind in (LAUNCH, COPY, WAIT):
                 _count(row, span)
             elif span.kind in (FORWARD, BACKWARD, SUMS, SWEEP):
@@ -173,11 +173,11 @@ def by_module(spans: Sequence[Span]) -> list[Row]:
 def _add(row: Row, span: Span, with_forward: bool = True) -> None:
     """Add what a span has taken itself. All that runs in a backward pass counts as backward."""
     row.bytes += span.size
-    row.device += (span.device - sum(inner.device for inner in _nearest(span))) / 1e9
+    row.device += span.device - sum(inner.device for inner in _nearest(span))
     if span.goes_back:
-        row.backward += span.own / 1e9
+        row.backward += span.own
     elif with_forward:
-        row.forward += span.own / 1e9
+        row.forward += span.own
 
 
 def _count(row: Row, span: Span) -> None:
@@ -186,8 +186,8 @@ def _count(row: Row, span: Span) -> None:
     row.waits += span.kind is WAIT
 
 
-def _going_back_in(span: Span) -> int:
-    """Nanoseconds of a module's call in which the program went backward."""
+def _going_back_in(span: Span) -> float:
+    """Seconds of a module's call in which the program went backward."""
     return sum(inner.end - inner.start if inner.kind is SWEEP else _going_back_in(inner) for inner in span.inside)
 
 
