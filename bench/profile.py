@@ -16,7 +16,7 @@ from minigrad.inspect.profiling import profile
 from minigrad.nn import functional as F
 
 from . import pictures, tables
-from .record import spread
+from .record import limited, spread
 from .timing import in_turns
 
 CELLS, HIDDEN, WAYS = ("lstm", "rnn"), (128, 256), ("kernels", "operations")
@@ -48,7 +48,7 @@ def run(
         for size in hidden:
             for way in WAYS:
                 step = training_step(cell, size, batch, length)
-                with mg.fusing(way == "kernels"):
+                with limited(threads), mg.fusing(way == "kernels"):
                     yield {
                         "cell": cell,
                         "hidden": size,
@@ -124,7 +124,7 @@ def table(document: dict[str, Any]) -> list[Table]:
         for row in document["rows"]
     ]
     heads = ["cell", "H × N × T", "runs", "events", "ms", "ms profiled", "more"]
-    return [tables.make("A training step, without and with a profile", heads, lines, left=3)]
+    return [tables.make("A training step, without and with a profile", heads, lines)]
 
 
 def picture(document: dict[str, Any]) -> Figure:

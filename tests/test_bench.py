@@ -155,7 +155,7 @@ def test_the_readme_is_made_from_the_results():
     assert report.rewritten(text) == text, "run `python -m bench report`"
     names = [found[2] for found in report.MARKED.finditer(text)]
     assert sorted(names) == sorted(
-        {"crossover", "peers", "overhead", "floor", "memory", "sample", "scaling", "writers", "quality", "device"}
+        {"crossover", "peers", "overhead", "profile", "floor", "memory", "sample", "scaling", "writers", "quality", "device"}
     )
 
 

@@ -103,7 +103,9 @@ def operation_table(rows: Sequence[Row], seconds: float) -> Table:
     others = [row for row in rows if row.kind is not FORWARD and row.name != OUTSIDE]
     rest = next((row for row in rows if row.name == OUTSIDE), Row(OUTSIDE, kind=OUTSIDE))
     rest.forward = max(seconds - sum(row.seconds for row in [*operations, *others]), 0.0)
-    return Table("operation", [*operations, *others, rest], seconds, [totals([*operations, *others, rest], "in all")])
+    whole = totals([*operations, *others, rest], "in all")
+    whole.calls, whole.backward_calls = sum(r.calls for r in operations), sum(r.backward_calls for r in operations)
+    return Table("operation", [*operations, *others, rest], seconds, [whole])
 
 
 def module_table(rows: Sequence[Row], seconds: float) -> Table:

@@ -9,8 +9,8 @@ from typing import Any, Final
 from .events import BACKWARD, COMPILE, COPY, FORWARD, LAUNCH, MODULE, OPTIMIZER, OWN, SUMS, SWEEP, WAIT, Event
 from .where import Place
 
-BETWEEN: Final = "backward, between operations"
-OUTSIDE: Final = "outside of minigrad"
+BETWEEN: Final = "backward pass, between operations"
+OUTSIDE: Final = "between operations, and outside"
 NO_MODULE: Final = "in no module"
 
 
