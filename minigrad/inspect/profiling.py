@@ -11,13 +11,13 @@ from time import perf_counter as now
 from types import TracebackType
 from typing import Any, Final
 
-from .chrome import trace
-from .events import Thread
-from .growth import Sample
-from .leaks import Finder, Leak
-from .recording import Recorder
-from .report import Table, memory_report, module_table, operation_table, shown_by_rich
-from .spans import Row, Span, by_module, by_operation, spans_of
+from .measuring.chrome import trace
+from .measuring.events import Thread
+from .measuring.growth import Sample
+from .measuring.leaks import Finder, Leak
+from .measuring.recording import Recorder
+from .measuring.report import Table, memory_report, module_table, operation_table, shown_by_rich
+from .measuring.spans import Row, Span, by_module, by_operation, spans_of
 
 SUFFIXES: Final = (".json", ".json.gz", ".txt")
 _lock = threading.Lock()

@@ -14,9 +14,9 @@ from itertools import pairwise
 from typing import Any, Final, NamedTuple
 from weakref import ref
 
-from ..backend import is_array
-from ..graph import Node, Tensor, tick
-from ..recompute import checkpointed
+from ...backend import is_array
+from ...graph import Node, Tensor, tick
+from ...recompute import checkpointed
 
 FEW: Final = 50  # nodes, which are looked at in no time
 MANY: Final = 4  # chunks, each of which hangs on the one before: then it is called a leak

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from time import perf_counter as now
 from typing import Any
 
-from .. import backend
+from ... import backend
 from .events import LAUNCH, MODULE, OPTIMIZER, Here
 from .patches import PACKAGE
 from .where import Places

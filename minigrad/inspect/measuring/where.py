@@ -8,7 +8,7 @@ import textwrap
 from types import CodeType, FrameType
 from typing import Final, NamedTuple
 
-from .. import graph
+from ... import graph
 
 FOLDER: Final = graph.__file__.removesuffix("graph.py")
 

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from time import perf_counter as now
 from typing import Any, Final
 
-from .. import tensor_cores
-from ..backend import Array, ArrayNamespace
-from ..fusion import cuda_kernel, cuda_library, cuda_loop
+from ... import tensor_cores
+from ...backend import Array, ArrayNamespace
+from ...fusion import cuda_kernel, cuda_library, cuda_loop
 from .patches import Patches
 
 EMPTY: Final = {"empty", "empty_like"}  # they give memory as it is

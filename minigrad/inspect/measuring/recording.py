@@ -14,16 +14,16 @@ from types import FrameType
 from typing import Any
 from weakref import ref
 
-from .. import backend, sweep, tape
-from ..cotangent import Deferred
-from ..fusion import c_kernel, c_loop, compiler, fused, numpy_writer, program, scanned
-from ..graph import Node, Tensor
-from ..nn import clip
-from ..nn.module import Module
-from ..nn.recurrent import GRU, LSTM, RNN
-from ..nn.stateful import Stateful
-from ..ops.primitive import Primitive
-from ..optim.optimizer import Optimizer
+from ... import backend, sweep, tape
+from ...cotangent import Deferred
+from ...fusion import c_kernel, c_loop, compiler, fused, numpy_writer, program, scanned
+from ...graph import Node, Tensor
+from ...nn import clip
+from ...nn.module import Module
+from ...nn.recurrent import GRU, LSTM, RNN
+from ...nn.stateful import Stateful
+from ...ops.primitive import Primitive
+from ...optim.optimizer import Optimizer
 from .callers import Callers
 from .events import BACKWARD, COMPILE, FORWARD, LAUNCH, OPTIMIZER, OWN, SUMS, SWEEP, Here, Thread, Watched
 from .launches import Clock, watch

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any, Final
 
-from ..graph import Node
+from ...graph import Node
 from .growth import Growth
 from .where import Place
 

@@ -6,8 +6,8 @@ import html
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from ..extras import extra
 from .events import FORWARD
-from .extras import extra
 from .growth import Sample
 from .spans import OUTSIDE, Row, totals
 
