@@ -115,6 +115,31 @@ def test_launches_copies_and_waits_are_those_that_the_device_counts(writer: str,
     assert strict.counts() - before == type(before)(launches=2)  # it counts by itself again, and once
 
 
+def test_the_time_of_a_device_is_by_its_own_clock(emulated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Event:
+        """A device that does a millisecond's work between any two of these."""
+
+        count = 0
+
+        def record(self) -> None:
+            Event.count += 1
+            self.time = Event.count
+
+        def synchronize(self) -> None:
+            pass
+
+    def elapsed(start: Event, end: Event) -> float:
+        return float(end.time - start.time)  # in milliseconds
+
+    cuda = types.SimpleNamespace(Event=Event, get_elapsed_time=elapsed)
+    monkeypatch.setattr(strict.module, "cuda", cuda, raising=False)
+    with mg.use_device("strict"), profile() as p:
+        program()
+    table = rows(p)
+    assert table["tanh"].device == pytest.approx(0.002)  # forward and backward
+    assert "device" in str(p.table()) and rows(p, "module")[NO_MODULE].device == pytest.approx(0.01)
+
+
 def test_on_the_cpu_nothing_is_copied_and_kernels_are_counted() -> None:
     if mg.fuse_backend() != "c":
         pytest.skip("needs a C compiler")
@@ -139,7 +164,8 @@ def test_a_fused_function_is_one_operation(device: str) -> None:
     x = mg.ones((2, 3), requires_grad=True)
     swish(x)
     with profile() as p:
-        swish(x).sum().backward()
+        with mg.fusing(True):
+            swish(x).sum().backward()
         with mg.fusing(False):
             swish(x)
     table = rows(p)

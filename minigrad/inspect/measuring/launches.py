@@ -7,6 +7,7 @@ something that is no view, or writes. Some of CuPy's functions (`var`, `argsort`
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable
 from time import perf_counter as now
 from typing import Any, Final
@@ -103,12 +104,13 @@ def watch(xp: ArrayNamespace, patches: Patches, here: Any) -> None:
     patches.put(xp, "to_host", transfer("copy", "to the host", xp.to_host))
     patches.put(xp, "synchronize", transfer("wait", "synchronize", xp.synchronize))
     patches.put(xp, "module", _Library(xp.module, counted))
-    for name in OPERATORS:
-        if hasattr(array_type, name):
-            patches.put(array_type, name, counted(name, getattr(array_type, name)))
-    for name in WRITES:
-        if hasattr(array_type, name):
-            patches.put(array_type, name, writing(name, getattr(array_type, name)))
+    try:
+        for names, noting in ((OPERATORS, counted), (WRITES, writing)):
+            for name in names:
+                if hasattr(array_type, name):
+                    patches.put(array_type, name, noting(name, getattr(array_type, name)))
+    except TypeError as error:  # a class whose methods cannot be replaced
+        warnings.warn(f"profile: launches by operators on arrays are not counted ({error})", stacklevel=2)
     _watch_functions(xp, patches, counted)
     _watch_generators(xp, patches, counted)
     if xp.writer == "cuda" and not hasattr(cuda_kernel.load, "is_watched"):

@@ -19,8 +19,9 @@ class Patches:
 
     def put(self, owner: Any, name: str, new: Any) -> None:
         """Replace an attribute of a class, an object or a module."""
-        self._replaced.append((owner, name, vars(owner).get(name, _absent)))
+        before = vars(owner).get(name, _absent)
         setattr(owner, name, new)
+        self._replaced.append((owner, name, before))
 
     def everywhere(self, function: Any, new: Any, but: ModuleType | None = None) -> None:
         """Replace a function in each file of minigrad that has imported it by name."""
