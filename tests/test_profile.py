@@ -137,6 +137,7 @@ def test_the_time_of_a_device_is_by_its_own_clock(emulated: Any, monkeypatch: py
         program()
     table = rows(p)
     assert table["tanh"].device == pytest.approx(0.002)  # forward and backward
+    assert sum(row.device for row in table.values()) == pytest.approx(0.01)
     assert "device" in str(p.table()) and rows(p, "module")[NO_MODULE].device == pytest.approx(0.01)
 
 

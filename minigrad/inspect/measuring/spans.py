@@ -173,7 +173,8 @@ def by_module(spans: Sequence[Span]) -> list[Row]:
 def _add(row: Row, span: Span, with_forward: bool = True) -> None:
     """Add what a span has taken itself. All that runs in a backward pass counts as backward."""
     row.bytes += span.size
-    row.device += span.device - sum(inner.device for inner in _nearest(span))
+    if span.device:
+        row.device += span.device - sum(inner.device for inner in _nearest(span))
     if span.goes_back:
         row.backward += span.own
     elif with_forward:
