@@ -49,14 +49,8 @@ def run(
             for way in WAYS:
                 step = training_step(cell, size, batch, length)
                 with limited(threads), mg.fusing(way == "kernels"):
-                    yield {
-                        "cell": cell,
-                        "hidden": size,
-                        "batch": batch,
-                        "length": length,
-                        "way": way,
-                        **measured(step, rounds, seconds),
-                    }
+                    found = measured(step, rounds, seconds)
+                yield {"cell": cell, "hidden": size, "batch": batch, "length": length, "way": way, **found}
 
 
 def training_step(cell: str, hidden: int, batch: int, length: int) -> Callable[[], float]:
