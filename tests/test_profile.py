@@ -91,6 +91,40 @@ def model_step(steps: int = 2) -> Callable[[], None]:
     return run
 
 
+def many_functions() -> None:
+    """Much of what there is, once: indices, draws, windows, reductions, conversions."""
+    mg.manual_seed(1)
+    x, order = mg.randn((4, 6), requires_grad=True), mg.tensor([0, 2, 1, 3])
+    y = x[order] * 2 + mg.exp(x) - x.mean(axis=0)
+    y = mg.where(y > 0, y, 0.1 * y)
+    y = mg.concatenate([y, y[::-1]], axis=0)
+    z = mg.einsum("ij,kj->ik", y, y).sum(axis=1)
+    windows = nn.MaxPool2d(2)(nn.Conv2d(1, 2, 3)(mg.randn((2, 1, 8, 8))))
+    gru = nn.GRU(6, 5, bidirectional=True)
+    states, _ = gru(mg.randn((3, 2, 6)))
+    spread = nn.LayerNorm(6)(x).std() + x.var() + mg.cumsum(x, axis=1).max()
+    loss = z.sum() + windows.sum() + (states * states).sum() + spread
+    loss.backward()
+    optim.RMSprop([x, *gru.parameters()], lr=0.1).step()
+    mg.argmax(x, axis=1).tolist()
+    x.to("cpu").to(mg.default_device())
+    float(loss)
+
+
+@pytest.mark.parametrize("writer", ["numpy", "cuda"])
+def test_many_functions_are_counted_as_the_device_does(writer: str, request: Any) -> None:
+    if writer == "cuda":
+        request.getfixturevalue("emulated")
+    with mg.use_device("strict"):
+        before = strict.counts()
+        with profile() as p:
+            many_functions()
+        counts = strict.counts() - before
+    found = p.table().rows
+    assert sum(row.launches for row in found) == counts.launches > 100
+    assert sum(row.copies for row in found) == counts.reads + counts.uploads > 5
+
+
 @pytest.mark.parametrize("writer", ["numpy", "cuda"])
 def test_launches_copies_and_waits_are_those_that_the_device_counts(writer: str, request: Any) -> None:
     if writer == "cuda":
