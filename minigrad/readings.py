@@ -104,7 +104,7 @@ class Record:
 
 
 class Readings:
-    """The three of one device."""
+    """Those of one device: plain arrays, and the two of a sweep."""
 
     def __init__(self, xp: ArrayNamespace) -> None:
         self.compute, self.defer = Compute(xp), Defer(xp)

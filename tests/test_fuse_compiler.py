@@ -354,7 +354,7 @@ REFUSES = """for flag in "$@"; do case "$flag" in {}) echo "unknown: $flag" >&2;
         ("-lmvec|-lm|-pthread", ("m", "mvec"), {"-lmvec", "-lm", "-pthread"}, set()),
         ("-march=native", ("m",), {"-march=native"}, {"-mcpu=native"}),
     ],
-    ids=str,
+    ids=lambda part: " ".join(sorted(part)) if isinstance(part, set) else str(part),
 )
 def test_a_flag_that_is_refused_is_left_out(refused, libraries, gone, instead, pretend, runs):
     # -mcpu=native is another machine's word for it: the real compiler here is told what it knows

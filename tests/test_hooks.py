@@ -179,7 +179,9 @@ def test_what_a_hook_keeps_or_writes_to_is_its_own(device):
 
 
 @pytest.mark.parametrize(
-    "answer", [lambda g: 3.0, lambda g: g.sum(), lambda g: g.astype("float32"), lambda g: g.numpy], ids=str
+    "answer",
+    [lambda g: 3.0, lambda g: g.sum(), lambda g: g.astype("float32"), lambda g: g.numpy],
+    ids=["a number", "another shape", "another dtype", "a method"],
 )
 def test_a_hook_that_gives_something_else(answer):
     x = leaf(1.0, 2.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -44,7 +45,8 @@ def run(folder: Path, tests: str, *names: str) -> tuple[int, str]:
     file = folder / "test_it.py"
     file.write_text(tests)
     command = [sys.executable, "-m", "tests.mutation", *names, "--tests", str(file)]
-    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    wide = {**os.environ, "COLUMNS": "400"}  # a long path is not folded
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], env=wide, capture_output=True, text=True)
     return done.returncode, " ".join(done.stdout.split())
 
 

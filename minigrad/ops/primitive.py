@@ -12,8 +12,9 @@ A primitive is written once, as a table row: its value, and one derivative formu
 Both are pure functions of a namespace `xp` and of arrays, or of things that behave like arrays, so
 that one formula has several readings. The *value* uses the array library's names and operators. A
 *derivative* gets the incoming gradient `g`, the output `y` and the inputs, and uses operators and the
-names of the registry (`xp.sigmoid`, `xp.sum_to`): it runs on arrays (`Compute`) and on recorded
-tensors alike, which is where gradients of gradients come from. Parameters such as `axis` are keywords.
+names of the registry (`xp.sigmoid`, `xp.sum_to`): it runs on arrays (`Compute`), on recorded tensors,
+which is where gradients of gradients come from, and on symbols, which become the text of kernels.
+Parameters such as `axis` are keywords.
 
 The decorator says the kind: `elementwise`, `reduction`, `shape`, `index` or `contraction`; users may add
 primitives by the same. `saves` names what the derivatives read: OUTPUT, INPUTS, inputs by name, or several

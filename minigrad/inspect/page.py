@@ -1,0 +1,108 @@
+"""Pages about texts: self-contained HTML, from the templates in pages/."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .extras import extra
+
+FOLDER = Path(__file__).parent / "pages"
+LEVELS = 20  # of each colour, from neutral to full
+LIGHT = ((76, 140, 224), (255, 255, 255), (236, 104, 88))  # blue, neutral, red: black text is read on all of them
+DARK = ((38, 92, 178), (27, 27, 31), (172, 50, 42))  # and white text on these
+
+
+def mixed(ends: tuple[tuple[int, int, int], ...], level: int) -> str:
+    """The colour of a level from -LEVELS, the first one, over 0, the middle one, to LEVELS, the last.
+
+    >>> mixed(LIGHT, 0), mixed(LIGHT, -20)
+    ('#ffffff', '#4c8ce0')
+    """
+    end, share = ends[0] if level < 0 else ends[2], abs(level) / LEVELS
+    return "#" + "".join(f"{round(a + (b - a) * share):02x}" for a, b in zip(ends[1], end, strict=True))
+
+
+def level_of(value: float, scale: float) -> int | None:
+    """Which colour a value has if `scale` has the full one; None for NaN.
+
+    >>> level_of(0.5, 1.0), level_of(-3.0, 1.0), level_of(0.01, 1.0), level_of(float("nan"), 1.0)
+    (10, -20, 0, None)
+    """
+    if value != value:
+        return None
+    return max(-LEVELS, min(LEVELS, round(LEVELS * max(-1.0, min(1.0, value / scale if scale else 0.0)))))
+
+
+def visible(symbol: str) -> str:
+    r"""A symbol as a page can hold it: control characters by their pictures, a lone half of a pair as U+FFFD.
+
+    >>> visible("a"), visible("\x1b"), visible("\n") == "\n"
+    ('a', '␛', True)
+    """
+    shown = "".join(chr(0x2400 + ord(c)) if ord(c) < 32 and c not in "\n\t" else c for c in symbol)
+    return shown.replace("\x7f", "␡").encode("utf-8", "replace").decode()
+
+
+def in_a_line(symbol: str) -> str:
+    r"""A symbol in one line: ↵ and ⇥ for a newline and a tab, ␣ for a space alone.
+
+    >>> in_a_line("\n"), in_a_line(" "), in_a_line("x")
+    ('↵', '␣', 'x')
+    """
+    return visible(symbol).replace("\n", "↵").replace("\t", "⇥") if symbol != " " else "␣"
+
+
+def _environment() -> Any:
+    jinja2 = extra("jinja2", "a page")
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(FOLDER), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined, keep_trailing_newline=True,
+    )  # fmt: skip
+    made.globals |= {"in_a_line": in_a_line, "visible": visible}
+    return made
+
+
+def filled(template: str, **values: Any) -> str:
+    """A template in pages/ with its values: a piece of HTML."""
+    made: str = _environment().get_template(template).render(**values)
+    return made
+
+
+def page(title: str, *pieces: str) -> str:
+    """A whole page from pieces of HTML."""
+    return filled("page.html", title=title, style=style(), pieces=pieces)
+
+
+def in_notebook(*pieces: str) -> str:
+    """What a notebook shows: pieces of HTML, with their style."""
+    return "".join([style(), *pieces])
+
+
+def style() -> str:
+    """What all pieces look like, light and dark, and do: the colours of the levels among it."""
+
+    def colours(ends: tuple[tuple[int, int, int], ...]) -> list[tuple[str, str]]:
+        return [(css_class(level), mixed(ends, level)) for level in range(-LEVELS, LEVELS + 1)]
+
+    return filled("style.html", light=colours(LIGHT), dark=colours(DARK))
+
+
+def css_class(level: int | None) -> str:
+    """The class of a level: b20 to b1, n, r1 to r20; x for NaN."""
+    if level is None:
+        return "x"
+    return "n" if not level else f"{'b' if level < 0 else 'r'}{abs(level)}"
+
+
+def save(path: Any, html: str) -> Path:
+    """Write a page.
+
+    Raises:
+        ValueError: the suffix is not .html.
+    """
+    file = Path(path)
+    if file.suffix != ".html":
+        raise ValueError(f"expected a file named .html, got {file.name!r}")
+    file.write_text(html, encoding="utf-8", newline="\n")
+    return file
