@@ -98,6 +98,23 @@ def overhead(
 
 
 @app.command()
+def profile(
+    cells: Annotated[o.Names, o.cells()] = "lstm,rnn",
+    hidden: Annotated[o.Sizes, o.sizes("Hidden sizes H.")] = "128,256",
+    batch: Annotated[int, Option(help="N.", min=1)] = 32,
+    length: Annotated[int, Option(help="Time steps T.", min=1)] = 64,
+    rounds: o.Rounds = 9,
+    seconds: o.Seconds = 0.5,
+    show: o.Show = False,
+    folder: o.Folder = None,
+    threads: o.Threads = o.THREADS,
+) -> None:
+    """A training step inside of `inspect.profile`, over the same step outside."""
+    options = {"cells": cells, "hidden": hidden, "batch": batch, "length": length}
+    carry_out("profile", show, folder, threads, **options, rounds=rounds, seconds=seconds)
+
+
+@app.command()
 def floor(
     cells: Annotated[o.Names, o.cells()] = "lstm,gru,rnn",
     layers: Annotated[o.Sizes, o.sizes("Layers L.")] = "1,2",

@@ -13,7 +13,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import minigrad as mg
-from bench import crossover, kernels, overhead, pictures, record, report, sample, scaling, tables, timing
+from bench import crossover, kernels, overhead, pictures, profile, record, report, sample, scaling, tables, timing
 from bench.__main__ import app
 from bench.chains import operations
 from bench.samplers import minigrad_step
@@ -155,7 +155,19 @@ def test_the_readme_is_made_from_the_results():
     assert report.rewritten(text) == text, "run `python -m bench report`"
     names = [found[2] for found in report.MARKED.finditer(text)]
     assert sorted(names) == sorted(
-        {"crossover", "peers", "overhead", "floor", "memory", "sample", "scaling", "writers", "quality", "device"}
+        {
+            "crossover",
+            "peers",
+            "overhead",
+            "profile",
+            "floor",
+            "memory",
+            "sample",
+            "scaling",
+            "writers",
+            "quality",
+            "device",
+        }
     )
 
 
@@ -185,6 +197,18 @@ def test_a_section_follows_the_json(tmp_path):
     assert "![scaling](results/scaling.png)" in once and "1 thread," in once
     assert once.startswith("before\n") and once.endswith("after\n") and "old" not in once
     assert report.rewritten(once, tmp_path) == once
+
+
+def test_what_a_profile_costs(tmp_path):
+    rows = list(profile.run(("rnn",), (4,), batch=2, length=3, rounds=2, seconds=0.01))
+    record.write("profile", rows, threads=1, folder=tmp_path)
+    document = record.read("profile", tmp_path)
+    assert [(row["way"], row["hidden"]) for row in rows] == [("kernels", 4), ("operations", 4)]
+    assert 10 < rows[0]["events"] <= rows[1]["events"] and all(row["ratio"]["median"] > 0 for row in rows)
+    (table,) = map(tables.markdown, profile.table(document))
+    assert "| rnn | 4 × 2 × 3 | operations |" in table
+    (panel,) = profile.picture(document).axes
+    assert [text.get_text() for text in panel.get_xticklabels()] == ["rnn\nH=4"]
 
 
 # Crossover ----------------------------------------------------------------------------------------
