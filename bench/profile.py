@@ -12,7 +12,7 @@ from rich.table import Table
 
 import minigrad as mg
 from minigrad import nn, optim
-from minigrad.inspect.profiling import profile
+from minigrad.inspect import profile
 from minigrad.nn import functional as F
 
 from . import pictures, tables

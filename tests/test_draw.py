@@ -15,9 +15,9 @@ from matplotlib.textpath import TextPath
 
 import minigrad as mg
 from minigrad import nn
-from minigrad.inspect.drawing import Drawing, draw
-from minigrad.inspect.picture.diagram import Diagram
-from minigrad.inspect.picture.labels import cut
+from minigrad.inspect.drawing.diagram import Diagram
+from minigrad.inspect.drawing.draw import Drawing, draw
+from minigrad.inspect.drawing.labels import cut
 from minigrad.nn import functional as F
 
 SVG = "{http://www.w3.org/2000/svg}"

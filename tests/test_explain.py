@@ -13,12 +13,12 @@ import pytest
 import minigrad as mg
 from minigrad import nn
 from minigrad.backend import namespace_of
-from minigrad.inspect.explaining import explain
-from minigrad.inspect.modules import blocks_of
-from minigrad.inspect.notation import text
-from minigrad.inspect.reading import Reader
+from minigrad.inspect import explain
+from minigrad.inspect.explaining.modules import blocks_of
+from minigrad.inspect.explaining.notation import text
+from minigrad.inspect.explaining.reading import Reader
+from minigrad.inspect.explaining.story import Story
 from minigrad.inspect.shown import short
-from minigrad.inspect.story import Story
 from minigrad.nn import functional as F
 
 LETTERS, TEXT = "ehlo", "hello"
@@ -542,12 +542,14 @@ def test_pages_of_sheets(tmp_path: Path) -> None:
         (np.array([0.1, -0.2, 0.3]), "[0.1 -0.2 0.3]"),
         (np.arange(12), "[0 1 … 11]"),
         (np.arange(13.0), "(13,) from 0 to 12, mean 6"),
-        (np.array([[0.0, 1.0], [2.0, np.nan]]), "(2, 2) from 0 to 2, mean 1, 1 NaN"),
-        (np.array([[np.inf, 1.0]]), "(1, 2) all 1, 1 infinite"),
-        (np.full((2, 2), np.nan), "(2, 2) 4 NaN"),
+        (np.array([[0.0, 1.0], [2.0, np.nan]]), "[[0 1] [2 nan]]"),
+        (np.array([[0.0, 1.0, 2.0], [1.0, 1.0, np.nan]]), "(2, 3) from 0 to 2, mean 1, 1 NaN"),
+        (np.array([[np.inf, 1.0, 1.0, 1.0, 1.0]]), "(1, 5) all 1, 1 infinite"),
+        (np.full((2, 3), np.nan), "(2, 3) 6 NaN"),
         (np.zeros((0, 3)), "(0, 3), no entries"),
-        (np.array([[True, False]]), "(1, 2), 1 of 2 true"),
-        (np.array([[3, -1]]), "(1, 2) from -1 to 3"),
+        (np.array([[True, False, True]] * 2), "(2, 3), 4 of 6 true"),
+        (np.array([[3, -1, 0]] * 2), "(2, 3) from -1 to 3"),
+        (np.array([[3, -1]]), "[[3 -1]]"),
         (None, "not kept"),
         (2.5, "2.5"),
     ],

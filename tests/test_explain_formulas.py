@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 
 import minigrad as mg
 from minigrad.backend import cpu
-from minigrad.inspect.formulas import derivative_formulas, gradient_name, input_names, numbered, output_name
-from minigrad.inspect.formulas import value_formula as read_value
-from minigrad.inspect.latex import Latex, latex
-from minigrad.inspect.notation import Text, text
-from minigrad.inspect.primitives import explain_primitive
-from minigrad.inspect.reading import Reader
-from minigrad.inspect.symbols import Unreadable
-from minigrad.inspect.tidy import tidied
-from minigrad.inspect.tree import Expression, constant, evaluate, name, parts_of
+from minigrad.inspect.explaining.formulas import derivative_formulas, gradient_name, input_names, numbered, output_name
+from minigrad.inspect.explaining.formulas import value_formula as read_value
+from minigrad.inspect.explaining.latex import Latex, latex
+from minigrad.inspect.explaining.notation import Text, text
+from minigrad.inspect.explaining.primitives import explain_primitive
+from minigrad.inspect.explaining.reading import Reader
+from minigrad.inspect.explaining.symbols import Unreadable
+from minigrad.inspect.explaining.tidy import tidied
+from minigrad.inspect.explaining.tree import Expression, constant, evaluate, name, parts_of
 from minigrad.ops.primitive import INPUTS, OUTPUT, Primitive, elementwise, index, reduction, registry, shape
 
 from . import formula_text

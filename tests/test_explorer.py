@@ -17,11 +17,11 @@ import pytest
 
 import minigrad as mg
 from minigrad import nn
-from minigrad.inspect import explorer as module
+from minigrad.inspect import explorer
 from minigrad.inspect.computation import read
-from minigrad.inspect.digest import histogram, norm, picture, rounded
-from minigrad.inspect.explorer import explorer
-from minigrad.inspect.page_data import as_json, page_data
+from minigrad.inspect.exploring import explorer as module
+from minigrad.inspect.exploring.digest import histogram, norm, picture, rounded
+from minigrad.inspect.exploring.page_data import as_json, page_data
 from minigrad.inspect.shown import short
 from minigrad.inspect.slow import slow_backward
 from minigrad.nn import functional as F

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.inspect.explorer import Explorer, explorer
+from minigrad.inspect.exploring.explorer import Explorer, explorer
 from minigrad.inspect.shown import short
 
 from .browser import ActionChains, Keys, Page, ScrollOrigin, browser, needs_browser

@@ -17,10 +17,10 @@ import pytest
 
 import minigrad as mg
 from minigrad import nn
-from minigrad.inspect.curves import curve
-from minigrad.inspect.flow import gradient_flow
-from minigrad.inspect.flow_shown import NO_LOOP, GradientFlow
-from minigrad.inspect.norms import Followed, Row
+from minigrad.inspect import gradient_flow
+from minigrad.inspect.flowing.curves import curve
+from minigrad.inspect.flowing.norms import Followed, Row
+from minigrad.inspect.flowing.shown import NO_LOOP, GradientFlow
 from minigrad.nn import functional as F
 
 from .helpers import host

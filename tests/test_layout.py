@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from minigrad.inspect.layered import layers
-from minigrad.inspect.layered.spacing import isotonic
-from minigrad.inspect.layout import Edge, Group, Layout, Rectangle, layout
+from minigrad.inspect.drawing import layers
+from minigrad.inspect.drawing.layout import Edge, Group, Layout, Rectangle, layout
+from minigrad.inspect.drawing.spacing import isotonic
 
 NEAR = 0.1
 

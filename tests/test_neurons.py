@@ -21,14 +21,14 @@ from typer.testing import CliRunner
 
 import minigrad as mg
 from minigrad import nn
-from minigrad.inspect import features as known
-from minigrad.inspect.activations import Activations, activations
-from minigrad.inspect.coloured import Coloured, Guesses
-from minigrad.inspect.features import FEATURES, Feature
-from minigrad.inspect.neurons import Neurons, neurons
+from minigrad.inspect.cells import features as known
+from minigrad.inspect.cells.activations import Activations, activations
+from minigrad.inspect.cells.coloured import Coloured, Guesses
+from minigrad.inspect.cells.features import FEATURES, Feature
+from minigrad.inspect.cells.neurons import Neurons, neurons
+from minigrad.inspect.cells.saturation import saturation
+from minigrad.inspect.cells.scores import Cell, correlations, thresholds
 from minigrad.inspect.page import DARK, LIGHT, mixed
-from minigrad.inspect.saturation import saturation
-from minigrad.inspect.scores import Cell, correlations, thresholds
 from models.char_lm import checkpoint
 from models.char_lm.checkpoint import Checkpoint, save
 from models.char_lm.program import app

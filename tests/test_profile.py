@@ -17,9 +17,9 @@ import pytest
 
 import minigrad as mg
 from minigrad import nn, optim, tape
-from minigrad.inspect.measuring.report import curve, milliseconds, size
-from minigrad.inspect.measuring.spans import NO_MODULE, OUTSIDE, Row
-from minigrad.inspect.profiling import profile
+from minigrad.inspect import profile
+from minigrad.inspect.profiling.report import curve, milliseconds, size
+from minigrad.inspect.profiling.spans import NO_MODULE, OUTSIDE, Row
 from minigrad.nn import functional as F
 
 from .strict import StrictArray, strict

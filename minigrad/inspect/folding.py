@@ -61,9 +61,9 @@ def folded(operations: Sequence[Operation]) -> list[Operation | Repeat]:
             rounds = _rounds(operations, kinds, start, length)
             if rounds >= FEWEST and rounds * length > best:
                 best, period = rounds * length, length
-        if best:
-            cuts = range(start, start + best, period)
-            found.append(Repeat([list(operations[k : k + period]) for k in cuts]))
+        loop = Repeat([list(operations[k : k + period]) for k in range(start, start + best, period)]) if best else None
+        if loop is not None and (loop.carried or period > 1):  # else the same thing is done with the parts of something
+            found.append(loop)
             start += best
         else:
             found.append(operations[start])

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..backend import Array, cpu, is_array, namespace_of
 
-ALL = 4  # a row of so many entries is shown whole
+ALL = 4  # so many entries are shown whole
 SOME = 12  # of so many by its first two and its last; of a longer one, range and mean
 
 
@@ -25,7 +25,7 @@ def number(x: Any, digits: int = 3) -> str:
 def short(array: Any) -> str:
     """What an array of any device holds, short enough for a line.
 
-    A number as it is; a short row by its entries; anything else by its shape, range and mean, of the finite entries,
+    A number as it is; a short row, or four entries and fewer, by its entries; anything else by its shape, range and mean, of the finite entries,
     with the number of those that are not. An array on a GPU comes to the host for it.
 
     Args:
@@ -34,8 +34,10 @@ def short(array: Any) -> str:
     >>> import minigrad as mg
     >>> short(mg.tensor(0.25).data), short(mg.tensor([0.1, -0.2, 0.3]).data), short(mg.arange(9).data)
     ('0.25', '[0.1 -0.2 0.3]', '[0 1 … 8]')
-    >>> short(mg.tensor([[0.0, 1.0], [-0.5, float("nan")]]).data)
-    '(2, 2) from -0.5 to 1, mean 0.167, 1 NaN'
+    >>> short(mg.tensor([[0.5], [-0.25]]).data)
+    '[[0.5] [-0.25]]'
+    >>> short(mg.tensor([[0.0, 1.0, 2.0], [-0.5, 0.0, float("nan")]]).data)
+    '(2, 3) from -0.5 to 2, mean 0.5, 1 NaN'
     """
     if array is None:
         return "not kept"
@@ -50,6 +52,8 @@ def _of_host(array: Array) -> str:
         return number(array.item())
     if array.size == 0:
         return f"{array.shape}, no entries"
+    if array.ndim > 1 and array.size <= ALL:
+        return f"[{' '.join(map(_of_host, array))}]"
     if array.ndim == 1 and array.size <= SOME:
         entries = [number(x) for x in array.tolist()]
         return f"[{' '.join(entries if len(entries) <= ALL else [*entries[:2], '…', entries[-1]])}]"

@@ -62,7 +62,7 @@ def slow_backward(computation: Computation, gradient: Any = None, caller: str = 
         received = [gradients.get(y) for y in operation.outputs]
         if all(g is None for g in received):
             continue
-        sent = _sent(operation, received)
+        sent = sent_back(operation, received)
         passages.append(Passage(operation, received, sent))
         for value, g in zip(operation.inputs, sent, strict=True):
             if g is not None:
@@ -72,7 +72,7 @@ def slow_backward(computation: Computation, gradient: Any = None, caller: str = 
     return SlowSweep(passages, gradients)
 
 
-def _sent(operation: Operation, received: list[Array | None]) -> list[Array | None]:
+def sent_back(operation: Operation, received: list[Array | None]) -> list[Array | None]:
     """What the derivative formulas give for each input."""
     node = operation.node
     node.xp.make_current()

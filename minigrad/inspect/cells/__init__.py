@@ -1,0 +1,1 @@
+"""neurons: what the cells of a recurrent network do over a text."""

@@ -1,0 +1,1 @@
+"""draw: boxes and arrows laid out, as SVG, DOT and Mermaid."""

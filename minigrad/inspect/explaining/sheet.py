@@ -1,0 +1,89 @@
+"""A sheet: what is said of one thing, in rows of a label and a formula or a few words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .latex import latex
+from .notation import Text, text
+from .page import sheet_as_html
+from .saving import save
+
+Said = str | Callable[[Text], str]  # words, or a formula in a notation
+
+
+@dataclass(frozen=True)
+class Row:
+    label: str
+    said: Said
+    remark: str = ""
+    is_name: bool = False  # whether the label is a name in formulas
+
+    def text(self) -> str:
+        return self.said if isinstance(self.said, str) else self.said(text)
+
+
+@dataclass(frozen=True)
+class Part:
+    heading: str
+    rows: tuple[Row, ...]
+
+
+class Sheet:
+    """What `explain` says of a primitive or of a module. Printed it is text; in Jupyter it shows itself."""
+
+    def __init__(self, title: str, parts: list[Part]) -> None:
+        self.title, self.parts = title, parts
+
+    def __str__(self) -> str:
+        lines = [self.title]
+        for part in self.parts:
+            width = max((len(row.label) for row in part.rows), default=0)
+            lines += ["", f"  {part.heading}"] if part.heading else []
+            for row in part.rows:
+                first, *others = row.text().splitlines() or [""]
+                remark = f"      ({row.remark})" if row.remark else ""
+                lines.append(f"    {row.label:<{width}}  {first}{remark}" if width else f"    {first}{remark}")
+                lines += [f"    {'':<{width}}  {line}" for line in others]
+        return "\n".join(line.rstrip() for line in lines)
+
+    def __repr__(self) -> str:
+        return f"<{self.title}; print it>"
+
+    def markdown(self) -> str:
+        """The same in Markdown, formulas in LaTeX between dollars."""
+        lines = [f"## {_plain(self.title)}"]
+        for part in self.parts:
+            lines += ["", f"### {_plain(part.heading)}"] if part.heading else []
+            lines.append("")
+            for row in part.rows:
+                name = f"${latex.name(row.label)}$" if row.is_name else f"**{_plain(row.label)}**"
+                label = f"{name}: " if row.label else ""
+                said = _plain(row.said) if isinstance(row.said, str) else f"${row.said(latex)}$"
+                lines.append(f"- {label}{said}" + (f" ({_plain(row.remark)})" if row.remark else ""))
+        return "\n".join(lines)
+
+    _repr_markdown_ = markdown
+
+    def html(self) -> str:
+        """The same as a page of its own, formulas in MathML.
+
+        Raises:
+            ImportError: Jinja2 or latex2mathml is not installed.
+        """
+        return sheet_as_html(self)
+
+    def save(self, path: str | Path) -> None:
+        """Write it to a file: a page if its name ends in .html, Markdown for .md, text for .txt.
+
+        Raises:
+            ValueError: the name ends otherwise.
+        """
+        save(self, path)
+
+
+def _plain(words: str) -> str:
+    """Words in which Markdown sees no markup."""
+    return "".join(f"\\{c}" if c in "\\`*_{}[]<>#|$" else c for c in words)

@@ -1,0 +1,1 @@
+"""explorer: a computation as a page to walk through."""

@@ -1,1 +1,0 @@
-"""Boxes in layers and side by side: what `layout` is made of."""

@@ -1,1 +1,0 @@
-"""From a computation to a picture: boxes, arrows and frames, written as SVG, DOT and Mermaid."""

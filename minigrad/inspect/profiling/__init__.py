@@ -1,0 +1,1 @@
+"""profile: hooks that note events, and what is read off these."""
