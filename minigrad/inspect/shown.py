@@ -25,8 +25,8 @@ def number(x: Any, digits: int = 3) -> str:
 def short(array: Any) -> str:
     """What an array of any device holds, short enough for a line.
 
-    A number as it is; a short row, or four entries and fewer, by its entries; anything else by its shape, range and mean, of the finite entries,
-    with the number of those that are not. An array on a GPU comes to the host for it.
+    A number as it is; a short row, or four entries and fewer, by its entries; anything else by its shape, range and
+    mean, of the finite entries, with the number of those that are not. An array on a GPU comes to the host for it.
 
     Args:
         array: an array of a device, a Python number, or None for what nobody has kept.
