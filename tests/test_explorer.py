@@ -194,6 +194,12 @@ def test_text_cannot_leave_its_script() -> None:
     assert "<" not in as_json(data)
 
 
+def test_half_of_a_pair_in_a_name(tmp_path: Path) -> None:
+    x = mg.tensor([1.0, 2.0], requires_grad=True)
+    page = explorer((x * x).sum(), tmp_path / "graph.html", names={"half \ud800": x})
+    assert '"name":"half ?"' in page.path.read_text(encoding="utf-8")
+
+
 def test_the_page_is_one_file_and_the_same_each_time(tmp_path: Path) -> None:
     name = "<b>x</b>"
     x = mg.tensor([1.0, 2.0], requires_grad=True)

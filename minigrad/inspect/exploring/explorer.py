@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from ...messages import type_name
 from ..computation import Computation, read
+from ..drawing.layout import MOST
 from ..explaining.telling import counted
 from ..extras import extra
 from ..slow import slow_backward
@@ -16,7 +17,6 @@ from .page_data import as_json, page_data
 
 PAGES: Final = Path(__file__).parents[1] / "pages" / "explorer"
 SCRIPTS: Final = ("model", "sweep", "camera", "paint", "box", "panel", "search", "keys", "main")
-MOST: Final = 20_000  # boxes of a page
 
 
 class Explorer:
@@ -85,13 +85,13 @@ def explorer(loss: Any, path: str | os.PathLike[str], names: Any = None) -> Expl
     jinja2 = extra("jinja2", "explorer(...)")
     computation = read(loss, names, caller="explorer")
     _check_size(computation)
-    text = _page(jinja2, computation)
+    text = _page(jinja2, computation).encode(errors="replace")  # of a name, half of a pair may be all there is
     try:
-        file.write_text(text, encoding="utf-8", newline="\n")
+        file.write_bytes(text)
     except OSError as error:
         error.add_note(f"explorer: {str(file)!r} cannot be written; give a path in a folder that is there")
         raise
-    return Explorer(file, len(text.encode()))
+    return Explorer(file, len(text))
 
 
 def _page(jinja2: Any, computation: Computation) -> str:
