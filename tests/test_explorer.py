@@ -182,6 +182,11 @@ def test_picture_of_a_large_array_is_a_small_one() -> None:
     assert rows[0][0] == "a" and rows[-1][-1] in "xyz" and picture(np.array(1.0)) is None
 
 
+def test_the_largest_number_is_not_rounded_to_infinity() -> None:
+    largest = float(np.finfo(np.float64).max)
+    assert rounded(largest) == largest and rounded(-largest) == -largest
+
+
 def test_norm_of_what_is_too_large_to_square() -> None:
     assert norm(np.array([3e30, 4e30], dtype=np.float32)) == 5e30
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
+from minigrad.inspect.drawing.look import BOXES
 from minigrad.inspect.exploring.explorer import Explorer, explorer
 from minigrad.inspect.shown import short
 
@@ -242,17 +243,63 @@ def test_light_and_dark(page: Page, hello: tuple[Path, dict[str, np.ndarray]]) -
     page.prefer()
 
 
-def test_colour_by_gradient_changes_with_the_sweep(page: Page) -> None:
+def colour_by(page: Page, what: str) -> None:
     page.run(
         "const choice = document.getElementById('colouring');"
-        "choice.value = 'gradient'; choice.dispatchEvent(new Event('change'))"
+        "choice.value = arguments[0]; choice.dispatchEvent(new Event('change'))",
+        what,
     )
+
+
+def test_colour_by_gradient_changes_with_the_sweep(page: Page) -> None:
+    colour_by(page, "gradient")
     page.calm()
     before = page.colours()
     page.go(66)
     page.calm()
     assert len([c for c in page.colours() if c not in before]) > 5
     assert "|∇|" in page.text("legend")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_in_a_box_can_be_read(page: Page, scheme: str) -> None:
+    page.prefer(color_scheme=scheme)
+    page.driver.find_element("id", "follow").click()
+    page.run("Object.assign(explorer.camera, {x: explorer.boxes.at(-1).x - 100, scale: 0.75})")
+    found = []
+    for colouring in ("role", "gradient", "module"):
+        colour_by(page, colouring)
+        for step, y in ((-66, 0), (-30, 300), (0, 900), (66, 0), (66, 300), (66, 900)):
+            page.go(step)
+            page.run("explorer.camera.y = arguments[0]", y)
+            found += page.contrasts()
+    page.prefer()
+    assert len(found) > 60 and min(found) >= 4.5
+
+
+def test_boxes_look_as_in_drawings(page: Page) -> None:
+    read = (
+        "const style = getComputedStyle(document.documentElement);"
+        "return ['', '-edge'].map(end => style.getPropertyValue('--' + arguments[0] + end))"
+    )
+    for dark in (False, True):
+        for kind, look in BOXES.items():
+            assert page.run(read, kind) == ([look.dark_fill, look.dark_line] if dark else [look.fill, look.line])
+        page.driver.find_element("id", "theme").click()
+    forms = page.run(
+        "return [...document.querySelectorAll('#legend li')].slice(0, 4).map(li => {"
+        "const form = li.querySelector('svg').firstChild, points = form.getAttribute('points');"
+        "return [li.textContent, points ? points.split(' ').length / 2 : form.localName]; })"
+    )
+    assert forms == [["operation", "rect"], ["parameter", 6], ["data", 4], ["result", "rect"]]
+
+
+def test_a_low_window_scrolls_instead_of_hiding_the_graph(page: Page) -> None:
+    size = {"width": 720, "height": 360, "deviceScaleFactor": 1, "mobile": False}
+    page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    page.wait("innerHeight === 360 && document.getElementById('graph').getBoundingClientRect().height > 150")
+    assert page.run("return document.documentElement.scrollHeight > 500")
+    page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_names_do_no_harm_and_nan_survives(driver: Any, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from ...messages import type_name
 from ..computation import Computation, read
 from ..drawing.layout import MOST
+from ..drawing.look import BOXES
 from ..explaining.telling import counted
 from ..extras import extra
 from ..slow import slow_backward
@@ -102,11 +103,19 @@ def _page(jinja2: Any, computation: Computation) -> str:
     page: str = environment.get_template("page.html").render(
         title=f"How {computation.result.name or 'the result'} was computed",
         about=counted(len(computation.operations), "operations"),
+        colours=trusted(_colours()),
         style=trusted((PAGES / "style.css").read_text(encoding="utf-8")),
         script=trusted("\n".join(parts)),
         data=trusted(data),
     )
     return page
+
+
+def _colours() -> str:
+    """The colours of boxes: those of drawings."""
+    light = [f"--{kind}: {look.fill}; --{kind}-edge: {look.line};" for kind, look in BOXES.items()]
+    dark = [f"--{kind}: {look.dark_fill}; --{kind}-edge: {look.dark_line};" for kind, look in BOXES.items()]
+    return f":root {{ {' '.join(light)} }}\n:root.dark {{ {' '.join(dark)} }}"
 
 
 def _check_size(computation: Computation) -> None:
