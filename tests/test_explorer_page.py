@@ -315,6 +315,25 @@ def test_names_do_no_harm_and_nan_survives(driver: Any, tmp_path: Path) -> None:
     assert driver.find_elements("css selector", "img") == [] and page.complaints() == []
 
 
+def test_what_comes_to_nothing_and_what_is_not_finite(driver: Any, tmp_path: Path) -> None:
+    x = mg.tensor([[math.nan] * 5, [1.0] * 5, [2.0] * 5], requires_grad=True)
+    first, _, _ = mg.split(x, 3)
+    explorer((first * 2.0).sum(), tmp_path / "graph.html", names={"x": x})
+    page = Page(driver).open(tmp_path / "graph.html")
+    page.keys(Keys.END)
+    page.search("split")
+    rows = page.run("return [...document.querySelectorAll('#outputs tbody tr')].map(row => row.lastChild.textContent)")
+    assert rows[0].endswith("(1/1)") and rows[1:] == ["none: nothing uses it"] * 2
+    page.search("x")
+    assert "violet not finite" in page.text("details")
+    page.keys("0")
+    page.calm()
+    buttons = page.run("return document.getElementById('zoom').getBoundingClientRect().right")
+    left, right = page.run("return [0, 1].map(k => explorer.toScreenX(explorer.boxes[0].x + k * explorer.boxes[0].w))")
+    assert left > buttons and right < 1300 - 380
+    assert page.complaints() == []
+
+
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     h, w = mg.zeros((2, 3)), mg.tensor(np.eye(3) / 2, requires_grad=True)
