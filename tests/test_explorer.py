@@ -110,7 +110,7 @@ def test_frames_are_time_steps_and_modules() -> None:
     loss, model = spelling()
     data = told(loss, {"model": model})
     frames, boxes = data["frames"], data["boxes"]
-    steps = [f"step {k}" for k in (1, 2, 3, 4)]
+    steps = [f"round {k}" for k in (0, 1, 2, 3)]
     assert [f["label"] for f in frames] == ["model.embed", "model.lstm", *steps, "model.output"]
     assert [data["modules"][f["module"]] for f in frames if "module" in f] == [
         f["label"] for f in frames if f["label"] not in steps
@@ -120,7 +120,7 @@ def test_frames_are_time_steps_and_modules() -> None:
         inside = [b for b in boxes if b.get("frame") == k]
         assert all(x <= b["x"] and b["x"] + b["w"] <= x + width for b in inside)
         assert all(y <= b["y"] and b["y"] + b["h"] <= y + height for b in inside)
-        assert bool(inside) == frame["label"].startswith("step")
+        assert bool(inside) == frame["label"].startswith("round")
     lefts = [f["at"][0] for f in frames if f["label"].startswith("step")]
     assert lefts == sorted(lefts) and len(set(lefts)) == 4  # time goes from left to right
     starts = [
@@ -146,7 +146,7 @@ def test_loops_after_each_other_are_told_apart() -> None:
     for _ in range(4):
         h = mg.sin(h)
     labels = [f["label"] for f in told(h.sum())["frames"]]
-    assert labels[:3] == ["loop 1, step 1", "loop 1, step 2", "loop 1, step 3"] and labels[-1] == "loop 2, step 4"
+    assert labels[:3] == ["loop 1, round 0", "loop 1, round 1", "loop 1, round 2"] and labels[-1] == "loop 2, round 3"
 
 
 def test_what_json_lacks_is_kept() -> None:

@@ -85,7 +85,7 @@ def test_each_step_says_what_is_sent_to_whom(page: Page) -> None:
     page.go(1)
     assert page.text("story").startswith("Backward 1 of 66: ") and "mean(" in page.text("story")
     assert "has received 1; it sends" in page.text("story")
-    page.search("sigmoid step 3")
+    page.search("sigmoid round 2")
     assert "σ(" in str(page.selected())
     assert page.text("formula").splitlines()[1] == "dy/dx = y (1 - y)"
     name = str(page.selected()).split(" = ")[0]
@@ -93,7 +93,7 @@ def test_each_step_says_what_is_sent_to_whom(page: Page) -> None:
 
 
 def test_search_goes_from_hit_to_hit(page: Page) -> None:
-    page.keys("/", "tanh step 2", Keys.ENTER)
+    page.keys("/", "tanh round 1", Keys.ENTER)
     assert page.text("hits") == "1 of 2"
     first = page.selected()
     page.keys(Keys.ENTER)
@@ -350,7 +350,7 @@ def test_five_thousand_nodes(driver: Any, large: Path) -> None:
     page.keys("0")
     page.calm()
     assert len(page.colours()) > 3
-    page.search("step 700")
+    page.search("round 699")
     assert page.run("return explorer.camera.scale") >= 0.7
     page.keys(Keys.END)
     page.keys("/", "w", Keys.ENTER)

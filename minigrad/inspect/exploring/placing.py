@@ -86,7 +86,7 @@ class Placing:
         path[-1].members.append(beside)
         number, self._loops = self._loops, self._loops + 1
         for k, operations in enumerate(part.rounds):
-            group = self._frame(beside, f"step {k + 1}", loop=number, round=k)
+            group = self._frame(beside, f"round {k}", loop=number, round=k)
             self.frames[-1].boxes = [self._boxes[o.number] for o in operations]
             self._fill((*path, beside, group), operations, depth)
 

@@ -71,4 +71,5 @@ resize();
 setUpMap();
 showBeginning();
 window.explorer = { boxes, values, sweep, camera, marked, toScreenX, toScreenY, redraw };
+if (window === window.parent) canvas.focus({ preventScroll: true }); // in a frame, the page around it has the keys
 document.documentElement.dataset.ready = "yes";

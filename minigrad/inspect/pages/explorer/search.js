@@ -9,9 +9,9 @@ const found = { hits: [], at: -1, query: "" };
 
 /** Boxes with all words in what describes them; those that are called just so come first. */
 function search(query) {
-  const words = query.trim().toLowerCase().match(/\([^)]*\)|step \d+|\S+/g) ?? [];
+  const words = query.trim().toLowerCase().match(/\([^)]*\)|round \d+|\S+/g) ?? [];
   const whole = query.trim().toLowerCase();
-  const hits = words.length ? boxes.filter((box) => words.every((word) => searchable[box.number].includes(word.startsWith("step ") ? word + " " : word))) : [];
+  const hits = words.length ? boxes.filter((box) => words.every((word) => searchable[box.number].includes(word.startsWith("round ") ? word + " " : word))) : [];
   const [just, others] = [hits.filter((box) => exact[box.number].includes(whole)), hits.filter((box) => !exact[box.number].includes(whole))];
   Object.assign(found, { hits: [...just, ...others], at: -1, query });
   marked.hits = new Set(hits);

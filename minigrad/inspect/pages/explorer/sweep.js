@@ -130,6 +130,9 @@ function setUpSweep() {
   byId("play").onclick = toggle;
   byId("forward").onclick = () => walk(1);
   byId("last").onclick = () => walk(Infinity);
+  document.querySelector("footer").addEventListener("click", (event) => {
+    if (event.detail && event.target.tagName === "BUTTON") canvas.focus(); // by mouse: the keys go on to the graph
+  });
   const show = () => {
     const text = story(sweep.step);
     slider.value = sweep.step;
