@@ -163,6 +163,21 @@ def test_lines_of_the_program_in_anomaly_mode() -> None:
     assert "test_explain.py" in str(explain(y))
 
 
+def test_a_line_of_the_program_is_one_line() -> None:
+    with mg.detect_anomaly():
+        y = mg.tanh(mg.tensor([1.0, 2.0], requires_grad=True)).sum()
+    (line,) = {line for line in lines(explain(y)) if "test_explain.py" in line}
+    assert line.endswith("y = mg.tanh(mg.tensor([1.0, 2.0], requires_grad=True)).sum()")
+
+
+def test_names_that_numbered_values_have_too() -> None:
+    v2, w = mg.tensor([1.0, 2.0], requires_grad=True), mg.tensor([3.0, 2.0], requires_grad=True)
+    found = lines(explain((v2 * 2 + w).sum(), names={"v2": v2, "w": w}))
+    assert "v2′ (2,) [1 2]" in found
+    assert any(line.startswith("0 multiply v2 = 2 v2′") for line in found)
+    assert any(line.startswith("1 add v4 = v2 + w") for line in found)
+
+
 def test_on_another_device() -> None:
     with mg.use_device("strict"):
         loss, model = hello()
@@ -228,6 +243,12 @@ def test_rounds_that_are_not_there() -> None:
         explain((mg.ones(2, requires_grad=True) * 2).sum(), open=(1,))
 
 
+@pytest.mark.parametrize("wrong", ["all", (0.5,), None])
+def test_rounds_are_whole_numbers(wrong: Any) -> None:
+    with pytest.raises(TypeError, match="expected open as True, False or the numbers of rounds"):
+        told(open=wrong)
+
+
 def test_an_unknown_ending(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"ends in one of \.html, \.md, \.txt, got .*story\.pdf"):
         told().save(tmp_path / "story.pdf")
@@ -240,6 +261,22 @@ def test_a_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Forward" in str(told())
     assert "### Forward" in told().markdown()
     with pytest.raises(ImportError, match=r"needs the package Jinja2: pip install Jinja2"):
+        told().html()
+
+
+@pytest.mark.parametrize("missing", ["jinja2", "latex2mathml"])
+def test_a_missing_package_of_a_page(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    import sys
+
+    from minigrad.inspect.explaining import page
+
+    for known in [m for m in sys.modules if m.startswith(f"{missing}.")]:
+        monkeypatch.delitem(sys.modules, known)
+    monkeypatch.setitem(sys.modules, missing, None)
+    page._drawn.cache_clear()
+    with pytest.raises(
+        ImportError, match=r"explain\(...\).html\(\) needs the package (Jinja2|latex2mathml): pip install"
+    ):
         told().html()
 
 
@@ -421,6 +458,21 @@ def test_a_module_of_modules() -> None:
     assert [line.said(text) for line in blocks[1].equations.lines] == [
         "h_t = tanh(W_hh h_{t−1} + W_ih x_t + b_ih + b_hh)"
     ]
+
+
+def test_explaining_draws_no_random_numbers() -> None:
+    before = mg.get_rng_state()
+    explain(nn.LSTM)
+    explain(nn.Dropout(0.5), mg.ones(4))
+    explain(lambda x: F.dropout(x, 0.5), mg.ones(4))
+    assert mg.get_rng_state() == before
+
+
+def test_what_is_detached_has_a_name() -> None:
+    found = lines(explain(lambda x: x + mg.ones(2) + 3 * x.detach(), mg.ones(2)))
+    assert "y = x + k + 3 k′" in found
+    embedding = nn.Embedding(5, 3, padding_idx=0)
+    assert "k (3, 1)" in lines(explain(embedding))
 
 
 def test_a_function() -> None:

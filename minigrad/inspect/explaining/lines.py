@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -23,14 +24,15 @@ from .formulas import (
 from .notation import Text
 from .tree import Expression, constant, name
 
+NUMBERED: Final = re.compile("g|v[0-9]+")  # what is called so already
 MANY: Final = 4  # outputs, or contributions, of which more are not all listed
 
 
 def label(value: Value) -> str:
-    """What a value is called: its name, or v and its number; g is the gradient, and what is called so becomes g′."""
+    """What a value is called: its name, or v and its number. Who has named one so, or g, the gradient, gets v2′, g′."""
     if value.role == "number":
         return number(value.scalar)
-    return (value.name or f"v{value.number}") + "′" * (value.name == "g")
+    return value.name + "′" * bool(NUMBERED.fullmatch(value.name)) if value.name else f"v{value.number}"
 
 
 def described(array: Array | None, shape: Sequence[int]) -> str:

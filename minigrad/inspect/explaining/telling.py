@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -96,7 +97,7 @@ class Telling:
         if isinstance(self.open, bool):
             return
         try:
-            rounds = [int(k) for k in self.open]
+            rounds = [operator.index(k) for k in self.open]
         except TypeError as error:
             raise TypeError(
                 f"explain: expected open as True, False or the numbers of rounds, such as (0, -1), got {self.open!r}"
@@ -162,7 +163,7 @@ class Telling:
     def _shown(self, repeat: Repeat) -> list[int]:
         if isinstance(self.open, bool):
             return list(range(repeat.times)) if self.open else [0]
-        return sorted({int(k) % repeat.times for k in self.open if -repeat.times <= int(k) < repeat.times})
+        return sorted({k % repeat.times for k in self.open if -repeat.times <= k < repeat.times})
 
     @property
     def given(self) -> dict[str, list[Value]]:
