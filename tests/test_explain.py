@@ -122,6 +122,26 @@ def test_rounds_are_folded_and_opened() -> None:
     assert any("v8, v9, …, v57 = v7[0], v7[1], …, v7[49]" in line for line in lines(folded))
 
 
+def test_a_round_says_which_module_each_operation_ran_in() -> None:
+    cell, out = nn.RNNCell(2, 3), nn.Linear(3, 1)
+    state, loss = None, mg.tensor(0.0)
+    for x in mg.ones((4, 1, 2)):
+        state = cell(x, state)
+        loss = loss + out(state).sum()
+    story = explain(loss, names={"cell": cell, "out": out})
+    assert isinstance(story, Story)
+    found = lines(story)
+    forward, backward = found[: found.index("")], found[found.index("Forward") :]
+    forward, backward = (part.splitlines() for part in "\n".join(backward).split("\n\nBackward"))
+    where = [line for line in forward if line in ("cell", "out", "(outside of modules)", "round 0")]
+    assert where == ["round 0", "cell", "out", "(outside of modules)"]
+    where = [line for line in backward if line in ("cell", "out", "(outside of modules)", "round 0")]
+    assert where == ["round 0", "out", "cell"]
+    page = story.html()
+    assert page.count("<details") == page.count("</details>") == 8
+    assert page.index("<summary>round 0") < page.index(">cell</h3>") < page.index(">out</h3>")
+
+
 def test_several_contributions_to_one_value() -> None:
     x = mg.tensor([1.0, 2.0], requires_grad=True)
     y = (x * x + mg.exp(x)).sum()
@@ -152,7 +172,8 @@ def test_a_gradient_to_start_from() -> None:
 def test_a_formula_that_cannot_be_read_is_its_docstrings() -> None:
     x = mg.randn((1, 1, 4, 4), requires_grad=True)
     found = lines(explain(nn.MaxPool2d(2)(x).sum()))
-    assert any("take_from_windows v2 = take_from_windows(v1)" in line for line in found)
+    called = "take_from_windows v2 = take_from_windows(v1, integers (1, 2, 2, 1), size=(2, 2), "
+    assert any(called + "stride=(2, 2), dilation=(1, 1), axis=1)" in line for line in found)
     assert any("y[a, w, b] = entry which[a, w, b] of the window w of x[a, :, b]" in line for line in found)
 
 

@@ -18,6 +18,7 @@ from .formulas import (
     input_names,
     numbered,
     output_name,
+    parameter_on_host,
     stated,
     value_formula,
 )
@@ -68,8 +69,7 @@ class Forward:
             if len(outputs) > MANY:
                 texts.insert(2, notation.cut)
             return f"{left} = {', '.join(texts)}"
-        inputs = ", ".join(elided([notation.name(label(x)) for x in self.operation.inputs], notation.cut))
-        return f"{left} = {notation.function(notation.function_name(self.primitive.name), inputs)}"
+        return f"{left} = {notation(_applied(self.operation))}"
 
     @property
     def note(self) -> str:
@@ -205,6 +205,19 @@ def filled_in(operation: Operation) -> dict[str, Expression]:
     if not primitive.multiple:
         return {**found, output: called(outputs[0])}
     return {**found, **{numbered(output, k): called(y) for k, y in enumerate(outputs)}}
+
+
+def _applied(operation: Operation) -> Expression:
+    """The primitive's name, its operands and its parameters: what is said where its code cannot be read."""
+    primitive = operation.primitive
+    inputs = tuple(constant(x.scalar) if x.role == "number" else name(label(x), x) for x in operation.inputs)
+    return Expression(
+        primitive.name,
+        (Expression("list", inputs),) if primitive.variadic else inputs,
+        {k: constant(parameter_on_host(v)) for k, v in operation.parameters.items() if v is not None},
+        shape=operation.outputs[0].shape,
+        dtype=operation.outputs[0].dtype,
+    )
 
 
 def contributors(sweep: SlowSweep) -> dict[Value, list[int]]:

@@ -133,8 +133,9 @@ class Telling:
             operations = part.rounds[0] if isinstance(part, Repeat) else [part]
             if backward and not any(id(operation) in passages for operation in operations):
                 continue
-            yield from _headings(inside, operations[0].modules)
-            inside = operations[0].modules
+            around = _shared([operation.modules for operation in operations])
+            yield from _headings(inside, around)
+            inside = around
             if not isinstance(part, Repeat):
                 yield Backward(passages[id(part)], self._makers) if backward else Forward(part)
                 continue
@@ -151,11 +152,13 @@ class Telling:
                     yield Hidden(hidden[0], hidden[-1])
                     hidden = []
                 yield Round(k, part.times, k in shown)
+                within = around
                 for operation in reversed(part.rounds[k]) if backward else part.rounds[k]:
-                    if not backward:
-                        yield Forward(operation)
-                    elif id(operation) in passages:
-                        yield Backward(passages[id(operation)], self._makers)
+                    if backward and id(operation) not in passages:
+                        continue
+                    yield from _headings(within, operation.modules)
+                    within = operation.modules
+                    yield Backward(passages[id(operation)], self._makers) if backward else Forward(operation)
             if hidden:
                 yield Hidden(hidden[0], hidden[-1])
             yield LoopEnd()
@@ -202,6 +205,15 @@ def counted(count: int, kinds: str) -> str:
     """ "1 operation", "2 operations", "1 array of data"."""
     first, _, rest = kinds.partition(" ")
     return f"{count} {first.removesuffix('s') if count == 1 else first}{' ' * bool(rest)}{rest}"
+
+
+def _shared(paths: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """The modules that all of these are in."""
+    first, *others = paths
+    same = len(first)
+    while not all(path[:same] == first[:same] for path in others):
+        same -= 1
+    return first[:same]
 
 
 def _headings(before: tuple[str, ...], now: tuple[str, ...]) -> Iterator[Heading]:

@@ -54,7 +54,8 @@ def _text_of(events: Iterator[Event]) -> Iterator[Line]:
     bar = ""
     for event in events:
         if isinstance(event, Heading):
-            yield f"  {'  ' * max(event.depth, 0)}{event.path or '(outside of modules)'}"
+            indent = f"    {bar}" if bar else "  " + "  " * max(event.depth, 0)
+            yield f"{indent}{event.path or '(outside of modules)'}"
         elif isinstance(event, Loop):
             yield f"      {loop_title(event)}"
             bar = "│ "
