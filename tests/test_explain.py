@@ -20,6 +20,7 @@ from minigrad.inspect.explaining.reading import Reader
 from minigrad.inspect.explaining.story import Story
 from minigrad.inspect.shown import short
 from minigrad.nn import functional as F
+from minigrad.ops.primitive import INPUTS, elementwise, registry
 
 LETTERS, TEXT = "ehlo", "hello"
 
@@ -337,6 +338,31 @@ def test_conversions_name_their_dtypes() -> None:
     found = "\n".join(lines(explain(mg.ops.primitive.registry["astype"])))
     assert "computes y = float32(x)" in found
     assert "∂L/∂x float64(g)" in found
+
+
+def test_inputs_and_parameters_that_do_not_fit_a_primitive() -> None:
+    with pytest.raises(ValueError, match="matmul"):
+        explain(mg.matmul, mg.ones((2, 3)), mg.ones((2, 3)))
+    with pytest.raises(TypeError, match="tanh: expected Tensors, arrays or numbers, got list"):
+        explain(mg.tanh, [1.0, 2.0])
+    with pytest.raises(TypeError, match="explain: tanh has no parameter axis; its parameters: none"):
+        explain(mg.tanh, axis=1)
+
+
+def test_a_primitive_that_states_nothing() -> None:
+    @elementwise(saves=INPUTS)
+    def silent(xp, x):  # type: ignore[no-untyped-def]
+        return 2 * x if x.all() else x
+
+    silent.derivatives(lambda xp, g, y, x: g * x)
+    try:
+        sheet = str(explain(silent))
+        assert "stated" not in sheet
+        assert "computes ? (its code cannot be read: it decides by the values of an array)" in " ".join(sheet.split())
+        story = lines(explain(silent(mg.ones(2, requires_grad=True)).sum()))
+        assert "its code cannot be read: it decides by the values of an array" in story
+    finally:
+        del registry["silent"]
 
 
 def test_a_primitive_on_ones_own_shapes() -> None:

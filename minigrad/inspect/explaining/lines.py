@@ -76,7 +76,8 @@ class Forward:
         """What a reader should know besides."""
         said = []
         if not self.formula.is_readable:
-            said.append(f"{first_line(self.formula.stated)}  (its docstring: {self.formula.reason})")
+            stated, reason = self.formula.stated.partition("\n")[0], f"its code cannot be read: {self.formula.reason}"
+            said.append(f"{stated}  (its docstring; {reason})" if stated else reason)
         if self.operation.line:
             said.append(self.operation.line)
         return "; ".join(said)
@@ -180,10 +181,6 @@ def told_sum(makers: Sequence[int]) -> str:
         return f"the sum of {len(makers)}, {'both' if len(makers) == 2 else 'all'} from {makers[0]}"
     *first, last = elided([str(m) for m in makers])
     return f"the sum of {len(makers)}, from {', '.join(first)} and {last}"
-
-
-def first_line(text: str) -> str:
-    return text.partition("\n")[0]
 
 
 def operands(operation: Operation) -> list[Any]:
