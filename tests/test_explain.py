@@ -507,6 +507,18 @@ def test_a_module_of_modules() -> None:
     ]
 
 
+def test_a_long_function_is_told_in_several_lines() -> None:
+    def long(x: mg.Tensor) -> mg.Tensor:
+        for _ in range(2000):
+            x = mg.tanh(0.5 * x)
+        return x
+
+    found = lines(explain(long, mg.ones(2)))
+    assert found[3].startswith("u = 0.5 tanh(0.5 tanh(")
+    assert any(line.startswith("y = tanh(0.5 ") for line in found)
+    assert max(map(len, found)) < 1000
+
+
 def test_explaining_draws_no_random_numbers() -> None:
     before = mg.get_rng_state()
     explain(nn.LSTM)
@@ -579,6 +591,16 @@ def checked(page: str) -> Checked:
     found.feed(page)
     assert not found.open
     return found
+
+
+def test_names_do_not_leave_their_formula_in_markdown() -> None:
+    x = mg.ones(2, requires_grad=True)
+    story = explain((x * x).sum(), names={"a|b <i>`c` $d": x})
+    assert isinstance(story, Story)
+    name = r"\mathrm{a\vert b\ \lt i\gt 'c'\ \$d}"
+    assert f"| ${name}$ | (2,) \\[1 1\\] |" in story.markdown()
+    assert f"$v_{{1}} = {{{name}}}^{{2}}$" in story.markdown()
+    assert "<i>" not in story.html()
 
 
 def test_a_page(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from .tidy import of_vectors, tidied
 from .tree import Expression, constant, evaluate, name, parts_of, rebuilt, renamed
 
 SHORT: Final = 12  # parts of a formula that is filled in; a longer one is called by its primitive's name
+LONG: Final = 100  # parts of a formula from which on it gets a line of its own
 APPLY: Final = apply.__code__
 Place = tuple[int, int]  # of a value in a graph: when its node was made, and the number of the output
 
@@ -164,7 +165,8 @@ class _Reading:
                 known.update({y: name(text, y) for y, text in zip(outputs, left, strict=True)})
                 continue
             (y,) = outputs
-            if y in self.results or (self.uses.get(y, 0) > 1 and len(parts_of(right)) > 2):
+            parts = len(parts_of(right))
+            if y in self.results or (self.uses.get(y, 0) > 1 and parts > 2) or parts > LONG:
                 text = self._name_for(y, taken)
                 lines.append(Equation((text,), of_vectors(tidied(right))))
                 right = name(text, y)

@@ -139,7 +139,7 @@ def _module_sheet(what: Any, inputs: tuple[Any, ...]) -> Sheet:
         if isinstance(what, type):
             module, remark = example_of(what), ", made small to be explained"
         parts = _parts(blocks_of(module, inputs))
-    first, *rest = repr(module).splitlines()
+    first, *rest = repr(module).splitlines() or [type(module).__name__]
     return Sheet(first.rstrip("(") * bool(rest) + first * (not rest) + remark, parts)
 
 

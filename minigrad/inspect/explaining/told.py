@@ -159,7 +159,7 @@ def _markdown_of(events: Iterator[Event]) -> Iterator[str]:
 
 def _forward_row(line: Forward) -> Iterator[str]:
     note = f"<br>{markdown_words(line.note)}" if line.note else ""
-    yield f"| {line.number} | ${_cell(line.said(latex))}${note} | {markdown_words(line.value)} |"
+    yield f"| {line.number} | ${line.said(latex)}${note} | {markdown_words(line.value)} |"
 
 
 def _backward_rows(line: Backward) -> Iterator[str]:
@@ -177,9 +177,4 @@ def _backward_rows(line: Backward) -> Iterator[str]:
             yield f"| | {sent.text} | |"
             continue
         target = latex.name(label(sent.value))
-        yield f"| | $\\to {target}:\\quad {_cell(sent.said(latex))}$ | {markdown_words(sent.text)} |"
-
-
-def _cell(formula: str) -> str:
-    """LaTeX in a table's cell."""
-    return formula.replace("|", r"\vert ")
+        yield f"| | $\\to {target}:\\quad {sent.said(latex)}$ | {markdown_words(sent.text)} |"
