@@ -151,7 +151,7 @@ def test_names_as_they_come():
 def test_names_are_strings_that_can_be_printed():
     x = mg.ones((2,), requires_grad=True)
     computation = read((x * x).sum(), names={"a\nb\x1b": x, 3: "no tensor"})
-    assert computation.values[0].name == "a b"
+    assert computation.values[0].name == "a b\N{REPLACEMENT CHARACTER}"
     with pytest.raises(TypeError, match=r"read: expected names to be strings, got 3 \(int\)"):
         read((x * x).sum(), names={3: x})
 

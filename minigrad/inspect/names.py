@@ -50,8 +50,9 @@ class Names:
         self._alive.append(module)
 
     def _call(self, key: Any, name: str) -> None:
-        """The first name is the one; what cannot be printed in a line becomes a space."""
-        self._known.setdefault(key, "".join(c if c.isprintable() else " " for c in name).strip())
+        """The first name is the one, made to be printed in a line."""
+        printed = (c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in name)
+        self._known.setdefault(key, "".join(printed))
 
     def _add_called(self, nodes: Sequence[Node]) -> None:
         """Modules that nobody has named: those that are part of no other get the name of their class."""
