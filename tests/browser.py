@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,6 +51,15 @@ def browser(profile: Path) -> Iterator[Any]:
         yield driver
     finally:
         driver.quit()
+
+
+def contrast(*colours: list[int]) -> float:
+    """Between two colours, given as red, green and blue up to 255: as WCAG 2 counts it."""
+    light = []
+    for colour in colours:
+        linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in (c / 255 for c in colour)]
+        light.append(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2])
+    return (max(light) + 0.05) / (min(light) + 0.05)
 
 
 class Page:
@@ -122,11 +132,19 @@ class Page:
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": wanted})
 
     def contrast(self) -> float:
-        """Between text and page, as WCAG 2 counts it."""
+        """Between text and page."""
         colours = self.run("const s = getComputedStyle(document.body); return [s.color, s.backgroundColor]")
-        light = []
-        for colour in colours:
-            parts = [int(x) / 255 for x in colour[colour.index("(") + 1 : -1].split(",")[:3]]
-            linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in parts]
-            light.append(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2])
-        return (max(light) + 0.05) / (min(light) + 0.05)
+        return contrast(*([int(x) for x in re.findall(r"\d+", colour)[:3]] for colour in colours))
+
+    def contrasts(self) -> list[float]:
+        """Of each text that is drawn in a box from now on, before `calm`: between it and what was filled last."""
+        pairs = self.driver.execute_async_script(
+            "const done = arguments[0], pen = CanvasRenderingContext2D.prototype, {fill, fillText} = pen;"
+            "const pairs = new Set(); let last = null;"
+            "pen.fill = function (...a) { last = this.fillStyle; return fill.apply(this, a); };"
+            "pen.fillText = function (...a) {"
+            "if (this.textAlign === 'center') pairs.add(last + this.fillStyle); return fillText.apply(this, a); };"
+            "explorer.redraw(); requestAnimationFrame(() => requestAnimationFrame(() => {"
+            "Object.assign(pen, {fill, fillText}); done([...pairs]); }));"
+        )
+        return [contrast(*(list(bytes.fromhex(colour)) for colour in pair[1:].split("#"))) for pair in pairs]

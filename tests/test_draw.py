@@ -299,7 +299,15 @@ def test_boxes_lie_in_the_view_and_apart_and_arrows_end_at_them(make):
         assert end[1] == pytest.approx(boxes[head][1], abs=0.2) and boxes[head][0] < end[0] < boxes[head][2]
 
 
-@pytest.mark.parametrize("make", [hello, lambda: hello(closed=True), diamond])
+def wide_name(letter: str) -> Drawing:
+    """The longest name that is shown, of one letter, in a pill with a second border in it."""
+    x = mg.ones(2, requires_grad=True)
+    return draw((x * x).sum(), names={letter * 30: x})
+
+
+@pytest.mark.parametrize(
+    "make", [hello, lambda: hello(closed=True), diamond, *[lambda c=c: wide_name(c) for c in "NOQDHwM8_"]]
+)
 def test_texts_fit_their_boxes(make):
     for g in ET.fromstring(make().svg()).iter(f"{SVG}g"):
         if "data-box" in g.attrib:
@@ -386,6 +394,45 @@ def test_too_many_boxes():
         hello(limit=5)
     assert "fold=True" not in str(caught.value)
     assert len(own_loop(50, fold=False, limit=257).diagram.boxes) == 257
+
+
+def test_what_the_explorer_cannot_show_either_is_not_sent_there(monkeypatch):
+    monkeypatch.setattr("minigrad.inspect.drawing.draw.MOST", 30)
+    with pytest.raises(ValueError, match="fewer time steps") as caught:
+        own_loop(50, fold=False, limit=100)
+    assert "explorer" not in str(caught.value)
+
+
+def test_the_rounds_of_a_long_loop_share_what_they_have_in_common():
+    """Else a loop of n rounds takes n² steps: minutes for 20 000."""
+    loop = own_loop(30).diagram.places.values()
+    assert len({id(place.same) for place in loop if place.loop}) == 4
+
+
+def test_one_loop_or_module_needs_no_list():
+    assert own_loop(4, opened=1).svg() == own_loop(4, opened=[1]).svg()
+    assert own_loop(4, closed="cell").svg() == own_loop(4, closed=["cell"]).svg()
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"opened": "1"}, r"opened to be numbers of loops, such as \[1\], got '1'"),
+        ({"opened": [True]}, r"opened to be numbers of loops, .* got \[True\]"),
+        ({"opened": None}, "opened to be numbers of loops, .* got None"),
+        ({"opened": 99}, "no loop 99"),
+        ({"closed": None}, "closed to be paths of modules, True or False, got None"),
+        ({"closed": ["a", 3]}, r"closed to be paths .* got \['a', 3\]"),
+        ({"limit": 0}, "limit to be a whole number of boxes from 1 on, got 0"),
+        ({"limit": "9"}, "limit to be a whole number of boxes from 1 on, got '9'"),
+        ({"fold": "yes"}, "fold to be True or False, got 'yes'"),
+        ({"modules": "lstm"}, "modules to be True or False, got 'lstm'"),
+    ],
+)
+def test_wrong_options(option, message):
+    x = mg.ones(2, requires_grad=True)
+    with pytest.raises((TypeError, ValueError), match=f"^draw: .*{message}"):
+        draw((x * x).sum(), **option)
 
 
 def test_what_cannot_be_drawn():

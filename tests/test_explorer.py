@@ -182,6 +182,11 @@ def test_picture_of_a_large_array_is_a_small_one() -> None:
     assert rows[0][0] == "a" and rows[-1][-1] in "xyz" and picture(np.array(1.0)) is None
 
 
+def test_the_largest_number_is_not_rounded_to_infinity() -> None:
+    largest = float(np.finfo(np.float64).max)
+    assert rounded(largest) == largest and rounded(-largest) == -largest
+
+
 def test_norm_of_what_is_too_large_to_square() -> None:
     assert norm(np.array([3e30, 4e30], dtype=np.float32)) == 5e30
 
@@ -192,6 +197,12 @@ def test_text_cannot_leave_its_script() -> None:
     data = told((x * x).sum(), {name: x})
     assert named(data, name)["role"] == "input"
     assert "<" not in as_json(data)
+
+
+def test_half_of_a_pair_in_a_name(tmp_path: Path) -> None:
+    x = mg.tensor([1.0, 2.0], requires_grad=True)
+    page = explorer((x * x).sum(), tmp_path / "graph.html", names={"half \ud800": x})
+    assert '"name":"half ?"' in page.path.read_text(encoding="utf-8")
 
 
 def test_the_page_is_one_file_and_the_same_each_time(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
+from minigrad.inspect.drawing.look import BOXES
 from minigrad.inspect.exploring.explorer import Explorer, explorer
 from minigrad.inspect.shown import short
 
@@ -242,17 +243,63 @@ def test_light_and_dark(page: Page, hello: tuple[Path, dict[str, np.ndarray]]) -
     page.prefer()
 
 
-def test_colour_by_gradient_changes_with_the_sweep(page: Page) -> None:
+def colour_by(page: Page, what: str) -> None:
     page.run(
         "const choice = document.getElementById('colouring');"
-        "choice.value = 'gradient'; choice.dispatchEvent(new Event('change'))"
+        "choice.value = arguments[0]; choice.dispatchEvent(new Event('change'))",
+        what,
     )
+
+
+def test_colour_by_gradient_changes_with_the_sweep(page: Page) -> None:
+    colour_by(page, "gradient")
     page.calm()
     before = page.colours()
     page.go(66)
     page.calm()
     assert len([c for c in page.colours() if c not in before]) > 5
     assert "|∇|" in page.text("legend")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_in_a_box_can_be_read(page: Page, scheme: str) -> None:
+    page.prefer(color_scheme=scheme)
+    page.driver.find_element("id", "follow").click()
+    page.run("Object.assign(explorer.camera, {x: explorer.boxes.at(-1).x - 100, scale: 0.75})")
+    found = []
+    for colouring in ("role", "gradient", "module"):
+        colour_by(page, colouring)
+        for step, y in ((-66, 0), (-30, 300), (0, 900), (66, 0), (66, 300), (66, 900)):
+            page.go(step)
+            page.run("explorer.camera.y = arguments[0]", y)
+            found += page.contrasts()
+    page.prefer()
+    assert len(found) > 60 and min(found) >= 4.5
+
+
+def test_boxes_look_as_in_drawings(page: Page) -> None:
+    read = (
+        "const style = getComputedStyle(document.documentElement);"
+        "return ['', '-edge'].map(end => style.getPropertyValue('--' + arguments[0] + end))"
+    )
+    for dark in (False, True):
+        for kind, look in BOXES.items():
+            assert page.run(read, kind) == ([look.dark_fill, look.dark_line] if dark else [look.fill, look.line])
+        page.driver.find_element("id", "theme").click()
+    forms = page.run(
+        "return [...document.querySelectorAll('#legend li')].slice(0, 4).map(li => {"
+        "const form = li.querySelector('svg').firstChild, points = form.getAttribute('points');"
+        "return [li.textContent, points ? points.split(' ').length / 2 : form.localName]; })"
+    )
+    assert forms == [["operation", "rect"], ["parameter", 6], ["data", 4], ["result", "rect"]]
+
+
+def test_a_low_window_scrolls_instead_of_hiding_the_graph(page: Page) -> None:
+    size = {"width": 720, "height": 360, "deviceScaleFactor": 1, "mobile": False}
+    page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    page.wait("innerHeight === 360 && document.getElementById('graph').getBoundingClientRect().height > 150")
+    assert page.run("return document.documentElement.scrollHeight > 500")
+    page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_names_do_no_harm_and_nan_survives(driver: Any, tmp_path: Path) -> None:
@@ -266,6 +313,25 @@ def test_names_do_no_harm_and_nan_survives(driver: Any, tmp_path: Path) -> None:
     page.keys(Keys.END)
     assert page.text("gradient") == "[nan 0.25 0.167 0]" and page.text("norm") == "norm nan"
     assert driver.find_elements("css selector", "img") == [] and page.complaints() == []
+
+
+def test_what_comes_to_nothing_and_what_is_not_finite(driver: Any, tmp_path: Path) -> None:
+    x = mg.tensor([[math.nan] * 5, [1.0] * 5, [2.0] * 5], requires_grad=True)
+    first, _, _ = mg.split(x, 3)
+    explorer((first * 2.0).sum(), tmp_path / "graph.html", names={"x": x})
+    page = Page(driver).open(tmp_path / "graph.html")
+    page.keys(Keys.END)
+    page.search("split")
+    rows = page.run("return [...document.querySelectorAll('#outputs tbody tr')].map(row => row.lastChild.textContent)")
+    assert rows[0].endswith("(1/1)") and rows[1:] == ["none: nothing uses it"] * 2
+    page.search("x")
+    assert "violet not finite" in page.text("details")
+    page.keys("0")
+    page.calm()
+    buttons = page.run("return document.getElementById('zoom').getBoundingClientRect().right")
+    left, right = page.run("return [0, 1].map(k => explorer.toScreenX(explorer.boxes[0].x + k * explorer.boxes[0].w))")
+    assert left > buttons and right < 1300 - 380
+    assert page.complaints() == []
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from ...nn.calls import calls_of
 from ..computation import Computation, Operation, Value
 from ..folding import Repeat, folded
 from .labels import counted, cut, formula_of, operation_text, outputs_text, shape_text
-from .parts import Arrow, Box, Frame, common, homes, within
+from .parts import Arrow, Box, Frame, common, homes, member_of
 
 Key = tuple[Any, ...]  # of a frame: ("module", path), ("loop", number), ("round", loop, number)
 
@@ -74,12 +74,12 @@ class Diagram:
         while all(len(path) > shared and path[shared] == paths[0][shared] for path in paths):
             shared += 1
         shared = max(shared - _called_each_round(loop), 0)
+        alike = list(zip(*loop.rounds, strict=True))
         for k, operations in enumerate(loop.rounds):
             for j, operation in enumerate(operations):
                 inner: tuple[Key, ...] = (("loop", number),) if fold else (("loop", number), ("round", number, k + 1))
-                same = tuple(steps[j] for steps in loop.rounds) if fold else (operation,)
                 where = paths[j][:shared] + inner + paths[j][shared:]
-                self.places[operation] = Place(where, same, number, k, fold)
+                self.places[operation] = Place(where, alike[j] if fold else (operation,), number, k, fold)
 
     def _modules(self, operation: Operation) -> tuple[Key, ...]:
         return tuple(("module", path) for path in operation.modules if self.frames or self.closed(path))
@@ -198,8 +198,7 @@ class Diagram:
         while leaf.name and leaf.role != "parameter" and home.kind == "module" and home.home is not None:
             home = home.home  # somebody has given it to the module
         box.home = home
-        first = next(k for k, member in enumerate(home.members) if within(users[0], member))
-        home.members.insert(first, box)
+        home.members.insert(home.members.index(member_of(home, users[0])), box)
 
     # Arrows ---------------------------------------------------------------------------------------
 

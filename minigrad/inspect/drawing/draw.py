@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, Final
@@ -10,6 +11,7 @@ from ..computation import read
 from .diagram import Diagram
 from .dot import dot
 from .labels import counted
+from .layout import MOST
 from .look import SAYS
 from .mermaid import mermaid
 from .svg import svg
@@ -39,17 +41,18 @@ class Drawing:
         """A program for Mermaid, as GitHub shows it in Markdown."""
         return mermaid(self.diagram)
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write a file: what into, its name's ending says: .svg, .dot (or .gv), .mmd (or .mermaid).
 
         Raises:
             ValueError: another ending.
+            OSError: the file cannot be written.
         """
         makers = {".svg": self.svg, ".dot": self.dot, ".gv": self.dot, ".mmd": self.mermaid, ".mermaid": self.mermaid}
         maker = makers.get(Path(path).suffix.lower())
         if maker is None:
             raise ValueError(f"save: expected a name that ends in {', '.join(makers)}, got {str(path)!r}")
-        Path(path).write_text(maker(), encoding="utf-8")
+        Path(path).write_text(maker(), encoding="utf-8", newline="\n")
 
     def _repr_svg_(self) -> str:
         return self.svg()
@@ -76,7 +79,7 @@ def draw(
     names: Any = None,
     *,
     fold: bool = True,
-    opened: Iterable[int] = (),
+    opened: int | Iterable[int] = (),
     modules: bool = True,
     closed: str | Iterable[str] | bool = (),
     limit: int = LIMIT,
@@ -92,14 +95,14 @@ def draw(
         loss: a computed tensor, of any shape, whose graph has not been freed.
         names: a module, or a mapping from names to tensors and modules, such as `locals()`.
         fold: whether to draw loops once.
-        opened: the numbers of loops to draw round by round all the same; `print` of a drawing lists them.
+        opened: the number of a loop, or several, to draw round by round all the same; `print` of a drawing lists them.
         modules: whether to draw frames around modules.
         closed: modules to draw as one box with their parameters in it, by their paths as in the frames' titles; True:
             all.
         limit: the most boxes to draw.
 
     Raises:
-        TypeError: it is no Tensor.
+        TypeError: it is no Tensor; or an option is of another kind.
         RuntimeError: it is a leaf, or its graph was freed.
         ValueError: more boxes than `limit`; or there is no such loop or module.
 
@@ -110,13 +113,18 @@ def draw(
     a drawing of 3 operations, 2 inputs, 4 arrows
     save("graph.svg") writes it; .svg, .dot, .mmd
     """
+    for option, is_on in (("fold", fold), ("modules", modules)):
+        if not isinstance(is_on, bool):
+            raise TypeError(f"draw: expected {option} to be True or False, got {is_on!r:.40}")
+    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+        raise ValueError(f"draw: expected limit to be a whole number of boxes from 1 on, got {limit!r:.40}")
+    numbers = _several("opened", opened, int, "numbers of loops, such as [1]")
+    wanted = [] if isinstance(closed, bool) else _several("closed", closed, str, "paths of modules, True or False")
     computation = read(loss, names, "draw")
     paths = {path for operation in computation.operations for path in operation.modules}
-    wanted: Collection[str] = [closed] if isinstance(closed, str) else [] if isinstance(closed, bool) else list(closed)
     for path in wanted:
         if path not in paths:
             raise ValueError(f"draw: no operation ran in a module {path!r}; there are {_listed(paths)}")
-    numbers = list(opened)
     diagram = Diagram(computation, fold, numbers, modules, lambda path: closed is True or path in wanted)
     for number in numbers:
         if not 1 <= number <= len(diagram.loops):
@@ -124,6 +132,14 @@ def draw(
     if len(diagram.boxes) > limit:
         raise ValueError(_too_large(diagram, fold, limit))
     return Drawing(diagram)
+
+
+def _several(option: str, given: Any, kind: type, expected: str) -> list[Any]:
+    """What an option names: one thing, or several of its kind."""
+    items = [given] if type(given) is kind else list(given) if isinstance(given, Iterable) else [None]
+    if any(type(item) is not kind for item in items):
+        raise TypeError(f"draw: expected {option} to be {expected}, got {given!r:.60}")
+    return items
 
 
 def _listed(paths: Collection[str]) -> str:
@@ -142,5 +158,8 @@ def _too_large(diagram: Diagram, fold: bool, limit: int) -> str:
     if paths:
         advice.append(f"close modules (closed=True, or some of {_listed(paths)})")
     advice.append(f"raise the limit (limit={len(diagram.boxes)})")
-    advice.append("or look at it in the explorer, which is made for thousands: explorer(loss, 'graph.html')")
+    if len(diagram.computation.operations) + len(diagram.leaf_box) <= MOST:
+        advice.append("or look at it in the explorer, which is made for thousands: explorer(loss, 'graph.html')")
+    else:
+        advice.append("or draw a smaller computation, such as one of fewer time steps")
     return f"draw: {len(diagram.boxes)} boxes are too many to read; the limit is {limit}. " + ", ".join(advice)

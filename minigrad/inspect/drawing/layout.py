@@ -14,6 +14,7 @@ from .columns import Column, Wire, beside
 from .layers import Net, Point, arrange, shortened
 
 PADDING = 12.0  # between a frame and what is in it
+MOST = 20_000  # boxes that can be laid out in a time one waits for: those of an explorer's page
 
 
 class Edge(NamedTuple):

@@ -85,5 +85,10 @@ def common(paths: Sequence[list[Frame]]) -> Frame:
     return shared
 
 
-def within(box: Box, member: Box | Frame) -> bool:
-    return box is member or member in homes(box)
+def member_of(frame: Frame, box: Box) -> Box | Frame:
+    """The member of a frame that is a box, or holds it."""
+    member: Box | Frame = box
+    while member.home is not frame:
+        assert member.home is not None
+        member = member.home
+    return member

@@ -32,7 +32,7 @@ def text_width(text: str, size: float = LETTERS) -> float:
         elif c in WIDE:
             total += 1.0
         else:
-            total += 0.71 if c.isupper() or c == "_" else 0.64
+            total += 0.79 if c.isupper() else 0.71 if c == "_" else 0.64
     return total * size
 
 

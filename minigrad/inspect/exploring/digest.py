@@ -26,7 +26,8 @@ def rounded(x: float) -> float | str:
     """
     if not math.isfinite(x):
         return "nan" if math.isnan(x) else "inf" if x > 0 else "-inf"
-    return float(f"{x:.{DIGITS}g}")
+    shorter = float(f"{x:.{DIGITS}g}")
+    return shorter if math.isfinite(shorter) else x  # the largest of all cannot be rounded up
 
 
 def norm(array: Array) -> float | str:

@@ -9,6 +9,8 @@ from typing import Any, Final
 
 from ...messages import type_name
 from ..computation import Computation, read
+from ..drawing.layout import MOST
+from ..drawing.look import BOXES
 from ..explaining.telling import counted
 from ..extras import extra
 from ..slow import slow_backward
@@ -16,7 +18,6 @@ from .page_data import as_json, page_data
 
 PAGES: Final = Path(__file__).parents[1] / "pages" / "explorer"
 SCRIPTS: Final = ("model", "sweep", "camera", "paint", "box", "panel", "search", "keys", "main")
-MOST: Final = 20_000  # boxes of a page
 
 
 class Explorer:
@@ -85,13 +86,13 @@ def explorer(loss: Any, path: str | os.PathLike[str], names: Any = None) -> Expl
     jinja2 = extra("jinja2", "explorer(...)")
     computation = read(loss, names, caller="explorer")
     _check_size(computation)
-    text = _page(jinja2, computation)
+    text = _page(jinja2, computation).encode(errors="replace")  # of a name, half of a pair may be all there is
     try:
-        file.write_text(text, encoding="utf-8", newline="\n")
+        file.write_bytes(text)
     except OSError as error:
         error.add_note(f"explorer: {str(file)!r} cannot be written; give a path in a folder that is there")
         raise
-    return Explorer(file, len(text.encode()))
+    return Explorer(file, len(text))
 
 
 def _page(jinja2: Any, computation: Computation) -> str:
@@ -102,11 +103,19 @@ def _page(jinja2: Any, computation: Computation) -> str:
     page: str = environment.get_template("page.html").render(
         title=f"How {computation.result.name or 'the result'} was computed",
         about=counted(len(computation.operations), "operations"),
+        colours=trusted(_colours()),
         style=trusted((PAGES / "style.css").read_text(encoding="utf-8")),
         script=trusted("\n".join(parts)),
         data=trusted(data),
     )
     return page
+
+
+def _colours() -> str:
+    """The colours of boxes: those of drawings."""
+    light = [f"--{kind}: {look.fill}; --{kind}-edge: {look.line};" for kind, look in BOXES.items()]
+    dark = [f"--{kind}: {look.dark_fill}; --{kind}-edge: {look.dark_line};" for kind, look in BOXES.items()]
+    return f":root {{ {' '.join(light)} }}\n:root.dark {{ {' '.join(dark)} }}"
 
 
 def _check_size(computation: Computation) -> None:

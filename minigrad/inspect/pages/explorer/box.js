@@ -4,10 +4,11 @@ const SANS = 'system-ui, "Segoe UI", "DejaVu Sans", sans-serif';
 const MONO = 'ui-monospace, "DejaVu Sans Mono", Menlo, monospace';
 const withoutShape = (text) => text.replace(/^\([\d, ]*\),? /, "");
 
-/** Values in the width of a box: a number, a few of them, or from where to where they go. */
-function inBrief(value, text) {
-  if (!value.bins) return withoutShape(text);
-  const [low, high] = value.bins.map((x) => decoded(x));
+/** Values in the width of a box: a number, a few of them, or from where to where they go; that some are not finite comes first. */
+function inBrief({ text, bins }) {
+  if (!bins) return withoutShape(text).replace(/, mean [^,]*/, "");
+  const [low, high, , strange] = bins;
+  if (strange) return `${strange} not finite`;
   return low === high ? "all " + rough(low) : `${rough(low)} … ${rough(high)}`;
 }
 
@@ -29,39 +30,34 @@ function paintBox(box) {
   outline(kind, x, y, w, h);
   pen.fillStyle = fillOf(box);
   pen.fill();
+  const readable = colouring === "role" || undone ? null : textOn(pen.fillStyle);
   pen.strokeStyle = undone ? ink.line : ink[kind + "-edge"];
-  pen.lineWidth = 1.3;
+  pen.lineWidth = border(kind);
   pen.stroke();
   const large = camera.scale;
   const size = Math.min(26, Math.max(13, 9.5 / large)); // from afar the name alone, as large as the box lets it be
   if (size * large < TEXT_FROM) return;
-  const value = values[box.out[0]], middle = x + w / 2, room = w - (kind === "parameter" || kind === "input" ? 26 : 12);
-  const readable = colouring === "gradient" && !undone && receivedNorm(box) !== null ? contrast(box) : ink.ink;
+  const value = values[box.out[0]], middle = x + w / 2, room = w - (kind === "operation" || kind === "result" ? 12 : 34);
   pen.textAlign = "center";
-  pen.fillStyle = undone ? ink.soft : readable;
+  pen.fillStyle = undone ? ink.soft : readable ?? ink.ink;
   const few = 10.5 * large < TEXT_FROM;
   line(heading(box, room, size), `600 ${few ? size : 13}px ${SANS}`, middle, few ? y + h / 2 + 0.35 * size : y + 15, room);
   if (!few) {
     const several = box.out.length > 1 ? `${box.out.length} × ` : "";
     line(several + (value.shape.length ? shapeText(value.shape) : "number"), `10.5px ${MONO}`, middle, y + 29, room);
-    line(undone ? "…" : inBrief(value, value.text), `10.5px ${MONO}`, middle, y + 42, room);
+    line(undone ? "…" : inBrief(value), `10.5px ${MONO}`, middle, y + 42, room);
     const found = received(value);
     if (found) {
-      pen.fillStyle = colouring === "gradient" ? readable : ink.gradient;
+      pen.fillStyle = readable ?? ink.gradient;
       const sum = value.contributions.length > 1 && box.out.length === 1 ? `  ${found.count}/${value.contributions.length}` : "";
       line("∇ " + (value.shape.length || box.out.length > 1 ? `|${told(receivedNorm(box))}|` : found.text) + sum, `10.5px ${MONO}`, middle, y + 55, room);
     } else if (value.contributions.length && sweep.step >= 0) {
-      pen.fillStyle = ink.soft;
+      pen.fillStyle = readable ?? ink.soft;
       line(value.contributions.length > 1 ? `∇ 0/${value.contributions.length}` : "∇ –", `10.5px ${MONO}`, middle, y + 55, room);
     }
   }
   pen.textAlign = "start";
 }
-
-const contrast = (box) => {
-  const part = (Math.log10(receivedNorm(box) || 1e-30) - gradientRange[0]) / (gradientRange[1] - gradientRange[0]);
-  return ink.dark ? (part > 0.75 ? "#101318" : "#ffffff") : part > 0.93 ? "#000000" : "#14161b";
-};
 
 /** A line of text that is cut where there is no room for more. */
 function line(text, font, x, y, room) {

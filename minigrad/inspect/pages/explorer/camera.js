@@ -2,7 +2,7 @@
 
 const canvas = byId("graph");
 const camera = { x: 0, y: 0, scale: 1, width: 1, height: 1 };
-const LARGEST = 4;
+const LARGEST = 4, BESIDE = 56; // the largest scale; room beside the whole graph, in which the buttons stand
 
 const toScreenX = (x) => (x - camera.x) * camera.scale + camera.width / 2;
 const toScreenY = (y) => (y - camera.y) * camera.scale + camera.height / 2;
@@ -12,7 +12,7 @@ const toGraphY = (y) => (y - camera.height / 2) / camera.scale + camera.y;
 /** The scale at which everything is seen. */
 function fitting() {
   const wide = Math.max(bounds.right - bounds.left, 1), high = Math.max(bounds.bottom - bounds.top, 1);
-  return Math.min((camera.width - 60) / wide, (camera.height - 40) / high);
+  return Math.min((camera.width - 2 * BESIDE) / wide, (camera.height - 40) / high);
 }
 
 const smallest = () => Math.min(fitting(), 1) / 2;

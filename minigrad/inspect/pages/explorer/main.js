@@ -1,20 +1,17 @@
 // Everything set up.
 
-const LEGEND = [["operation", "operation"], ["parameter", "parameter"], ["input", "input"], ["data", "data"], ["result", "result"]];
+const KINDS = ["operation", "parameter", "input", "data", "result"];
 
 function showLegend() {
   const how = colouring, items = [];
   const sample = (fill, edge, kind) => {
-    const shapes = {
-      parameter: "6,1 20,1 25,8 20,15 6,15 1,8", input: "7,1 25,1 19,15 1,15", data: "1,1 20,1 25,6 25,15 1,15",
-    };
-    const style = { fill, stroke: edge, "stroke-width": 1.3 };
-    const shape = shapes[kind] ? svg("polygon", { points: shapes[kind], ...style }) : svg("rect", { x: 1, y: 1, width: 24, height: 14, rx: kind === "result" ? 7 : 3, ...style });
+    const style = { fill, stroke: edge, "stroke-width": border(kind) }, points = corners(kind, 2, 2, 22, 12);
+    const shape = points ? svg("polygon", { points: points.join(" "), ...style }) : svg("rect", { x: 2, y: 2, width: 22, height: 12, rx: radius(kind, 12), ...style });
     return svg("svg", { width: 26, height: 16, "aria-hidden": "true" }, shape);
   };
   const kinds = new Set(boxes.map(kindOf));
-  for (const [kind, text] of LEGEND) {
-    if (kinds.has(kind)) items.push(make("li", {}, sample(how === "role" ? ink[kind] : ink.raised, ink[kind + "-edge"], kind), text));
+  for (const kind of KINDS) {
+    if (kinds.has(kind)) items.push(make("li", {}, sample(how === "role" ? ink[kind] : ink.raised, ink[kind + "-edge"], kind), kind));
   }
   if (how === "gradient") {
     const [low, high] = gradientRange;
@@ -73,5 +70,5 @@ resize(); // the map, which may take a strip of its own
 resize();
 setUpMap();
 showBeginning();
-window.explorer = { graph, boxes, values, sweep, camera, marked, toScreenX, toScreenY, paint, pan };
+window.explorer = { boxes, values, sweep, camera, marked, toScreenX, toScreenY, redraw };
 document.documentElement.dataset.ready = "yes";

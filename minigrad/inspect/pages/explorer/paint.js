@@ -28,6 +28,12 @@ function heat(part) {
   return ink.dark ? `hsl(${250 - 225 * p} 75% ${24 + 32 * p}%)` : `hsl(${225 - 210 * p} ${70 + 15 * p}% ${90 - 35 * p}%)`;
 }
 
+/** Black or white: what is read on a colour (#rrggbb) that says something, with a contrast of 4.5 at least. */
+function textOn(colour) {
+  const [r, g, b] = [1, 3, 5].map((k) => parseInt(colour.slice(k, k + 2), 16) / 255).map((x) => (x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179 ? "#000000" : "#ffffff";
+}
+
 const moduleColour = (number) => `hsl(${(number * 137.5 + 20) % 360} ${ink.dark ? "45% 34%" : "65% 82%"})`;
 
 const kindOf = (box) => (box.out.includes(graph.result) ? "result" : box.kind);
@@ -54,13 +60,23 @@ function resize() {
   redraw();
 }
 
-/** The outline of a box: operations have round corners, parameters six sides, inputs a slant, data a cut corner. */
+/** The corners of a box, if it has other than four: as in drawings, parameters have six sides, and data a slant. */
+function corners(kind, x, y, w, h) {
+  const cut = h / 4;
+  if (kind === "parameter") return [x + cut, y, x + w - cut, y, x + w, y + h / 2, x + w - cut, y + h, x + cut, y + h, x, y + h / 2];
+  return kind === "data" ? [x + cut, y, x + w, y, x + w - cut, y + h, x, y + h] : null;
+}
+
+/** The corners' radius of the others: inputs are pills. */
+const radius = (kind, h) => (kind === "input" ? h / 2 : h / 6);
+
+/** The width of a box's border: that of the result is thick. */
+const border = (kind) => (kind === "result" ? 3 : 1.3);
+
 function outline(kind, x, y, w, h) {
-  const cut = Math.min(h / 3, w / 4);
-  if (kind === "parameter") polygon([x + cut, y, x + w - cut, y, x + w, y + h / 2, x + w - cut, y + h, x + cut, y + h, x, y + h / 2]);
-  else if (kind === "input") polygon([x + cut, y, x + w, y, x + w - cut, y + h, x, y + h]);
-  else if (kind === "data") polygon([x, y, x + w - cut, y, x + w, y + cut, x + w, y + h, x, y + h]);
-  else pen.roundRect(x, y, w, h, kind === "result" ? h / 2 : h / 6);
+  const points = corners(kind, x, y, w, h);
+  if (points) polygon(points);
+  else pen.roundRect(x, y, w, h, radius(kind, h));
 }
 
 function polygon(p) {

@@ -45,7 +45,7 @@ function picture(rows, about) {
       : ink.dark ? `hsl(${part > 0 ? 14 : 212} 75% ${14 + 46 * strong}%)` : `hsl(${part > 0 ? 14 : 212} 75% ${97 - 50 * strong}%)`;
     p.fillRect(j * size, i * size, size, size);
   }));
-  return make("figure", {}, drawn, make("figcaption", {}, "red +, blue −"));
+  return make("figure", {}, drawn, make("figcaption", {}, "red +, blue −" + (rows.join("").includes(".") ? ", violet not finite" : "")));
 }
 
 const linkTo = (box, text = titleOf(box)) => make("button", { type: "button", onclick: () => select(box), title: titleOf(box) }, text);
@@ -140,7 +140,7 @@ function outputTable(box) {
   const row = (number, slot) => {
     const value = values[number], found = received(value);
     return make("tr", {}, make("td", {}, String(slot)), make("td", { class: "number" }, undone ? "not computed yet" : withoutShape(value.text)),
-      make("td", { class: "number gradient" }, found ? `${tight(found.text, found.norm, value)} (${found.count}/${value.contributions.length})` : "nothing yet"));
+      make("td", { class: "number gradient" }, found ? `${tight(found.text, found.norm, value)} (${found.count}/${value.contributions.length})` : value.contributions.length ? "nothing yet" : "none: nothing uses it"));
   };
   body.append(...box.out.slice(0, most).map(row));
   if (box.out.length > most) {
