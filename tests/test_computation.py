@@ -148,6 +148,27 @@ def test_names_as_they_come():
     assert [value.name for value in computation.values if value.name] == ["x", "state[0]", "state[1]", "y"]
 
 
+def test_names_are_strings_that_can_be_printed():
+    x = mg.ones((2,), requires_grad=True)
+    computation = read((x * x).sum(), names={"a\nb\x1b": x, 3: "no tensor"})
+    assert computation.values[0].name == "a b\N{REPLACEMENT CHARACTER}"
+    with pytest.raises(TypeError, match=r"read: expected names to be strings, got 3 \(int\)"):
+        read((x * x).sum(), names={3: x})
+
+
+def test_what_a_module_gives_besides_tensors_is_left_alone():
+    class Touchy:
+        @property
+        def data(self):
+            raise RuntimeError("not now")
+
+    class Gives(nn.Module):
+        def forward(self, x):
+            return Touchy()
+
+    assert type(Gives()(mg.ones(2))) is Touchy
+
+
 # What is opened -----------------------------------------------------------------------------------------
 
 

@@ -20,6 +20,7 @@ from minigrad.inspect.explaining.reading import Reader
 from minigrad.inspect.explaining.story import Story
 from minigrad.inspect.shown import short
 from minigrad.nn import functional as F
+from minigrad.ops.primitive import INPUTS, elementwise, registry
 
 LETTERS, TEXT = "ehlo", "hello"
 
@@ -122,6 +123,26 @@ def test_rounds_are_folded_and_opened() -> None:
     assert any("v8, v9, …, v57 = v7[0], v7[1], …, v7[49]" in line for line in lines(folded))
 
 
+def test_a_round_says_which_module_each_operation_ran_in() -> None:
+    cell, out = nn.RNNCell(2, 3), nn.Linear(3, 1)
+    state, loss = None, mg.tensor(0.0)
+    for x in mg.ones((4, 1, 2)):
+        state = cell(x, state)
+        loss = loss + out(state).sum()
+    story = explain(loss, names={"cell": cell, "out": out})
+    assert isinstance(story, Story)
+    found = lines(story)
+    forward, backward = found[: found.index("")], found[found.index("Forward") :]
+    forward, backward = (part.splitlines() for part in "\n".join(backward).split("\n\nBackward"))
+    where = [line for line in forward if line in ("cell", "out", "(outside of modules)", "round 0")]
+    assert where == ["round 0", "cell", "out", "(outside of modules)"]
+    where = [line for line in backward if line in ("cell", "out", "(outside of modules)", "round 0")]
+    assert where == ["round 0", "out", "cell"]
+    page = story.html()
+    assert page.count("<details") == page.count("</details>") == 8
+    assert page.index("<summary>round 0") < page.index(">cell</h3>") < page.index(">out</h3>")
+
+
 def test_several_contributions_to_one_value() -> None:
     x = mg.tensor([1.0, 2.0], requires_grad=True)
     y = (x * x + mg.exp(x)).sum()
@@ -152,7 +173,8 @@ def test_a_gradient_to_start_from() -> None:
 def test_a_formula_that_cannot_be_read_is_its_docstrings() -> None:
     x = mg.randn((1, 1, 4, 4), requires_grad=True)
     found = lines(explain(nn.MaxPool2d(2)(x).sum()))
-    assert any("take_from_windows v2 = take_from_windows(v1)" in line for line in found)
+    called = "take_from_windows v2 = take_from_windows(v1, integers (1, 2, 2, 1), size=(2, 2), "
+    assert any(called + "stride=(2, 2), dilation=(1, 1), axis=1)" in line for line in found)
     assert any("y[a, w, b] = entry which[a, w, b] of the window w of x[a, :, b]" in line for line in found)
 
 
@@ -161,6 +183,21 @@ def test_lines_of_the_program_in_anomaly_mode() -> None:
         x = mg.tensor([1.0, 2.0], requires_grad=True)
         y = mg.tanh(x).sum()
     assert "test_explain.py" in str(explain(y))
+
+
+def test_a_line_of_the_program_is_one_line() -> None:
+    with mg.detect_anomaly():
+        y = mg.tanh(mg.tensor([1.0, 2.0], requires_grad=True)).sum()
+    (line,) = {line for line in lines(explain(y)) if "test_explain.py" in line}
+    assert line.endswith("y = mg.tanh(mg.tensor([1.0, 2.0], requires_grad=True)).sum()")
+
+
+def test_names_that_numbered_values_have_too() -> None:
+    v2, w = mg.tensor([1.0, 2.0], requires_grad=True), mg.tensor([3.0, 2.0], requires_grad=True)
+    found = lines(explain((v2 * 2 + w).sum(), names={"v2": v2, "w": w}))
+    assert "v2′ (2,) [1 2]" in found
+    assert any(line.startswith("0 multiply v2 = 2 v2′") for line in found)
+    assert any(line.startswith("1 add v4 = v2 + w") for line in found)
 
 
 def test_on_another_device() -> None:
@@ -228,6 +265,12 @@ def test_rounds_that_are_not_there() -> None:
         explain((mg.ones(2, requires_grad=True) * 2).sum(), open=(1,))
 
 
+@pytest.mark.parametrize("wrong", ["all", (0.5,), None])
+def test_rounds_are_whole_numbers(wrong: Any) -> None:
+    with pytest.raises(TypeError, match="expected open as True, False or the numbers of rounds"):
+        told(open=wrong)
+
+
 def test_an_unknown_ending(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"ends in one of \.html, \.md, \.txt, got .*story\.pdf"):
         told().save(tmp_path / "story.pdf")
@@ -240,6 +283,22 @@ def test_a_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Forward" in str(told())
     assert "### Forward" in told().markdown()
     with pytest.raises(ImportError, match=r"needs the package Jinja2: pip install Jinja2"):
+        told().html()
+
+
+@pytest.mark.parametrize("missing", ["jinja2", "latex2mathml"])
+def test_a_missing_package_of_a_page(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    import sys
+
+    from minigrad.inspect.explaining import page
+
+    for known in [m for m in sys.modules if m.startswith(f"{missing}.")]:
+        monkeypatch.delitem(sys.modules, known)
+    monkeypatch.setitem(sys.modules, missing, None)
+    page._drawn.cache_clear()
+    with pytest.raises(
+        ImportError, match=r"explain\(...\).html\(\) needs the package (Jinja2|latex2mathml): pip install"
+    ):
         told().html()
 
 
@@ -279,6 +338,31 @@ def test_conversions_name_their_dtypes() -> None:
     found = "\n".join(lines(explain(mg.ops.primitive.registry["astype"])))
     assert "computes y = float32(x)" in found
     assert "∂L/∂x float64(g)" in found
+
+
+def test_inputs_and_parameters_that_do_not_fit_a_primitive() -> None:
+    with pytest.raises(ValueError, match="matmul"):
+        explain(mg.matmul, mg.ones((2, 3)), mg.ones((2, 3)))
+    with pytest.raises(TypeError, match="tanh: expected Tensors, arrays or numbers, got list"):
+        explain(mg.tanh, [1.0, 2.0])
+    with pytest.raises(TypeError, match="explain: tanh has no parameter axis; its parameters: none"):
+        explain(mg.tanh, axis=1)
+
+
+def test_a_primitive_that_states_nothing() -> None:
+    @elementwise(saves=INPUTS)
+    def silent(xp, x):  # type: ignore[no-untyped-def]
+        return 2 * x if x.all() else x
+
+    silent.derivatives(lambda xp, g, y, x: g * x)
+    try:
+        sheet = str(explain(silent))
+        assert "stated" not in sheet
+        assert "computes ? (its code cannot be read: it decides by the values of an array)" in " ".join(sheet.split())
+        story = lines(explain(silent(mg.ones(2, requires_grad=True)).sum()))
+        assert "its code cannot be read: it decides by the values of an array" in story
+    finally:
+        del registry["silent"]
 
 
 def test_a_primitive_on_ones_own_shapes() -> None:
@@ -423,6 +507,33 @@ def test_a_module_of_modules() -> None:
     ]
 
 
+def test_a_long_function_is_told_in_several_lines() -> None:
+    def long(x: mg.Tensor) -> mg.Tensor:
+        for _ in range(2000):
+            x = mg.tanh(0.5 * x)
+        return x
+
+    found = lines(explain(long, mg.ones(2)))
+    assert found[3].startswith("u = 0.5 tanh(0.5 tanh(")
+    assert any(line.startswith("y = tanh(0.5 ") for line in found)
+    assert max(map(len, found)) < 1000
+
+
+def test_explaining_draws_no_random_numbers() -> None:
+    before = mg.get_rng_state()
+    explain(nn.LSTM)
+    explain(nn.Dropout(0.5), mg.ones(4))
+    explain(lambda x: F.dropout(x, 0.5), mg.ones(4))
+    assert mg.get_rng_state() == before
+
+
+def test_what_is_detached_has_a_name() -> None:
+    found = lines(explain(lambda x: x + mg.ones(2) + 3 * x.detach(), mg.ones(2)))
+    assert "y = x + k + 3 k′" in found
+    embedding = nn.Embedding(5, 3, padding_idx=0)
+    assert "k (3, 1)" in lines(explain(embedding))
+
+
 def test_a_function() -> None:
     def softsign(x: Any) -> Any:
         size = 1 + abs(x)
@@ -480,6 +591,16 @@ def checked(page: str) -> Checked:
     found.feed(page)
     assert not found.open
     return found
+
+
+def test_names_do_not_leave_their_formula_in_markdown() -> None:
+    x = mg.ones(2, requires_grad=True)
+    story = explain((x * x).sum(), names={"a|b <i>`c` $d": x})
+    assert isinstance(story, Story)
+    name = r"\mathrm{a\vert b\ \lt i\gt 'c'\ \$d}"
+    assert f"| ${name}$ | (2,) \\[1 1\\] |" in story.markdown()
+    assert f"$v_{{1}} = {{{name}}}^{{2}}$" in story.markdown()
+    assert "<i>" not in story.html()
 
 
 def test_a_page(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ class Operation:
         self.inputs: list[Value] = []
         self.outputs: list[Value] = []
         origin = node.notes.origin if node.notes else None
-        self.line = str(origin.lines[0]) if origin and origin.lines else ""
+        self.line = " ".join(str(origin.lines[0]).split()) if origin and origin.lines else ""
 
     def __repr__(self) -> str:
         return f"<operation {self.number}: {self.primitive.name}>"

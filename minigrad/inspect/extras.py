@@ -17,9 +17,10 @@ def extra(module: str, purpose: str) -> Any:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        package = PACKAGES[module.partition(".")[0]]
-        if error.name != module.partition(".")[0]:
+        library = module.partition(".")[0]
+        if (error.name or "").partition(".")[0] != library:
             raise
+        package = PACKAGES[library]
         raise ImportError(
             f"{purpose} needs the package {package}: pip install {package} (minigrad's extra inspect)"
         ) from None

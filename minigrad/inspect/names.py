@@ -21,7 +21,7 @@ class Names:
             self._add_module("", given)
         elif isinstance(given, Mapping):
             for name, x in given.items():
-                self._add(str(name), x)
+                self._add(name, x, caller)
         elif given is not None:
             raise TypeError(
                 f"{caller}: expected names to be a module, or a mapping from names to tensors and modules, such as "
@@ -29,22 +29,30 @@ class Names:
             )
         self._add_called(nodes)
 
-    def _add(self, name: str, x: Any) -> None:
-        if isinstance(x, Module):
-            self._add_module(name, x)
-        elif type(x) is Tensor:
-            source = x._source
-            self._known.setdefault(id(x) if source is None else (source[0].birth, source[1]), name)
-        elif isinstance(x, (tuple, list)) and any(isinstance(part, (Tensor, Module)) for part in x):
+    def _add(self, name: Any, x: Any, caller: str) -> None:
+        if isinstance(x, (tuple, list)) and any(isinstance(part, (Tensor, Module)) for part in x):
             for k, part in enumerate(x):
-                self._add(f"{name}[{k}]", part)
+                self._add(f"{name}[{k}]", part, caller)
+        elif isinstance(x, (Tensor, Module)):
+            if not isinstance(name, str):
+                raise TypeError(f"{caller}: expected names to be strings, got {name!r} ({type_name(name)})")
+            if isinstance(x, Module):
+                self._add_module(name, x)
+            else:
+                source = x._source
+                self._call(id(x) if source is None else (source[0].birth, source[1]), name)
 
     def _add_module(self, prefix: str, module: Module) -> None:
         for path, part in module.named_modules(prefix):
-            self._known.setdefault(id(part), path or type(part).__name__)
+            self._call(id(part), path or type(part).__name__)
         for path, parameter in module.named_parameters(prefix):
-            self._known.setdefault(id(parameter), path)
+            self._call(id(parameter), path)
         self._alive.append(module)
+
+    def _call(self, key: Any, name: str) -> None:
+        """The first name is the one, made to be printed in a line."""
+        printed = (c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in name)
+        self._known.setdefault(key, "".join(printed))
 
     def _add_called(self, nodes: Sequence[Node]) -> None:
         """Modules that nobody has named: those that are part of no other get the name of their class."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backend import Array, is_array
+from ..backend import Array, is_array, namespace_of
 from ..cotangent import Deferred, empty_inbox
 from ..derive import differentiate, fitted
 from ..graph import Tensor
@@ -44,7 +44,7 @@ def slow_backward(computation: Computation, gradient: Any = None, caller: str = 
 
     Raises:
         RuntimeError: the result is no scalar, and no gradient is given; something saved was written to since.
-        ValueError: the gradient has another shape than the result.
+        ValueError: the gradient has another shape than the result, or lies on another device.
 
     >>> import minigrad as mg
     >>> from minigrad.inspect.computation import read
@@ -102,7 +102,10 @@ def _seed(result: Value, gradient: Any, caller: str) -> Array:
             )
         return xp.ones(result.shape, dtype=result.dtype)
     g = gradient._data if type(gradient) is Tensor else gradient
-    if not is_array(g) or tuple(g.shape) != result.shape:
+    if not is_array(g) or tuple(g.shape) != result.shape or namespace_of(g) is not xp:
         came = describe(gradient) if type(gradient) is Tensor else repr(gradient)
-        raise ValueError(f"{caller}: expected a gradient of shape {result.shape}, like the tensor, got {came}")
+        raise ValueError(
+            f"{caller}: expected a gradient of shape {result.shape}, like the tensor, got {came}; pass a Tensor "
+            f"of this shape on {xp.device}"
+        )
     return g.astype(result.dtype)

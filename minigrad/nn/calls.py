@@ -34,7 +34,7 @@ def note_call(module: Any, since: int, output: Any) -> None:
     elif isinstance(output, dict):
         for part in output.values():
             note_call(module, since, part)
-    elif type(getattr(output, "data", None)) is Tensor:  # a packed batch
+    elif "data" in getattr(type(output), "__dataclass_fields__", ()):  # a packed batch
         note_call(module, since, output.data)
 
 

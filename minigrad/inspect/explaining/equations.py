@@ -21,6 +21,7 @@ from .tidy import of_vectors, tidied
 from .tree import Expression, constant, evaluate, name, parts_of, rebuilt, renamed
 
 SHORT: Final = 12  # parts of a formula that is filled in; a longer one is called by its primitive's name
+LONG: Final = 100  # parts of a formula from which on it gets a line of its own
 APPLY: Final = apply.__code__
 Place = tuple[int, int]  # of a value in a graph: when its node was made, and the number of the output
 
@@ -68,6 +69,7 @@ class Watch:
     def __init__(self) -> None:
         self.names: dict[Place, str] = {}
         self.applied: dict[int, tuple[Primitive[Any], Sequence[Any], Mapping[str, Any], Tensor]] = {}
+        self.inputs: dict[int, Sequence[Any]] = {}  # of each node, by its birth
 
     def run(self, function: Callable[..., Any], *args: Any) -> Any:
         """What the function gives; meanwhile local variables are looked at whenever a function returns."""
@@ -80,6 +82,8 @@ class Watch:
         if frame.f_code is APPLY and type(result) is Tensor:
             seen = frame.f_locals
             self.applied[id(result._data)] = seen["primitive"], seen["inputs"], seen["parameters"], result
+            if result._source is not None:
+                self.inputs[result._source[0].birth] = seen["inputs"]
         module = frame.f_globals.get("__name__", "")
         root = module.partition(".")[0]
         if root in sys.stdlib_module_names or (root == "minigrad" and not module.startswith("minigrad.nn")):
@@ -126,6 +130,10 @@ class _Reading:
     ) -> None:
         self.indices, self.applied = indices, watch.applied
         called = watch.names
+        for operation in computation.operations:
+            for x, seen in zip(operation.inputs, watch.inputs.get(operation.node.birth, ()), strict=False):
+                if x.role == "data" and x.array is None and type(seen) is Tensor:
+                    x.array = seen._data
         self.computation = computation
         self.results: dict[Value, str] = {}
         for text, y in results.items():
@@ -157,7 +165,8 @@ class _Reading:
                 known.update({y: name(text, y) for y, text in zip(outputs, left, strict=True)})
                 continue
             (y,) = outputs
-            if y in self.results or (self.uses.get(y, 0) > 1 and len(parts_of(right)) > 2):
+            parts = len(parts_of(right))
+            if y in self.results or (self.uses.get(y, 0) > 1 and parts > 2) or parts > LONG:
                 text = self._name_for(y, taken)
                 lines.append(Equation((text,), of_vectors(tidied(right))))
                 right = name(text, y)

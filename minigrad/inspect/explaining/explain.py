@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from ...generators import generator_replays, replaying
 from ...graph import Tensor
 from ...messages import type_name
 from ...nn.module import Module
@@ -24,11 +25,12 @@ def explain(
 
     Of a computed tensor: the story of its computation, forward, then backward. Each line has the operation, its formula
     with the operands' names filled in, shape and value; on the way back the gradient that comes in, and what it
-    contributes to whom. Rounds of a loop, such as the time steps of an RNN, are told once, or as `open` says.
+    contributes to whom (hooks are not run). Rounds of a loop, such as the time steps of an RNN, are told once, or as
+    `open` says.
 
     Of a primitive: its kind, its formula and derivatives as read off its code, and what it saves. Of a module: its
     equations, read off the graph of a call; of a recurrent one, at a time step. A class is made small for it. A module
-    runs for that: dropout draws, and a Stateful layer goes on.
+    runs for that, with its hooks: a Stateful layer goes on. Random generators stay where they are.
 
     Args:
         what: a Tensor that was computed and needs a gradient, not yet gone back through; a primitive, such as mg.tanh;
@@ -99,10 +101,12 @@ def explain(
     if isinstance(what, Module) or (isinstance(what, type) and issubclass(what, Module)):
         return _module_sheet(what, inputs)
     if callable(what) and not isinstance(what, type) and inputs:
-        block = equations_of_call(what, inputs, ())
+        with replaying(generator_replays()):
+            block = equations_of_call(what, inputs, ())
         return Sheet(f"{getattr(what, '__name__', type(what).__name__)}", _parts([block]))
     if type(what) is not Tensor:
-        cure = "; give it an example of what it is called on: explain(function, x)" if callable(what) else ""
+        is_function = callable(what) and not isinstance(what, type)
+        cure = "; give it an example of what it is called on: explain(function, x)" if is_function else ""
         raise TypeError(
             "explain: expected a Tensor that was computed (a loss), a primitive such as mg.tanh, a module or its "
             f"class, or a function with inputs, got {_described(what)}{cure}"
@@ -131,10 +135,12 @@ def _primitive_of(what: Any) -> Primitive[Any] | None:
 
 def _module_sheet(what: Any, inputs: tuple[Any, ...]) -> Sheet:
     module, remark = what, ""
-    if isinstance(what, type):
-        module, remark = example_of(what), ", made small to be explained"
-    first, *rest = repr(module).splitlines()
-    return Sheet(first.rstrip("(") * bool(rest) + first * (not rest) + remark, _parts(blocks_of(module, inputs)))
+    with replaying(generator_replays()):
+        if isinstance(what, type):
+            module, remark = example_of(what), ", made small to be explained"
+        parts = _parts(blocks_of(module, inputs))
+    first, *rest = repr(module).splitlines() or [type(module).__name__]
+    return Sheet(first.rstrip("(") * bool(rest) + first * (not rest) + remark, parts)
 
 
 def _parts(blocks: list[Block]) -> list[Part]:

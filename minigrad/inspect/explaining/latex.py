@@ -16,8 +16,13 @@ ESCAPED: Final = {c: f"\\{c}" for c in "_%#&$" + "{}"} | {
     "^": r"\wedge ",
     "~": r"\sim ",
     "…": r"\ldots ",
+    "<": r"\lt ",
+    ">": r"\gt ",
+    "|": r"\vert ",
+    "`": "'",
     "\n": " ",
 }
+MATHS: Final = frozenset("\\^~…<>|")  # what LaTeX has no sign for in \text
 
 
 class Latex(Text):
@@ -71,8 +76,9 @@ class Latex(Text):
         return f"{{{name}}}_{{n}}"
 
     def word(self, text: str) -> str:
-        kind = "text" if " " in text else "mathrm"
-        return rf"\{kind}{{{escaped(text)}}}" if text else ""
+        if " " in text and not MATHS & set(text):
+            return rf"\text{{{escaped(text)}}}"
+        return upright(text) if text else ""
 
     def infix(self, text: str) -> str:
         return rf"\text{{ {text} }}"
@@ -90,6 +96,12 @@ def escaped(text: str) -> str:
     return "".join(ESCAPED.get(letter, letter) for letter in text)
 
 
+def upright(text: str) -> str:
+    """Words among formulas, their spaces kept."""
+    spaced = r"\ ".join(escaped(word) for word in text.split(" "))
+    return rf"\mathrm{{{spaced}}}"
+
+
 SUBSCRIPTS: Final = dict(zip("₀₁₂₃₄₅₆₇₈₉₋", "0123456789-", strict=True))
 GREEK: Final = {"σ": r"\sigma", "γ": r"\gamma", "β": r"\beta", "ε": r"\varepsilon"}
 
@@ -103,7 +115,7 @@ def latex_name(text: str) -> str:
     plain = "".join(SUBSCRIPTS.get(c, c) for c in text)
     found = re.fullmatch(r"([^\W\d_])(?:_?\{([^{}]+)\}|_?([0-9]+)|_([^\W_]{1,3}))?(['′]*)", plain)
     if found is None:
-        return rf"\mathrm{{{escaped(text)}}}"
+        return upright(text)
     letter, braced, digits, word, primes = found.groups()
     lower = braced or digits or word or ""
     shown = GREEK.get(letter, letter) + (f"_{{{lower.replace('−', '-')}}}" if lower else "")

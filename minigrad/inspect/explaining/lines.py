@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,20 +18,22 @@ from .formulas import (
     input_names,
     numbered,
     output_name,
+    parameter_on_host,
     stated,
     value_formula,
 )
 from .notation import Text
 from .tree import Expression, constant, name
 
+NUMBERED: Final = re.compile("g|v[0-9]+")  # what is called so already
 MANY: Final = 4  # outputs, or contributions, of which more are not all listed
 
 
 def label(value: Value) -> str:
-    """What a value is called: its name, or v and its number; g is the gradient, and what is called so becomes g′."""
+    """What a value is called: its name, or v and its number. Who has named one so, or g, the gradient, gets v2′, g′."""
     if value.role == "number":
         return number(value.scalar)
-    return (value.name or f"v{value.number}") + "′" * (value.name == "g")
+    return value.name + "′" * bool(NUMBERED.fullmatch(value.name)) if value.name else f"v{value.number}"
 
 
 def described(array: Array | None, shape: Sequence[int]) -> str:
@@ -66,15 +69,15 @@ class Forward:
             if len(outputs) > MANY:
                 texts.insert(2, notation.cut)
             return f"{left} = {', '.join(texts)}"
-        inputs = ", ".join(elided([notation.name(label(x)) for x in self.operation.inputs], notation.cut))
-        return f"{left} = {notation.function(notation.function_name(self.primitive.name), inputs)}"
+        return f"{left} = {notation(_applied(self.operation))}"
 
     @property
     def note(self) -> str:
         """What a reader should know besides."""
         said = []
         if not self.formula.is_readable:
-            said.append(f"{first_line(self.formula.stated)}  (its docstring: {self.formula.reason})")
+            stated, reason = self.formula.stated.partition("\n")[0], f"its code cannot be read: {self.formula.reason}"
+            said.append(f"{stated}  (its docstring; {reason})" if stated else reason)
         if self.operation.line:
             said.append(self.operation.line)
         return "; ".join(said)
@@ -180,10 +183,6 @@ def told_sum(makers: Sequence[int]) -> str:
     return f"the sum of {len(makers)}, from {', '.join(first)} and {last}"
 
 
-def first_line(text: str) -> str:
-    return text.partition("\n")[0]
-
-
 def operands(operation: Operation) -> list[Any]:
     """The inputs as formulas are read on: shapes and dtypes, or numbers."""
     return [x.scalar if x.role == "number" else x for x in operation.inputs]
@@ -203,6 +202,19 @@ def filled_in(operation: Operation) -> dict[str, Expression]:
     if not primitive.multiple:
         return {**found, output: called(outputs[0])}
     return {**found, **{numbered(output, k): called(y) for k, y in enumerate(outputs)}}
+
+
+def _applied(operation: Operation) -> Expression:
+    """The primitive's name, its operands and its parameters: what is said where its code cannot be read."""
+    primitive = operation.primitive
+    inputs = tuple(constant(x.scalar) if x.role == "number" else name(label(x), x) for x in operation.inputs)
+    return Expression(
+        primitive.name,
+        (Expression("list", inputs),) if primitive.variadic else inputs,
+        {k: constant(parameter_on_host(v)) for k, v in operation.parameters.items() if v is not None},
+        shape=operation.outputs[0].shape,
+        dtype=operation.outputs[0].dtype,
+    )
 
 
 def contributors(sweep: SlowSweep) -> dict[Value, list[int]]:

@@ -89,3 +89,8 @@ class Marks:
             ends = ["" if x is None else str(x) for x in (part.start, part.stop, part.step)]
             return ":".join(ends if part.step is not None else ends[:2]).replace("-", self.minus)
         return self.word("...") if part is Ellipsis else self.value(part)
+
+
+def markdown_words(words: str) -> str:
+    """Words in which Markdown sees no markup."""
+    return "".join(f"\\{c}" if c in "\\`*_{}[]<>#|$" else c for c in words)

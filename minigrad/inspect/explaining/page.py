@@ -97,7 +97,7 @@ def _blocks(events: Iterator[Event]) -> Iterator[dict[str, Any]]:
     drawn, told = True, 0
     in_round = False
     for event in events:
-        if in_round and not isinstance(event, (Forward, Backward)):
+        if in_round and not isinstance(event, (Forward, Backward, Heading)):
             yield {"kind": "end round"}
             in_round = False
         if isinstance(event, Heading):

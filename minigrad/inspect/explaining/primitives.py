@@ -7,7 +7,9 @@ from typing import Any, Final
 
 from ...backend import cpu, float32, float64, is_array
 from ...graph import Tensor
+from ...mode import no_grad
 from ...ops.primitive import Domain, Primitive, registry
+from ...tape import apply
 from .formulas import (
     Formula,
     derivative_formulas,
@@ -77,14 +79,19 @@ def explain_primitive(primitive: Primitive[Any], inputs: Sequence[Any], paramete
         parameters: as the primitive takes them.
 
     Raises:
-        TypeError: nothing says on which shapes it can be read.
+        TypeError: nothing says on which shapes it can be read; it has no such parameter.
+        ValueError: the inputs do not fit it.
     """
+    unknown = [key for key in parameters if key not in primitive.parameters]
+    if unknown:
+        known = ", ".join(primitive.parameters) or "none"
+        raise TypeError(f"explain: {primitive.name} has no parameter {unknown[0]}; its parameters: {known}")
     given, parameters = _chosen(primitive, inputs, parameters)
     names, output, g = input_names(primitive, len(given)), output_name(primitive), gradient_name(primitive)
     value = value_formula(primitive, given, parameters)
     results = [numbered(output, k) for k in range(len(value.results))] if primitive.multiple else [output]
     rows = [
-        Row("stated", stated(primitive)),
+        *([Row("stated", stated(primitive))] if stated(primitive) else []),
         _row("computes", results, value),
         *_gradients(primitive, names, derivative_formulas(primitive, given, parameters), output, g),
         Row("saves", _saved(primitive)),
@@ -101,7 +108,8 @@ def _kind(primitive: Primitive[Any]) -> str:
 
 def _row(label: str, left: Sequence[str], formula: Formula) -> Row:
     if not formula.is_readable:
-        return Row(label, "what its docstring states", f"its code cannot be read: {formula.reason}")
+        instead = "what its docstring states" if formula.stated else "?"
+        return Row(label, instead, f"its code cannot be read: {formula.reason}")
 
     def said(notation: Text) -> str:
         shown = ", ".join(formula.said(notation, place=k) for k in range(len(formula.results)))
@@ -178,6 +186,8 @@ def _chosen(
             raise TypeError(
                 f"explain: {primitive.name} takes the inputs {', '.join(primitive.inputs)}, got {len(given)}"
             )
+        with no_grad():
+            apply(primitive, list(given), dict(parameters))  # which says what is wrong with them
         return [x._data if type(x) is Tensor else x for x in given], dict(parameters)
     if primitive.name in EXAMPLES and registry.get(primitive.name) is primitive:
         shapes, usual = EXAMPLES[primitive.name]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .latex import latex
+from .marks import markdown_words
 from .notation import Text, text
 from .page import sheet_as_html
 from .saving import save
@@ -54,15 +55,15 @@ class Sheet:
 
     def markdown(self) -> str:
         """The same in Markdown, formulas in LaTeX between dollars."""
-        lines = [f"## {_plain(self.title)}"]
+        lines = [f"## {markdown_words(self.title)}"]
         for part in self.parts:
-            lines += ["", f"### {_plain(part.heading)}"] if part.heading else []
+            lines += ["", f"### {markdown_words(part.heading)}"] if part.heading else []
             lines.append("")
             for row in part.rows:
-                name = f"${latex.name(row.label)}$" if row.is_name else f"**{_plain(row.label)}**"
+                name = f"${latex.name(row.label)}$" if row.is_name else f"**{markdown_words(row.label)}**"
                 label = f"{name}: " if row.label else ""
-                said = _plain(row.said) if isinstance(row.said, str) else f"${row.said(latex)}$"
-                lines.append(f"- {label}{said}" + (f" ({_plain(row.remark)})" if row.remark else ""))
+                said = markdown_words(row.said) if isinstance(row.said, str) else f"${row.said(latex)}$"
+                lines.append(f"- {label}{said}" + (f" ({markdown_words(row.remark)})" if row.remark else ""))
         return "\n".join(lines)
 
     _repr_markdown_ = markdown
@@ -82,8 +83,3 @@ class Sheet:
             ValueError: the name ends otherwise.
         """
         save(self, path)
-
-
-def _plain(words: str) -> str:
-    """Words in which Markdown sees no markup."""
-    return "".join(f"\\{c}" if c in "\\`*_{}[]<>#|$" else c for c in words)

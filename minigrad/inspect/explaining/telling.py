@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -96,7 +97,7 @@ class Telling:
         if isinstance(self.open, bool):
             return
         try:
-            rounds = [int(k) for k in self.open]
+            rounds = [operator.index(k) for k in self.open]
         except TypeError as error:
             raise TypeError(
                 f"explain: expected open as True, False or the numbers of rounds, such as (0, -1), got {self.open!r}"
@@ -132,8 +133,9 @@ class Telling:
             operations = part.rounds[0] if isinstance(part, Repeat) else [part]
             if backward and not any(id(operation) in passages for operation in operations):
                 continue
-            yield from _headings(inside, operations[0].modules)
-            inside = operations[0].modules
+            around = _shared([operation.modules for operation in operations])
+            yield from _headings(inside, around)
+            inside = around
             if not isinstance(part, Repeat):
                 yield Backward(passages[id(part)], self._makers) if backward else Forward(part)
                 continue
@@ -150,11 +152,13 @@ class Telling:
                     yield Hidden(hidden[0], hidden[-1])
                     hidden = []
                 yield Round(k, part.times, k in shown)
+                within = around
                 for operation in reversed(part.rounds[k]) if backward else part.rounds[k]:
-                    if not backward:
-                        yield Forward(operation)
-                    elif id(operation) in passages:
-                        yield Backward(passages[id(operation)], self._makers)
+                    if backward and id(operation) not in passages:
+                        continue
+                    yield from _headings(within, operation.modules)
+                    within = operation.modules
+                    yield Backward(passages[id(operation)], self._makers) if backward else Forward(operation)
             if hidden:
                 yield Hidden(hidden[0], hidden[-1])
             yield LoopEnd()
@@ -162,7 +166,7 @@ class Telling:
     def _shown(self, repeat: Repeat) -> list[int]:
         if isinstance(self.open, bool):
             return list(range(repeat.times)) if self.open else [0]
-        return sorted({int(k) % repeat.times for k in self.open if -repeat.times <= int(k) < repeat.times})
+        return sorted({k % repeat.times for k in self.open if -repeat.times <= k < repeat.times})
 
     @property
     def given(self) -> dict[str, list[Value]]:
@@ -201,6 +205,15 @@ def counted(count: int, kinds: str) -> str:
     """ "1 operation", "2 operations", "1 array of data"."""
     first, _, rest = kinds.partition(" ")
     return f"{count} {first.removesuffix('s') if count == 1 else first}{' ' * bool(rest)}{rest}"
+
+
+def _shared(paths: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """The modules that all of these are in."""
+    first, *others = paths
+    same = len(first)
+    while not all(path[:same] == first[:same] for path in others):
+        same -= 1
+    return first[:same]
 
 
 def _headings(before: tuple[str, ...], now: tuple[str, ...]) -> Iterator[Heading]:

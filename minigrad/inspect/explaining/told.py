@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from .latex import escaped, latex
+from .latex import latex
 from .lines import Backward, Forward, Omitted, described, label
+from .marks import markdown_words
 from .notation import text
 from .telling import Event, Heading, Hidden, Loop, LoopEnd, Round, Telling
 
@@ -53,7 +54,8 @@ def _text_of(events: Iterator[Event]) -> Iterator[Line]:
     bar = ""
     for event in events:
         if isinstance(event, Heading):
-            yield f"  {'  ' * max(event.depth, 0)}{event.path or '(outside of modules)'}"
+            indent = f"    {bar}" if bar else "  " + "  " * max(event.depth, 0)
+            yield f"{indent}{event.path or '(outside of modules)'}"
         elif isinstance(event, Loop):
             yield f"      {loop_title(event)}"
             bar = "│ "
@@ -118,18 +120,18 @@ def hidden_title(hidden: Hidden) -> str:
 
 def as_markdown(story: Telling) -> str:
     """The story for Jupyter and for anything that shows LaTeX between dollars."""
-    lines = [f"## {_plain(story.title)}", ""]
+    lines = [f"## {markdown_words(story.title)}", ""]
     for kind, values in story.given.items():
         lines += [f"**Given: {kind}**", "", "| | |", "|---|---|"]
-        lines += [f"| ${latex.name(label(v))}$ | {_plain(described(v.array, v.shape))} |" for v in values]
+        lines += [f"| ${latex.name(label(v))}$ | {markdown_words(described(v.array, v.shape))} |" for v in values]
         lines.append("")
     lines += ["### Forward", "", *_markdown_of(story.forward())]
     lines += ["### Backward", "", "$g$ is the gradient that an operation receives for what it gave.", ""]
     result = latex.name(label(story.computation.result))
-    lines += [f"It begins with the gradient {_plain(story.seed)} of ${result}$.", ""]
+    lines += [f"It begins with the gradient {markdown_words(story.seed)} of ${result}$.", ""]
     lines += _markdown_of(story.backward())
     lines += ["### Gradients of the leaves, in the end", "", "| leaf | gradient | |", "|---|---|---|"]
-    lines += [f"| ${latex.name(label(e.value))}$ | {_plain(e.text)} | {e.sum} |" for e in story.leaves]
+    lines += [f"| ${latex.name(label(e.value))}$ | {markdown_words(e.text)} | {e.sum} |" for e in story.leaves]
     return "\n".join(lines)
 
 
@@ -145,7 +147,7 @@ def _markdown_of(events: Iterator[Event]) -> Iterator[str]:
         head = ""
         yield ""
         if isinstance(event, Heading):
-            yield f"{'#' * (4 + min(max(event.depth, 0), 2))} {_plain(event.path or 'outside of modules')}"
+            yield f"{'#' * (4 + min(max(event.depth, 0), 2))} {markdown_words(event.path or 'outside of modules')}"
         elif isinstance(event, Loop):
             yield f"**{loop_title(event)}**"
         elif isinstance(event, Round):
@@ -156,8 +158,8 @@ def _markdown_of(events: Iterator[Event]) -> Iterator[str]:
 
 
 def _forward_row(line: Forward) -> Iterator[str]:
-    note = f"<br>{_plain(line.note)}" if line.note else ""
-    yield f"| {line.number} | ${_cell(line.said(latex))}${note} | {_plain(line.value)} |"
+    note = f"<br>{markdown_words(line.note)}" if line.note else ""
+    yield f"| {line.number} | ${line.said(latex)}${note} | {markdown_words(line.value)} |"
 
 
 def _backward_rows(line: Backward) -> Iterator[str]:
@@ -168,24 +170,11 @@ def _backward_rows(line: Backward) -> Iterator[str]:
             continue
         told = f"; {received.sum}" if received.sum else ""
         letter, value = latex.name(received.letter), latex.name(label(received.value))
-        yield f"| {_plain(number)} | ${letter} = \\partial {value}${told} | {_plain(received.text)} |"
+        yield f"| {markdown_words(number)} | ${letter} = \\partial {value}${told} | {markdown_words(received.text)} |"
         number = ""
     for sent in line.sent:
         if isinstance(sent, Omitted):
             yield f"| | {sent.text} | |"
             continue
         target = latex.name(label(sent.value))
-        yield f"| | $\\to {target}:\\quad {_cell(sent.said(latex))}$ | {_plain(sent.text)} |"
-
-
-def _plain(words: str) -> str:
-    """Words in which Markdown sees no markup."""
-    return "".join(f"\\{c}" if c in "\\`*_{}[]<>#|$" else c for c in words)
-
-
-def _cell(formula: str) -> str:
-    """LaTeX in a table's cell."""
-    return formula.replace("|", r"\vert ")
-
-
-__all__ = ["as_markdown", "as_text", "escaped"]
+        yield f"| | $\\to {target}:\\quad {sent.said(latex)}$ | {markdown_words(sent.text)} |"
