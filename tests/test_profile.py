@@ -851,8 +851,11 @@ def test_shown_with_rich(capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     with profile() as p:
         program()
     pytest.importorskip("rich")
+    monkeypatch.setenv("COLUMNS", "80")
     p.show()
-    assert "matmul" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert all(row.name in shown for row in p.table().rows if row.kind == "forward") and "…" not in shown
+    assert max(map(len, shown.splitlines())) <= 80
     monkeypatch.setitem(sys.modules, "rich", None)
     with pytest.raises(ImportError, match=r"profile.show\(\) needs the package rich: pip install rich"):
         p.show()

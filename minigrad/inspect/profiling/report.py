@@ -95,8 +95,12 @@ class Table:
         heads, lines, _ = self.cells()
 
         def row(cells: Sequence[str], tag: str) -> str:
-            first = f'<{tag} style="text-align: left; white-space: pre">{html.escape(cells[0])}</{tag}>'
-            return f"<tr>{first}{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in cells[1:])}</tr>"
+            sides = ["left", *["right"] * (len(cells) - 1)]
+            told = [
+                f'<{tag} style="text-align: {side}; white-space: pre">{html.escape(cell)}</{tag}>'
+                for side, cell in zip(sides, cells, strict=True)
+            ]
+            return f"<tr>{''.join(told)}</tr>"
 
         return f"<table>{row(heads, 'th')}{''.join(row(cells, 'td') for cells in lines)}</table>"
 
@@ -160,9 +164,13 @@ def shown_by_rich(parts: Sequence[str | Table]) -> None:
             console.print(part, markup=False, highlight=False)
             continue
         heads, lines, sums = part.cells()
-        made = extra("rich.table", "profile.show()").Table(box=box.SIMPLE_HEAD)
-        for k, head in enumerate(heads):
-            made.add_column(head, justify="right" if k else "left", no_wrap=k == 0)
+        made = extra("rich.table", "profile.show()").Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        for k, (head, *cells) in enumerate(zip(heads, *lines, strict=True)):
+            whole = (
+                cells if k else [word for cell in cells for word in cell.split()]
+            )  # names may be broken, not numbers
+            longest = max(map(len, [*head.split(), *whole]))
+            made.add_column(head, justify="right" if k else "left", min_width=longest)
         last = len(lines) - sums
         for k, cells in enumerate(lines):
             made.add_row(*cells, end_section=k == last - 1, style="bold" if k >= last else None)
