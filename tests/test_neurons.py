@@ -351,9 +351,9 @@ def test_the_page_has_exactly_the_text_each_character_in_its_colour(tmp_path: Pa
 
 
 def test_control_characters_and_broken_ones_do_no_harm(tmp_path: Path) -> None:
-    piece = Coloured(["\x00", "\x1b", "\ud800", "\r", "é"], np.zeros(5))
+    piece = Coloured(["\x00", "\x1b", "\x9b", "\u202e", "\ud800", "\r", "é"], np.zeros(7))
     page = piece.save(tmp_path / "a.html").read_text(encoding="utf-8")
-    assert [shown for *_, shown in spans(page)] == ["␀", "␛", "?", "␍", "é"]
+    assert [shown for *_, shown in spans(page)] == ["␀", "␛", "\ufffd", "\ufffd", "\ufffd", "␍", "é"]
 
 
 def test_colours_in_the_terminal() -> None:

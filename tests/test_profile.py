@@ -595,9 +595,16 @@ def longer_and_longer() -> None:
         h.sum().backward()
 
 
+def with_a_new_module_each_time() -> None:
+    """It holds its state, and nobody holds it."""
+    lstm = nn.LSTM(3, 4)
+    for _ in range(8):
+        nn.Stateful(lstm)(mg.ones((2, 2, 3))).sum().backward()
+
+
 HARMLESS = [
     *(truncated, evaluated, accumulated, penalised, differentiated_often, checkpointed, row_by_row, in_windows),
-    *(adversaries, with_garbage, the_last_few, longer_and_longer),
+    *(adversaries, with_garbage, the_last_few, longer_and_longer, with_a_new_module_each_time),
 ]
 
 

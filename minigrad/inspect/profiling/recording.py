@@ -77,7 +77,6 @@ class Recorder:
             return now()
         finally:  # whoever interrupts the look
             self.patches.undo()
-            self.callers.forget()
 
     # Operations -----------------------------------------------------------------------------------
 
