@@ -325,6 +325,13 @@ def test_what_is_no_number_can_be_drawn() -> None:
     assert "!·█" in str(flow) and "NaN at step 0" in flow._repr_html_()
 
 
+def test_a_bias_of_zeros_is_no_alarm() -> None:
+    b = mg.zeros(2, requires_grad=True)
+    flow = gradient_flow(((b + 1) ** 2).sum(), {"b": b})
+    (line,) = [line for line in str(flow).splitlines() if line.startswith("b ")]
+    assert line.split()[-3:] == ["2.83", "0", "inf"] and "<td>inf</td>" in flow.html() and "!" not in flow.html()
+
+
 # Errors -------------------------------------------------------------------------------------------
 
 

@@ -67,14 +67,14 @@ class GradientFlow:
         shapes = max((len(str(row.shape)) for row in self.parameters), default=0)
         width = max(width, len("by layer"))
         lines = [f"{'by layer':<{width}}  {'shape':<{shapes}}  ‖gradient‖  ‖value‖   ratio"]
-        most = max((row.ratio for row in self.parameters if math.isfinite(row.ratio)), default=0.0)
+        bars = self._bars()
         for module, norm in self.modules.items():
             if module:
                 lines.append(f"{module:<{width}}  {'':<{shapes}}  {norm:10.3g}")
-            for row in self.parameters:
+            for row, drawn in zip(self.parameters, bars, strict=True):
                 if row.module == module:
                     name = f"{'  ' if module else ''}{row.name}"
-                    told = f"{row.gradient:10.3g}  {row.value:7.3g}  {row.ratio:7.1e}  {bar(row.ratio, most)}"
+                    told = f"{row.gradient:10.3g}  {row.value:7.3g}  {row.ratio:7.1e}  {drawn}"
                     lines.append(
                         f"{name:<{width}}  {row.shape!s:<{shapes}}  {told if row.reached else NOTHING}".rstrip()
                     )
@@ -95,16 +95,18 @@ class GradientFlow:
 
     def html(self) -> str:
         """A piece of HTML."""
-        rows = [(row, bar(row.ratio, max(self.ratios(), default=0.0))) for row in self.parameters]
+        rows = list(zip(self.parameters, self._bars(), strict=True))
         return filled(
             "flow.html", flow=self, summary=self._summary(), rows=rows,
             states=[(state, *lines_of(state)) for state in self.states],
             no_loop=NO_LOOP, nothing=NOTHING,
         )  # fmt: skip
 
-    def ratios(self) -> list[float]:
-        """Those that are finite numbers."""
-        return [row.ratio for row in self.parameters if math.isfinite(row.ratio)]
+    def _bars(self) -> list[str]:
+        """The ratio of each parameter as a bar; none where the value is 0, as a bias may be that has not learned."""
+        most = max((row.ratio for row in self.parameters if math.isfinite(row.ratio)), default=0.0)
+        told = [row.value != 0 or not math.isfinite(row.gradient) for row in self.parameters]
+        return [bar(row.ratio, most) if tell else "" for row, tell in zip(self.parameters, told, strict=True)]
 
     def _repr_html_(self) -> str:
         return in_notebook(self.html())
