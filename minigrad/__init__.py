@@ -9,8 +9,12 @@
 tensor([[ 0.5 , -0.25]], dtype=float32, device='cpu')
 """
 
+import importlib as _importlib
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
 from . import cuda_device as cuda_device
-from . import inspect, io, nn, ops, optim, testing
+from . import io, nn, ops, optim, testing
 from .anomaly import AnomalyError, detect_anomaly
 from .backend import (
     DeviceError,
@@ -109,6 +113,9 @@ from .transforms import hessian, hvp, jacobian, jvp, vjp
 
 abs = absolute
 __version__ = "0.1.0"
+
+if _TYPE_CHECKING:
+    from . import inspect
 
 __all__ = [
     "AnomalyError",
@@ -242,3 +249,9 @@ __all__ = [
     "zeros",
     "zeros_like",
 ]
+
+
+def __getattr__(name: str) -> _Any:
+    if name == "inspect":  # loaded when it is asked for: few programs do
+        return _importlib.import_module(".inspect", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

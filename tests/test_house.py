@@ -288,6 +288,11 @@ before = set(sys.modules)
 import minigrad
 new = {name.partition(".")[0] for name in set(sys.modules) - before}
 unwanted = {"cupy", "safetensors", "torch", "scipy", "threadpoolctl", "typer", "rich", "hypothesis", "pytest"}
+unwanted |= {"jinja2", "latex2mathml", "matplotlib"}
+assert not new & unwanted, new
+assert "minigrad.inspect" not in sys.modules  # which takes half as long again
+assert minigrad.inspect.explain and sys.modules["minigrad.inspect"] is minigrad.inspect
+new = {name.partition(".")[0] for name in set(sys.modules) - before}
 assert not new & unwanted, new
 assert numpy.get_printoptions() == options
 assert state == (numpy.random.get_state()[1].tolist(), random.getstate())
