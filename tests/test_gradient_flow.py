@@ -249,6 +249,16 @@ def test_the_forget_gate_is_the_rate_of_c() -> None:
     assert c.factor == pytest.approx(0.8) and "vanishes: 0.8 a step" in c.verdict
 
 
+def test_an_explosion_is_told_first() -> None:
+    layer = nn.RNN(D, H, nonlinearity="relu", bias=False, dtype=mg.float64)
+    layer.weight_hh_l0.detach()[...] = 2 * mg.eye(H, dtype=mg.float64)
+    layer.weight_ih_l0.detach()[...] = 1.0  # relu does nothing
+    flow = gradient_flow(layer(mg.rand((30, N, D), dtype=mg.float64))[0][-1].sum(), layer)
+    assert str(flow).splitlines()[1] == "! RNN.l0 h explodes: 2 a step, 5e+08 over 29"
+    assert "<h2>RNN.l0 h explodes: 2 a step, 5e+08 over 29</h2>" in flow.html()
+    assert "!" not in str(shown()) and "<h2>" not in shown().html()
+
+
 # Shown --------------------------------------------------------------------------------------------
 
 
@@ -311,7 +321,15 @@ def test_what_is_no_number_can_be_drawn() -> None:
     flow = GradientFlow(math.nan, rows, [state], [])
     assert [row.ratio for row in rows][1:] == [0.0, math.inf] and math.isnan(rows[0].ratio)
     flow.plot().draw_without_rendering()
-    assert "no finite numbers: a" in str(flow) and "!·█" in str(flow) and "NaN at step 0" in flow._repr_html_()
+    assert all("no finite numbers: a" in told for told in (str(flow), flow.html()))
+    assert "!·█" in str(flow) and "NaN at step 0" in flow._repr_html_()
+
+
+def test_a_bias_of_zeros_is_no_alarm() -> None:
+    b = mg.zeros(2, requires_grad=True)
+    flow = gradient_flow(((b + 1) ** 2).sum(), {"b": b})
+    (line,) = [line for line in str(flow).splitlines() if line.startswith("b ")]
+    assert line.split()[-3:] == ["2.83", "0", "inf"] and "<td>inf</td>" in flow.html() and "!" not in flow.html()
 
 
 # Errors -------------------------------------------------------------------------------------------

@@ -221,11 +221,17 @@ def test_what_the_last_character_tells_is_said() -> None:
 
 def test_a_feature_that_is_too_rare_has_no_cell() -> None:
     found = watched("abc " * 100 + '"a" ' * 4 + "abc " * 100)
-    for name in ("inside quotes", "inside brackets", "indentation"):
+    expected = {
+        "inside quotes": "too rare to judge",
+        "inside brackets": "never true",
+        "indentation": "changes too little to judge",
+    }
+    for name, verdict in expected.items():
         score = found.scores()[name]
-        assert score.cell is None and score.verdict == "too rare to judge"
-        with pytest.raises(ValueError, match="too rare in this text to choose a cell for it; take a longer one"):
+        assert score.cell is None and score.verdict == verdict
+        with pytest.raises(ValueError, match=f"{name!r} has no cell in this text: {verdict}; take a longer one"):
             found.coloured(name)
+    assert watched("abc" * 100).scores()["inside a word"].verdict == "always true"
     with pytest.raises(KeyError, match="there is no feature 'quotes'; expected one of 'inside quotes', "):
         found.scores()["quotes"]
 
@@ -345,9 +351,9 @@ def test_the_page_has_exactly_the_text_each_character_in_its_colour(tmp_path: Pa
 
 
 def test_control_characters_and_broken_ones_do_no_harm(tmp_path: Path) -> None:
-    piece = Coloured(["\x00", "\x1b", "\ud800", "\r", "é"], np.zeros(5))
+    piece = Coloured(["\x00", "\x1b", "\x9b", "\u202e", "\ud800", "\r", "é"], np.zeros(7))
     page = piece.save(tmp_path / "a.html").read_text(encoding="utf-8")
-    assert [shown for *_, shown in spans(page)] == ["␀", "␛", "?", "␍", "é"]
+    assert [shown for *_, shown in spans(page)] == ["␀", "␛", "\ufffd", "\ufffd", "\ufffd", "␍", "é"]
 
 
 def test_colours_in_the_terminal() -> None:
@@ -470,8 +476,24 @@ def test_errors_say_what_to_do() -> None:
         found.coloured(4)
     with pytest.raises(IndexError, match="there is no layer 1; the model has 1"):
         found.values(0, 1)
+    for odd in (1.5, None, -1):
+        with pytest.raises(IndexError, match=f"there is no cell {odd} in layer 0"):
+            found.coloured(odd)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="expected k from 1 to 4, got 5"):
         found.guesses(5)
+    for start, count in ((3, 1), (-1, 1), (0, 0)):
+        told = f"starts at 0 to 2, of one character or more; got start={start}, count={count}"
+        with pytest.raises(ValueError, match=told):
+            found.coloured(0, start=start, count=count)
+        with pytest.raises(ValueError, match=told):
+            found.guesses(2, start=start, count=count)
+    for text in (b"abc", None, ["a", "b", 3]):
+        with pytest.raises(TypeError, match="neurons: expected the text as a str, or as T strings, got"):
+            neurons(nn.LSTM(4, 4), x, text)  # type: ignore[arg-type]
+    broken = mg.randn((3, 4))
+    broken.numpy()[1, 0] = np.nan
+    with pytest.raises(ValueError, match="cells of l0 are NaN or infinite, first at character 1; mg.detect_anomaly"):
+        neurons(nn.LSTM(4, 4), broken, "abc")
     with pytest.raises(ValueError, match=r"which symbols .* call neurons\(..., symbols=...\)"):
         neurons(nn.LSTM(4, 4), x, "abc").guesses()
     with pytest.raises(ValueError, match=r"expected a value for each of 3 characters, got shape \(2,\)"):
@@ -554,13 +576,14 @@ def test_the_command(tmp_path: Path) -> None:
     assert "\nrnn.l1[3], from blue (-1) to red (1)\nthe cat sat on a mat. no cat sat on the dog.\n" in shown.output
     assert sorted(path.name for path in out.iterdir()) == ["cells.html", "gates.png", "guesses.html", "scores.json"]
     rows = {row["feature"]: row for row in json.loads((out / "scores.json").read_text())["rows"]}
-    assert rows["inside quotes"]["verdict"] == "too rare to judge" and rows["inside a word"]["cell"]["layer"] in (0, 1)
+    assert rows["inside quotes"]["verdict"] == "never true" and rows["inside a word"]["cell"]["layer"] in (0, 1)
     assert rows["inside a word"]["name"] in shown.output and rows["inside a word"]["untrained"] > 0.5
     again = run("--run", tmp_path / "run", "--data", text, "--out", out)
     assert again.exit_code == 1 and "--overwrite" in again.output
     for options, told in [
         (["--cell", "16"], "there is no cell 16 in layer 0, which has 16"),
         (["--cell", "1", "--layer", "2"], "there is no layer 2; the model has 2"),
+        (["--layer", "1"], "--layer 1 says in which layer the cells of --cell are; name a cell, too"),
         (["--guesses", "29"], "expected k from 1 to 28, got 29"),
     ]:
         wrong = run("--run", tmp_path / "run", "--data", text, "--out", out, "--overwrite", *options)

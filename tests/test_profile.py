@@ -18,6 +18,7 @@ import pytest
 import minigrad as mg
 from minigrad import nn, optim, tape
 from minigrad.inspect import profile
+from minigrad.inspect.profiling.growth import Growth
 from minigrad.inspect.profiling.report import curve, milliseconds, size
 from minigrad.inspect.profiling.spans import NO_MODULE, OUTSIDE, Row
 from minigrad.nn import functional as F
@@ -286,6 +287,7 @@ def test_other_threads_are_measured_too(tmp_path: Path) -> None:
         thread.join()
         program()
     assert rows(p)["tanh"].calls == 4
+    assert [row.name for row in p.table("module").rows] == [NO_MODULE]
     names = [e["args"]["name"] for e in p.trace()["traceEvents"] if e["name"] == "thread_name"]
     assert names == ["MainThread", "reader"]
     assert max(sample.nodes for sample in p.memory) == 5
@@ -421,6 +423,22 @@ def listed() -> None:
         losses.append(loss)
 
 
+def listed_seldom() -> None:
+    loop, losses = Loop(), []
+    for k, (x, target) in enumerate(loop.chunks * 7):
+        loss = F.mse_loss(loop.out(loop.lstm(x)[0]), target)  # the culprit
+        loop.learn(loss)
+        if k % 10 == 0:
+            losses.append(loss)
+
+
+def on_one_line() -> None:
+    lstm, state = nn.LSTM(3, 4), None
+    for x, _ in Loop().chunks:
+        y = x; h, state = lstm(y, state)  # fmt: skip # noqa: E702 # the culprit
+        h.sum().backward(retain_graph=True)
+
+
 CULPRIT = "# the culprit"
 LEAKS = {
     "op by op": (lambda: forgotten(retain=True, steps=False), "state = mg.detach(state)"),
@@ -429,6 +447,8 @@ LEAKS = {
     "stateful": (forgotten_in_a_stateful_layer, "call its detach() after each backward pass"),
     "summed": (summed, "total += loss.item()"),
     "listed": (listed, "losses.append(loss.item())"),
+    "listed seldom": (listed_seldom, "losses.append(loss.item())"),
+    "on one line": (on_one_line, "state = mg.detach(state)"),
 }
 FAILURES = {
     "freed": (forgotten, "state = mg.detach(state)"),
@@ -559,9 +579,32 @@ def with_garbage() -> None:
         holder[0].sum().backward()
 
 
+def the_last_few() -> None:
+    """What is kept is at most so much."""
+    loop, losses = Loop(), []
+    for x, target in loop.chunks * 3:
+        losses = [*losses[-5:], F.mse_loss(loop.out(loop.lstm(x)[0]), target)]
+        loop.learn(losses[-1])
+
+
+def longer_and_longer() -> None:
+    """Sequences that grow on purpose, with a state that is detached."""
+    lstm, state = nn.LSTM(3, 4), None
+    for length in range(1, 9):
+        h, state = lstm(mg.ones((length, 2, 3)), mg.detach(state))
+        h.sum().backward()
+
+
+def with_a_new_module_each_time() -> None:
+    """It holds its state, and nobody holds it."""
+    lstm = nn.LSTM(3, 4)
+    for _ in range(8):
+        nn.Stateful(lstm)(mg.ones((2, 2, 3))).sum().backward()
+
+
 HARMLESS = [
     *(truncated, evaluated, accumulated, penalised, differentiated_often, checkpointed, row_by_row, in_windows),
-    *(adversaries, with_garbage),
+    *(adversaries, with_garbage, the_last_few, longer_and_longer, with_a_new_module_each_time),
 ]
 
 
@@ -731,6 +774,20 @@ def test_anomaly_mode_and_a_profile_go_together() -> None:
     assert set(rows(p)) >= {"exp", "multiply"}
 
 
+def test_who_is_interrupted_at_the_end_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = everything()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt), profile():
+        patch.setattr(Growth, "look", interrupted)
+    after = everything()
+    assert {k for k in before if before[k] is not after[k]} <= {k for k in before if k[1] in KEPT}
+    with profile() as again:
+        program()
+    assert rows(again)["tanh"].calls == 1
+
+
 # Errors, and how it is shown --------------------------------------------------------------------------
 
 
@@ -782,12 +839,30 @@ def test_the_table_is_for_reading() -> None:
     assert p.table()._repr_html_().count("<tr>") == len(lines)  # the rule is none, the head is one
 
 
+def test_an_empty_block_takes_no_more_than_all_of_its_time() -> None:
+    with profile() as p:
+        pass
+    assert sum(row.seconds for row in p.table().rows) == pytest.approx(p.seconds)
+    assert "no module has run" in p._repr_html_() and "100.0%" in str(p)
+
+
+def test_it_shows_itself_in_a_notebook() -> None:
+    with pytest.warns(UserWarning, match="grows"), profile() as p:
+        forgotten_by_hand()
+    shown = p._repr_html_()
+    assert shown.count("<table>") == 2 and "<pre>the graph, from beginning to end\n" in shown
+    assert "in forgotten_by_hand\n      h = mg.tanh(h @ w)" in shown and "File &quot;" in shown
+
+
 def test_shown_with_rich(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     with profile() as p:
         program()
     pytest.importorskip("rich")
+    monkeypatch.setenv("COLUMNS", "80")
     p.show()
-    assert "matmul" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert all(row.name in shown for row in p.table().rows if row.kind == "forward") and "…" not in shown
+    assert max(map(len, shown.splitlines())) <= 80
     monkeypatch.setitem(sys.modules, "rich", None)
     with pytest.raises(ImportError, match=r"profile.show\(\) needs the package rich: pip install rich"):
         p.show()

@@ -12,6 +12,14 @@ LEVELS = 20  # of each colour, from neutral to full
 LIGHT = ((76, 140, 224), (255, 255, 255), (236, 104, 88))  # blue, neutral, red: black text is read on all of them
 DARK = ((38, 92, 178), (27, 27, 31), (172, 50, 42))  # and white text on these
 
+PICTURES = {  # by code point
+    **{c: 0x2400 + c for c in range(32) if chr(c) not in "\n\t"},
+    0x7F: 0x2421,
+    **dict.fromkeys(range(0x80, 0xA0), 0xFFFD),  # a terminal may obey these
+    **dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)], 0xFFFD),  # and these turn the line around
+    **dict.fromkeys(range(0xD800, 0xE000), 0xFFFD),  # halves of a pair, which no file can hold
+}
+
 
 def mixed(ends: tuple[tuple[int, int, int], ...], level: int) -> str:
     """The colour of a level from -LEVELS, the first one, over 0, the middle one, to LEVELS, the last.
@@ -35,13 +43,12 @@ def level_of(value: float, scale: float) -> int | None:
 
 
 def visible(symbol: str) -> str:
-    r"""A symbol as a page can hold it: control characters by their pictures, a lone half of a pair as U+FFFD.
+    r"""A symbol as a page, or a terminal, can hold it: control characters by their pictures, what has none as U+FFFD.
 
-    >>> visible("a"), visible("\x1b"), visible("\n") == "\n"
-    ('a', '␛', True)
+    >>> visible("a"), visible("\x1b"), visible("\u202e"), visible("\n") == "\n"
+    ('a', '␛', '\ufffd', True)
     """
-    shown = "".join(chr(0x2400 + ord(c)) if ord(c) < 32 and c not in "\n\t" else c for c in symbol)
-    return shown.replace("\x7f", "␡").encode("utf-8", "replace").decode()
+    return symbol.translate(PICTURES)
 
 
 def in_a_line(symbol: str) -> str:

@@ -7,7 +7,7 @@ Source: Karpathy, Johnson and Li 2015, "Visualizing and Understanding Recurrent 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -42,9 +42,9 @@ def neurons(model: Module, inputs: Any, text: Sequence[str], *, symbols: Sequenc
         An object to ask: `scores()`, `coloured(cell)`, `saturation()`, `guesses()`, `save("cells.html")`.
 
     Raises:
-        TypeError: it is no module, or has no recurrent layer.
+        TypeError: it is no module, or has no recurrent layer; or the text has something else than strings in it.
         ValueError: the text is empty, or not as long as the sequence; or a layer has two directions, or is called
-            twice or never.
+            twice or never; or its cells become NaN or infinite.
 
     >>> import minigrad as mg
     >>> from minigrad import nn
@@ -68,6 +68,8 @@ def neurons(model: Module, inputs: Any, text: Sequence[str], *, symbols: Sequenc
             f"neurons: expected a model with a recurrent layer (nn.RNN, nn.LSTM, nn.GRU), and {type(model).__name__} "
             "has none; single cells and loops of one's own are not seen"
         )
+    if not isinstance(text, Iterable) or not all(isinstance(symbol, str) for symbol in text):
+        raise TypeError(f"neurons: expected the text as a str, or as T strings, got {repr(text)[:40]}")
     if not len(text):
         raise ValueError("neurons: expected a text of at least one character, got an empty one")
     calls, output = called(model, inputs, recurrent)
@@ -83,6 +85,13 @@ def neurons(model: Module, inputs: Any, text: Sequence[str], *, symbols: Sequenc
                 f"{name or 'the layer'}, got {len(text)}"
             )
         layers += found
+    for layer in layers:
+        finite = cpu.isfinite(layer.h).all(1) & (True if layer.c is None else cpu.isfinite(layer.c).all(1))
+        if not finite.all():
+            raise ValueError(
+                f"neurons: cells of {layer.name} are NaN or infinite, first at character {int(finite.argmin())}; "
+                "mg.detect_anomaly tells where that comes from"
+            )
     return Neurons(list(text), layers, None if symbols is None else list(symbols), logits(output, len(text), symbols))
 
 
@@ -118,14 +127,14 @@ class Neurons:
         Raises:
             IndexError: there is no such layer or cell.
         """
-        if not 0 <= layer < len(self.layers):
+        if layer not in range(len(self.layers)):
             raise IndexError(f"there is no layer {layer}; the model has {len(self.layers)}, numbered from 0")
         values = self.shown(layer)
-        if not 0 <= number < values.shape[1]:
+        if number not in range(values.shape[1]):
             raise IndexError(
                 f"there is no cell {number} in layer {layer}, which has {values.shape[1]}, numbered from 0"
             )
-        return values[:, number]
+        return values[:, int(number)]
 
     def named(self, cell: Cell) -> str:
         """What a cell is called: rnn.l0[12]."""
@@ -179,13 +188,13 @@ class Neurons:
         Raises:
             IndexError: there is no such cell.
             KeyError: there is no such feature.
-            ValueError: the feature is too rare to have a cell.
+            ValueError: the feature is too rare to have a cell, or there is no such excerpt.
         """
         score = None
         if isinstance(cell, str):
             score = self.scores()[cell]
             if score.cell is None:
-                raise ValueError(f"{cell!r} is too rare in this text to choose a cell for it; take a longer one")
+                raise ValueError(f"{cell!r} has no cell in this text: {score.verdict}; take a longer one")
             layer, number = score.cell
         else:
             number = cell
@@ -197,7 +206,7 @@ class Neurons:
         what, scale = ("h", 1.0) if found.c is None else ("tanh c", 1.0)
         if found.c is None and not found.bounded:
             scale = float(cpu.abs(values).max()) or 1.0
-        piece = slice(start, start + count)
+        piece = self._piece(start, count)
         name = self.named(Cell(layer, number))
         title = f"{cell}: {name}" if score is not None else name
         return Coloured(self.text[piece], values[piece], title, scale, what, about, start)
@@ -206,18 +215,28 @@ class Neurons:
         """The k likeliest symbols to follow each character of an excerpt, with their probabilities.
 
         Raises:
-            ValueError: `neurons` was not given the symbols; or k is not from 1 to V.
+            ValueError: `neurons` was not given the symbols; or k is not from 1 to V; or there is no such excerpt.
         """
         if self.logits is None or self.symbols is None:
             raise ValueError("guesses: which symbols the model guesses is not known; call neurons(..., symbols=...)")
         if not 1 <= k <= len(self.symbols):
             raise ValueError(f"guesses: expected k from 1 to {len(self.symbols)}, got {k}")
-        logits = self.logits[start : start + count].astype(float)
+        piece = self._piece(start, count)
+        logits = self.logits[piece].astype(float)
         e = cpu.exp(logits - logits.max(1, keepdims=True))
         probabilities = e / e.sum(1, keepdims=True)
         numbers = cpu.argsort(-probabilities, axis=1, kind="stable")[:, :k]
         found = cpu.take_along_axis(probabilities, numbers, axis=1)
-        return Guesses(self.text[start : start + count], self.symbols, numbers, found)
+        return Guesses(self.text[piece], self.symbols, numbers, found)
+
+    def _piece(self, start: int, count: int) -> slice:
+        """Where an excerpt lies."""
+        if start not in range(len(self.text)) or count < 1:
+            raise ValueError(
+                f"expected an excerpt that starts at 0 to {len(self.text) - 1}, of one character or more; got "
+                f"start={start}, count={count}"
+            )
+        return slice(start, start + count)
 
     def html(self, also: Sequence[Coloured] = (), count: int = EXCERPT) -> str:
         """A piece of HTML: the scores, and for each feature an excerpt coloured by its best cell."""

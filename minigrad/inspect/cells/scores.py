@@ -57,7 +57,9 @@ class Score:
     def verdict(self) -> str:
         """In words; "weak" is a balanced accuracy below 0.75, or a correlation of less than 0.5."""
         if self.cell is None:
-            return "too rare to judge"
+            if self.feature.number:
+                return "changes too little to judge"
+            return {0.0: "never true", 1.0: "always true"}.get(self.share, "too rare to judge")
         if abs(self.score) < (WEAK_CORRELATION if self.feature.number else WEAK):
             return "weak"
         if self.score * self.chosen_at < 0:

@@ -30,8 +30,9 @@ def gradient_flow(loss: Tensor, names: Any = None) -> GradientFlow:
     alone, a geometric mean from there to the first: if the loss looks at the last state alone, the curve of the norms
     falls or rises by it; if the loss looks at every step, the curve has all contributions in it and may be flat, though
     each of them vanishes on its way. Below 0.95 it vanishes, above 1.05 it explodes. Recurrent layers are opened,
-    though they run as one kernel; loops of one's own are found where three rounds or more are alike. Everything is
-    computed once more, from the graph: `.grad` and the graph stay as they are, and hooks are not run.
+    though they run as one kernel; loops of one's own are found where three rounds or more are alike. Packed
+    sequences are several loops: one for each stretch of steps at which as many sequences go on. Everything is computed
+    once more, from the graph: `.grad` and the graph stay as they are, and hooks are not run.
 
     Args:
         loss: a scalar, before its `backward()`.

@@ -48,6 +48,11 @@ class Followed:
         return math.exp((ends[0] - ends[1]) / (len(self.way) - 1)) if all(map(math.isfinite, ends)) else None
 
     @property
+    def explodes(self) -> bool:
+        """Whether the factor is above EXPLODES."""
+        return self.factor is not None and self.factor > EXPLODES
+
+    @property
     def order(self) -> list[int]:
         """The time steps as the gradient comes by."""
         return list(range(len(self.norms)))[:: 1 if self.backwards else -1]
@@ -70,7 +75,7 @@ class Followed:
             what = "NaN" if math.isnan(self.norms[t]) else "infinite"
             told.append(f"{what} at step {t}, going back from {self.order[0]}")
         if (factor := self.factor) is not None:
-            word = "vanishes" if factor < VANISHES else "explodes" if factor > EXPLODES else "steady"
+            word = "vanishes" if factor < VANISHES else "explodes" if self.explodes else "steady"
             steps = len(self.way) - 1
             over = "" if word == "steady" else f", {power_of_ten(steps * math.log10(factor))} over {steps}"
             told.append(f"{word}: {factor:.3g} a step{over}")

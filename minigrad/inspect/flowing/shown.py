@@ -45,34 +45,36 @@ class GradientFlow:
         names = dict.fromkeys(row.module for row in self.parameters)
         return {name: together(row.gradient for row in self.parameters if row.module == name) for name in names}
 
+    @property
+    def explosions(self) -> list[str]:
+        """In words, where a gradient explodes on its way back through a loop: nothing is more urgent."""
+        return [f"{state.name} {state.verdict}" for state in self.states if state.explodes]
+
     # As text --------------------------------------------------------------------------------------
 
     def __str__(self) -> str:
-        lines = [
-            f"loss {self.loss:.6g}, norm of the whole gradient {self.norm:.3g}{self._wrong()}",
-            "",
-            *self._by_layer(),
-        ]
+        lines = [self._summary(), *(f"! {told}" for told in self.explosions), "", *self._by_layer()]
         lines += ["", *(self._by_step() if self.states else [NO_LOOP])]
         return "\n".join(lines)
 
-    def _wrong(self) -> str:
+    def _summary(self) -> str:
         wrong = [row.name for row in self.parameters if not math.isfinite(row.gradient)]
-        return f"; no finite numbers: {', '.join(wrong)}" if wrong else ""
+        told = f"; no finite numbers: {', '.join(wrong)}" if wrong else ""
+        return f"loss {self.loss:.6g}, norm of the whole gradient {self.norm:.3g}{told}"
 
     def _by_layer(self) -> list[str]:
         width = max((len(row.name) for row in self.parameters), default=0) + 2
         shapes = max((len(str(row.shape)) for row in self.parameters), default=0)
         width = max(width, len("by layer"))
         lines = [f"{'by layer':<{width}}  {'shape':<{shapes}}  ‖gradient‖  ‖value‖   ratio"]
-        most = max((row.ratio for row in self.parameters if math.isfinite(row.ratio)), default=0.0)
+        bars = self._bars()
         for module, norm in self.modules.items():
             if module:
                 lines.append(f"{module:<{width}}  {'':<{shapes}}  {norm:10.3g}")
-            for row in self.parameters:
+            for row, drawn in zip(self.parameters, bars, strict=True):
                 if row.module == module:
                     name = f"{'  ' if module else ''}{row.name}"
-                    told = f"{row.gradient:10.3g}  {row.value:7.3g}  {row.ratio:7.1e}  {bar(row.ratio, most)}"
+                    told = f"{row.gradient:10.3g}  {row.value:7.3g}  {row.ratio:7.1e}  {drawn}"
                     lines.append(
                         f"{name:<{width}}  {row.shape!s:<{shapes}}  {told if row.reached else NOTHING}".rstrip()
                     )
@@ -82,7 +84,7 @@ class GradientFlow:
         width = max(len(state.name) for state in self.states)
         lines = [
             "by time step: the norm of dL/dh_t from t = 0 to the last, each curve on a logarithmic scale of its own;",
-            "then, by which factor a step that changes on its way back which sets out from the last step alone",
+            "then the factor a step, on its way back, of the gradient that sets out from the last step alone",
         ]
         for state in self.states:
             ends = f"{state.norms[0]:8.2g}  {curve(state.norms)}  {state.norms[-1]:<8.2g}"
@@ -93,15 +95,18 @@ class GradientFlow:
 
     def html(self) -> str:
         """A piece of HTML."""
-        rows = [(row, bar(row.ratio, max(self.ratios(), default=0.0))) for row in self.parameters]
+        rows = list(zip(self.parameters, self._bars(), strict=True))
         return filled(
-            "flow.html", flow=self, rows=rows, states=[(state, *lines_of(state)) for state in self.states],
+            "flow.html", flow=self, summary=self._summary(), rows=rows,
+            states=[(state, *lines_of(state)) for state in self.states],
             no_loop=NO_LOOP, nothing=NOTHING,
         )  # fmt: skip
 
-    def ratios(self) -> list[float]:
-        """Those that are finite numbers."""
-        return [row.ratio for row in self.parameters if math.isfinite(row.ratio)]
+    def _bars(self) -> list[str]:
+        """The ratio of each parameter as a bar; none where the value is 0, as a bias may be that has not learned."""
+        most = max((row.ratio for row in self.parameters if math.isfinite(row.ratio)), default=0.0)
+        told = [row.value != 0 or not math.isfinite(row.gradient) for row in self.parameters]
+        return [bar(row.ratio, most) if tell else "" for row, tell in zip(self.parameters, told, strict=True)]
 
     def _repr_html_(self) -> str:
         return in_notebook(self.html())

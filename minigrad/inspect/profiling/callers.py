@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from time import perf_counter as now
 from typing import Any
+from weakref import ref
 
 from ... import backend
 from .events import LAUNCH, MODULE, OPTIMIZER, Here
@@ -18,7 +19,8 @@ class Callers:
 
     def __init__(self, here: Here, places: Places) -> None:
         self.here, self.places = here, places
-        self._called: dict[int, tuple[Any, dict[int, str]]] = {}  # outermost modules by id, and the names in them
+        # Outermost modules by id, and the names in them. None is kept alive: what it holds is the program's to drop.
+        self._called: dict[int, tuple[ref[Any], dict[int, str]]] = {}
         self._numbers: dict[str, int] = {}  # how many outermost modules of a class there are
 
     def called_module(self, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -45,12 +47,12 @@ class Callers:
     def _names_in(self, module: Any) -> dict[int, str]:
         """The name of a module that was called by no other, and those of the modules in it."""
         known = self._called.get(id(module))
-        if known is None:
+        if known is None or known[0]() is not module:
             kind = type(module).__name__
             self._numbers[kind] = number = self._numbers.get(kind, 0) + 1
             names = {id(part): f"{path} ({type(part).__name__})" for path, part in module.named_modules() if path}
             names[id(module)] = kind if number == 1 else f"{kind} #{number}"
-            known = self._called[id(module)] = module, names
+            known = self._called[id(module)] = ref(module), names
         return known[1]
 
     def stepped(self, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -85,7 +87,3 @@ class Callers:
             return (timed if xp.on_host else original)(kernel, arrays, scalars)
 
         return call
-
-    def forget(self) -> None:
-        """Hold no module any more."""
-        self._called.clear()

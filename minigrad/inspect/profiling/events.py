@@ -28,14 +28,10 @@ Event = tuple[str, float, float, str, int, int, Any]
 class Thread:
     """What one thread has done, and what it is doing."""
 
-    __slots__ = (
-        *("events", "growth", "is_main", "marks", "name", "names", "place"),
-        *("quiet", "ran", "sweeps"),
-    )
+    __slots__ = ("events", "growth", "marks", "name", "names", "place", "quiet", "ran", "sweeps")
 
     def __init__(self) -> None:
-        thread = threading.current_thread()
-        self.name, self.is_main = thread.name, thread is threading.main_thread()
+        self.name = threading.current_thread().name
         self.events: list[Event] = []
         self.marks: list[tuple[int, Any, Any]] = []  # on a GPU: which event, and the device's clock before and after
         self.growth = Growth()

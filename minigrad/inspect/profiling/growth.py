@@ -165,11 +165,12 @@ class Growth:
         return best if len(best) >= MANY else []
 
     def hoarded(self) -> dict[int, int]:
-        """Chunk → newest node left of it, if at the end of each chunk there was something left of one more."""
+        """Chunk → newest node left of it, if there was something left of ever more of them, to the end."""
         counts = [len(left) for left in self.survivors]
-        grows = all(a <= b for a, b in pairwise(counts))
-        rises = sum(a < b for a, b in pairwise(counts))
-        return self.survivors[-1] if grows and rises >= MANY - 1 and 2 * rises >= len(counts) - 1 else {}
+        rises = [a < b for a, b in pairwise(counts)]
+        early, late = sum(rises[: len(rises) // 2]), sum(rises[len(rises) // 2 :])
+        grows = all(a <= b for a, b in pairwise(counts)) and early + late >= MANY - 1
+        return self.survivors[-1] if grows and 2 * late >= early else {}  # else it has come to an end
 
     def first_crossing(self, chunk: int) -> Crossing | None:
         """The first operation of a chunk that takes what an earlier one has computed."""

@@ -16,8 +16,8 @@ from .events import Thread
 from .growth import Sample
 from .leaks import Finder, Leak
 from .recording import Recorder
-from .report import Table, memory_report, module_table, operation_table, shown_by_rich
-from .spans import Row, Span, by_module, by_operation, spans_of
+from .report import Table, as_html, memory_report, module_table, operation_table, shown_by_rich
+from .spans import Span, by_module, by_operation, spans_of
 
 SUFFIXES: Final = (".json", ".json.gz", ".txt")
 _lock = threading.Lock()
@@ -84,6 +84,7 @@ class profile:  # noqa: N801 - used like a function, as detect_anomaly is
             try:
                 recorder.start()
             except BaseException:
+                self._recorder = None
                 recorder.stop()
                 raise
             _running = self
@@ -93,11 +94,12 @@ class profile:  # noqa: N801 - used like a function, as detect_anomaly is
     def __exit__(self, _: Any, error: BaseException | None, trace: TracebackType | None) -> None:
         global _running
         assert self._recorder is not None
-        end = now()
         with _lock:
-            self._recorder.stop()
-            _running = None
-        self._threads, self._end = self._snapshot(), end
+            try:
+                self._end = self._recorder.stop()
+            finally:
+                _running = None
+        self._threads = self._snapshot()
         self._recorder = None
         for leak in self.leaks:
             if error is not None:
@@ -164,23 +166,26 @@ class profile:  # noqa: N801 - used like a function, as detect_anomaly is
         """
         if by not in ("operation", "module"):
             raise ValueError(f'profile.table: expected by="operation" or by="module", got {by!r}')
-        rows: list[Row] = []
-        spans = [spans for _, spans in self._snapshot()]
+        spans = [span for _, spans in self._snapshot() for span in spans]
         if by == "operation":
-            return operation_table(by_operation([span for each in spans for span in each]), self.seconds)
-        for each in spans:
-            rows += by_module(each)
-        return module_table(rows, self.seconds)
+            return operation_table(by_operation(spans), self.seconds)
+        return module_table(by_module(spans), self.seconds)
+
+    def _parts(self) -> list[str | Table]:
+        """All that there is to tell, in order."""
+        if not self._start:
+            return ["profile: nothing has been measured yet; write with profile() as p: ..."]
+        running = ", and has not ended yet" if self._recorder is not None else ""
+        steps = f", {len(self._steps)} step{'s' * (len(self._steps) > 1)}" if self._steps else ""
+        parts: list[str | Table] = [f"profile: {self.seconds * 1000:,.1f} ms{steps}{running}"]
+        parts += [self.table("operation"), self.table("module")]
+        return parts + [part for part in (memory_report(self.memory), *(f"! {leak}" for leak in self.leaks)) if part]
 
     def __str__(self) -> str:
-        if not self._start:
-            return "profile: nothing has been measured yet; write with profile() as p: ..."
-        running = ", and has not ended yet" if self._recorder is not None else ""
-        steps = f", {len(self._steps)} steps" if self._steps else ""
-        parts = [f"profile: {self.seconds * 1000:,.1f} ms{steps}{running}"]
-        parts += [str(self.table("operation")), str(self.table("module")), memory_report(self.memory)]
-        parts += [f"! {leak}" for leak in self.leaks]
-        return "\n\n".join(part for part in parts if part)
+        return "\n\n".join(map(str, self._parts()))
+
+    def _repr_html_(self) -> str:
+        return as_html(self._parts())
 
     def __repr__(self) -> str:
         return f"<profile of {self.seconds * 1000:,.1f} ms>"
@@ -191,7 +196,7 @@ class profile:  # noqa: N801 - used like a function, as detect_anomaly is
         Raises:
             ImportError: rich is not installed.
         """
-        shown_by_rich(str(self), [self.table("operation"), self.table("module")])
+        shown_by_rich(self._parts())
 
     def save(self, path: str | Path) -> None:
         """Write it to a file.

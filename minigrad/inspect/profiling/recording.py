@@ -70,10 +70,13 @@ class Recorder:
             patches.everywhere(clipping, callers.timed(OPTIMIZER, clipping.__name__, clipping))
         patches.everywhere(backend.register, self._registered(backend.register))
 
-    def stop(self) -> None:
-        self.look()
-        self.patches.undo()
-        self.callers.forget()
+    def stop(self) -> float:
+        """Put everything back; the moment up to which was measured."""
+        try:
+            self.look()
+            return now()
+        finally:  # whoever interrupts the look
+            self.patches.undo()
 
     # Operations -----------------------------------------------------------------------------------
 

@@ -48,6 +48,8 @@ COLUMNS: Final[list[tuple[str, Callable[[Row], str]]]] = [
     ("waits", lambda row: number(row.waits)),
 ]
 
+HEADS: Final = {"operation": "operation", "module": "module, with all in it"}
+
 
 class Table:
     """Rows, which print as a table.
@@ -68,7 +70,7 @@ class Table:
         columns = [(head, show) for head, show in COLUMNS if any(show(row) for row in rows)]
         share = ("share", lambda row: f"{row.seconds / self.seconds:.1%}" if row.seconds and self.seconds else "")
         columns.insert(sum(head in ("calls", "backward calls", "forward", "backward") for head, _ in columns), share)
-        heads = [self.by, *(head for head, _ in columns)]
+        heads = [HEADS[self.by], *(head for head, _ in columns)]
         lines = [["  " * row.depth + row.name, *(show(row) for _, show in columns)] for row in rows]
         return heads, lines, len(self.sums)
 
@@ -88,11 +90,17 @@ class Table:
         return "\n".join([line(heads), rule, *above, *below])
 
     def _repr_html_(self) -> str:
+        if not self.rows:
+            return f"<p>{self}</p>"
         heads, lines, _ = self.cells()
 
         def row(cells: Sequence[str], tag: str) -> str:
-            first = f'<{tag} style="text-align: left; white-space: pre">{html.escape(cells[0])}</{tag}>'
-            return f"<tr>{first}{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in cells[1:])}</tr>"
+            sides = ["left", *["right"] * (len(cells) - 1)]
+            told = [
+                f'<{tag} style="text-align: {side}; white-space: pre">{html.escape(cell)}</{tag}>'
+                for side, cell in zip(sides, cells, strict=True)
+            ]
+            return f"<tr>{''.join(told)}</tr>"
 
         return f"<table>{row(heads, 'th')}{''.join(row(cells, 'td') for cells in lines)}</table>"
 
@@ -140,19 +148,29 @@ def curve(times: Sequence[float], values: Sequence[float], width: int = WIDTH) -
     return "".join(bars)
 
 
-def shown_by_rich(text: str, tables: Sequence[Table]) -> None:
+def as_html(parts: Sequence[str | Table]) -> str:
+    """A report for a notebook."""
+    return "".join(
+        part._repr_html_() if isinstance(part, Table) else f"<pre>{html.escape(part)}</pre>" for part in parts
+    )
+
+
+def shown_by_rich(parts: Sequence[str | Table]) -> None:
     """Print a report, its tables by the package rich."""
     rich = extra("rich", "profile.show()")
     console, box = rich.get_console(), extra("rich.box", "profile.show()")
-    plain = {str(table): table for table in tables}
-    for part in text.split("\n\n"):
-        if part not in plain:
+    for part in parts:
+        if isinstance(part, str) or not part.rows:
             console.print(part, markup=False, highlight=False)
             continue
-        heads, lines, sums = plain[part].cells()
-        made = extra("rich.table", "profile.show()").Table(box=box.SIMPLE_HEAD)
-        for k, head in enumerate(heads):
-            made.add_column(head, justify="right" if k else "left", no_wrap=k == 0)
+        heads, lines, sums = part.cells()
+        made = extra("rich.table", "profile.show()").Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        for k, (head, *cells) in enumerate(zip(heads, *lines, strict=True)):
+            whole = (
+                cells if k else [word for cell in cells for word in cell.split()]
+            )  # names may be broken, not numbers
+            longest = max(map(len, [*head.split(), *whole]))
+            made.add_column(head, justify="right" if k else "left", min_width=longest)
         last = len(lines) - sums
         for k, cells in enumerate(lines):
             made.add_row(*cells, end_section=k == last - 1, style="bold" if k >= last else None)

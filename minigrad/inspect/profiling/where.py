@@ -73,26 +73,28 @@ class Line(NamedTuple):
 
 def carried(line: Line) -> str:
     """The name, like `state` in `y, state = lstm(x, state)`, that a line reads and gives another value; "" if none."""
-    statement = _statement(line)
-    if isinstance(statement, ast.AugAssign):
-        return ast.unparse(statement.target)
-    if not isinstance(statement, ast.Assign):
-        return ""
-    targets = [part for target in statement.targets for part in _parts(target)]
-    read = {ast.unparse(part) for part in ast.walk(statement.value) if isinstance(part, (ast.Name, ast.Attribute))}
-    return next((name for name in targets if name in read), "")
+    for statement in _assignments(line):
+        if isinstance(statement, ast.AugAssign):
+            return ast.unparse(statement.target)
+        targets = [part for target in statement.targets for part in _parts(target)]
+        read = {ast.unparse(part) for part in ast.walk(statement.value) if isinstance(part, (ast.Name, ast.Attribute))}
+        for name in targets:
+            if name in read:
+                return name
+    return ""
 
 
 def addition(line: Line) -> tuple[str, str] | None:
     """("total", "loss") of `total += loss` and of `total = total + loss`; None of anything else."""
-    statement = _statement(line)
-    if isinstance(statement, ast.AugAssign) and isinstance(statement.op, ast.Add):
-        return ast.unparse(statement.target), _as_operand(statement.value)
-    if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.BinOp):
-        target, sides = ast.unparse(statement.targets[0]), (statement.value.left, statement.value.right)
-        names = [ast.unparse(side) for side in sides]
-        if isinstance(statement.value.op, ast.Add) and target in names:
-            return target, _as_operand(sides[1 - names.index(target)])
+    for statement in _assignments(line):
+        if isinstance(statement, ast.AugAssign):
+            if isinstance(statement.op, ast.Add):
+                return ast.unparse(statement.target), _as_operand(statement.value)
+        elif isinstance(statement.value, ast.BinOp) and isinstance(statement.value.op, ast.Add):
+            target, sides = ast.unparse(statement.targets[0]), (statement.value.left, statement.value.right)
+            names = [ast.unparse(side) for side in sides]
+            if target in names:
+                return target, _as_operand(sides[1 - names.index(target)])
     return None
 
 
@@ -107,14 +109,15 @@ def _parts(target: ast.expr) -> list[str]:
     return [ast.unparse(target)]
 
 
-def _statement(line: Line) -> ast.stmt | None:
-    """What begins on a line; it may go over several."""
+def _assignments(line: Line) -> list[ast.Assign | ast.AugAssign]:
+    """Those that begin on a line, also behind others or a colon; the last may go over several lines."""
     text = ""
     for number in range(line.number, line.number + 10):
         text += linecache.getline(line.file, number)
         try:
-            found = ast.parse(textwrap.dedent(text).strip()).body
+            parsed = ast.parse(textwrap.dedent(text).strip())
         except SyntaxError:
             continue
-        return found[0] if found else None
-    return None
+        assigned = [each for each in ast.walk(parsed) if isinstance(each, (ast.Assign, ast.AugAssign))]
+        return [each for each in assigned if each.lineno == 1]
+    return []

@@ -58,6 +58,8 @@ def neurons(
     For each feature the best cell is chosen on the first half of what is read, and scored on the second.
     """
     with clear_errors():
+        if layer and not cell:
+            raise UserError(f"--layer {layer} says in which layer the cells of --cell are; name a cell, too")
         found = checkpoint.load(run)
         model = found.model.to(device)
         text, same = text_for(found, data, corpus, unknown)
@@ -73,8 +75,8 @@ def neurons(
             runs.refuse_another(out, written, overwrite=overwrite)
             inputs = mg.tensor(ids[:, None], device=device)  # (T, 1)
             characters = [names[number] for number in ids]
-            cells = look(model, inputs, characters, symbols=names)
             with _told_apart():
+                cells = look(model, inputs, characters, symbols=names)
                 pieces = [cells.coloured(number, layer, count=count) for number in cell or ()]
                 guessed = cells.guesses(guesses, count=count)
             say(f"{text.source}, symbols {place.start:,} to {place.stop - 1:,}")
@@ -111,7 +113,7 @@ def _untrained(model: CharLM, device: str) -> CharLM:
 
 @contextlib.contextmanager
 def _told_apart() -> Any:
-    """What the instrument finds wrong with an option is an error of the user's."""
+    """What the instrument finds wrong with an option, or with a model, is an error of the user's."""
     try:
         yield
     except (IndexError, ValueError) as error:
