@@ -449,3 +449,11 @@ def test_what_cannot_be_drawn():
         hello(opened=[2])
     with pytest.raises(ValueError, match="no operation ran in a module 'gru'; there are 'embed', 'lstm', 'output'"):
         hello(closed="gru")
+
+
+def test_a_loop_in_a_closed_module_cannot_be_opened() -> None:
+    lstm, x = nn.LSTM(2, 3), mg.ones((4, 1, 2))
+    drawing = draw(lstm(x)[0].sum(), names={"lstm": lstm, "x": x}, closed=True)
+    assert {box.kind for box in drawing.diagram.boxes} == {"data", "module", "operation"}
+    assert "loop 1: 14 operations × 4, in a closed module" in str(drawing)
+    assert "drawn once" not in str(drawing)

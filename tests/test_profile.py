@@ -868,6 +868,18 @@ def test_shown_with_rich(capsys: pytest.CaptureFixture[str], monkeypatch: pytest
         p.show()
 
 
+def test_marks_alone_say_where_steps_end() -> None:
+    x, total = mg.tensor([1.0, 2.0], requires_grad=True), 0.0
+    with warnings.catch_warnings(record=True, action="always") as told, profile() as p:
+        for _ in range(8):
+            loss = (x * x).sum()
+            loss.backward()
+            total = total + loss
+            p.step()
+    assert "of 8 chunks something is still held" in str(told[0].message)
+    assert "loss.item()" in p.leaks[0].cure
+
+
 def test_numbers_are_short() -> None:
     assert [milliseconds(s) for s in (0.0, 1.234e-5, 0.0012345, 0.12345, 12.0)] == [
         *("", "0.01 ms", "1.23 ms", "123 ms", "12,000 ms")

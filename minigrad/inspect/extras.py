@@ -22,5 +22,6 @@ def extra(module: str, purpose: str) -> Any:
             raise
         package = PACKAGES[library]
         raise ImportError(
-            f"{purpose} needs the package {package}: pip install {package} (minigrad's extra inspect)"
+            f"{purpose} needs the package {package}: pip install {package}, or minigrad's extra inspect, which has all "
+            f"that the instruments use: {', '.join(PACKAGES.values())}"
         ) from None

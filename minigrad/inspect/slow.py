@@ -36,11 +36,14 @@ class SlowSweep:
         self.passages, self.gradients = passages, gradients
 
 
-def slow_backward(computation: Computation, gradient: Any = None, caller: str = "backward") -> SlowSweep:
+def slow_backward(
+    computation: Computation, gradient: Any = None, caller: str = "backward", instead: str = ""
+) -> SlowSweep:
     """Carry the gradient of the result back to every value.
 
     Args:
         gradient: of the result's shape; 1 by default, which the result has to be a scalar for.
+        caller, instead: whose name errors begin with, and what else can be done about a result that is none.
 
     Raises:
         RuntimeError: the result is no scalar, and no gradient is given; something saved was written to since.
@@ -56,7 +59,7 @@ def slow_backward(computation: Computation, gradient: Any = None, caller: str = 
     >>> sweep.gradients[computation.values[0]]
     array([2., 4.], dtype=float32)
     """
-    gradients: dict[Value, Array] = {computation.result: _seed(computation.result, gradient, caller)}
+    gradients: dict[Value, Array] = {computation.result: _seed(computation.result, gradient, caller, instead)}
     passages = []
     for operation in reversed(computation.operations):
         received = [gradients.get(y) for y in operation.outputs]
@@ -91,14 +94,14 @@ def sent_back(operation: Operation, received: list[Array | None]) -> list[Array 
     return found
 
 
-def _seed(result: Value, gradient: Any, caller: str) -> Array:
+def _seed(result: Value, gradient: Any, caller: str, instead: str) -> Array:
     assert result.maker is not None
     xp = result.maker.node.xp
     if gradient is None:
         if result.shape != () and result.array is not None and result.array.size != 1:
             raise RuntimeError(
                 f"{caller}: expected a scalar to go backward from, got shape {result.shape}. Make it one with .sum() "
-                "or .mean(), or pass the gradient of what you want with respect to it, of the same shape"
+                f"or .mean(){instead}"
             )
         return xp.ones(result.shape, dtype=result.dtype)
     g = gradient._data if type(gradient) is Tensor else gradient

@@ -15,7 +15,7 @@ from ..extras import extra
 from ..page import LEVELS, LIGHT, css_class, filled, in_a_line, in_notebook, level_of, mixed, page, save, visible
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Coloured:
     """A text whose characters have a background from blue (-scale) over neutral (0) to red (scale).
 
@@ -49,6 +49,8 @@ class Coloured:
         seen = self.values[cpu.isfinite(self.values)]
         across = f"from {seen.min():.3g} to {seen.max():.3g}" if len(seen) else "none of them finite"
         return f"{self.title or self.what}: {len(self.text):,} characters, {across}"
+
+    __repr__ = __str__
 
     def html(self, headed: bool = True) -> str:
         """A piece of HTML, with or without its title."""
@@ -89,7 +91,7 @@ class Coloured:
         return line
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Guesses:
     """Under each character of a text, the likeliest symbols to come next, with their probabilities.
 
@@ -107,6 +109,8 @@ class Guesses:
         among = f", {sum(map(any, hits)) / known:.0%} of what comes next is among them" if known > 0 else ""
         first = f" and {sum(hit[0] for hit in hits) / known:.0%} the first" if known > 0 else ""
         return f"{self.numbers.shape[1]} guesses at each of {len(self.text):,} characters{among}{first}"
+
+    __repr__ = __str__
 
     def _hits(self) -> list[list[bool]]:
         """Which guesses came true; none at the last character."""

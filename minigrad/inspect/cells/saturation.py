@@ -16,7 +16,7 @@ from ..figures import COLOURS, check_format, save_figure
 from .activations import Activations
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Saturation:
     """Of each gate of each cell, the fraction of time that it is left-saturated (shut) and right-saturated (open).
 
@@ -53,6 +53,8 @@ class Saturation:
             )
         return "\n".join(lines)
 
+    __repr__ = __str__
+
     def plot(self, path: str | Path | None = None) -> Any:
         """The scatter plot of the paper, a panel for each kind of gate, a colour for each layer: matplotlib's figure.
 
@@ -79,9 +81,9 @@ class Saturation:
             axes.set_xlim(-0.03, 1.03)
             axes.set_ylim(-0.03, 1.03)
             axes.set_aspect("equal")
-            axes.set_xlabel(f"fraction right saturated (above {self.high:g})")
+            axes.set_xlabel(f"of the time open (above {self.high:g})")
             axes.grid(alpha=0.3)
-        figure.axes[0].set_ylabel(f"fraction left saturated (below {self.low:g})")
+        figure.axes[0].set_ylabel(f"of the time shut (below {self.low:g})")
         if len(layers) > 1:
             figure.axes[-1].legend()
         if path is not None:

@@ -204,7 +204,7 @@ NOTE = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Scores:
     """The best cell for each feature, as a table."""
 
@@ -237,6 +237,8 @@ class Scores:
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         return "\n".join([f"best cell for each feature, judged on {self.characters:,} characters", *lines, NOTE])
+
+    __repr__ = __str__
 
     def __rich__(self) -> Any:
         table = extra("rich.table", "scores in the terminal").Table(

@@ -64,11 +64,14 @@ class Drawing:
         text = ", ".join(f"{count} {name}" if name == "data" else counted(count, name) for count, name in counts)
         lines = [f"a drawing of {text}, {counted(len(self.diagram.arrows), 'arrow')}"]
         for number, loop in enumerate(self.diagram.loops, 1):
-            is_folded = self.diagram.places[loop.rounds[0][0]].folded
-            lines.append(
-                f"loop {number}: {counted(len(loop.rounds[0]), 'operation')} × {loop.times}, "
-                + (f"drawn once; opened=[{number}] draws all" if is_folded else "all drawn")
-            )
+            first = loop.rounds[0][0]
+            if self.diagram.box_of[first].kind == "module":
+                how = "in a closed module"
+            elif self.diagram.places[first].folded:
+                how = f"drawn once; opened=[{number}] draws all"
+            else:
+                how = "all drawn"
+            lines.append(f"loop {number}: {counted(len(loop.rounds[0]), 'operation')} × {loop.times}, {how}")
         return "\n".join([*lines, 'save("graph.svg") writes it; .svg, .dot, .mmd'])
 
     __repr__ = __str__
@@ -100,6 +103,10 @@ def draw(
         closed: modules to draw as one box with their parameters in it, by their paths as in the frames' titles; True:
             all.
         limit: the most boxes to draw.
+
+    Returns:
+        A drawing, with `svg()`, `dot()`, `mermaid()` and `save(path)`, which a notebook shows; printed, it says what
+        is in it.
 
     Raises:
         TypeError: it is no Tensor; or an option is of another kind.

@@ -32,6 +32,7 @@ class Loop:
     length: int  # operations in a round
     carried: tuple[Value, ...]  # what the first round hands to the next
     backward: bool
+    inside: str  # what it was opened from, such as the kernel of a whole time loop
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,12 @@ class Telling:
         self.computation = computation
         self.open = open
         self._gradient = gradient
-        self.sweep = slow_backward(computation, gradient, "explain")
+        self.sweep = slow_backward(
+            computation,
+            gradient,
+            "explain",
+            ", or pass gradient=, of the same shape: that of what you want, with respect to it",
+        )
         self.parts = folded(computation.operations)
         self._makers = contributors(self.sweep)
         self._check_open()
@@ -140,7 +146,7 @@ class Telling:
                 yield Backward(passages[id(part)], self._makers) if backward else Forward(part)
                 continue
             first = tuple(values[0] for values in part.carried)
-            yield Loop(part.times, len(operations), first, backward)
+            yield Loop(part.times, len(operations), first, backward, operations[0].inside)
             shown = set(self._shown(part))
             hidden: list[int] = []
             numbers = list(range(part.times))

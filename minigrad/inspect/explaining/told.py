@@ -100,7 +100,8 @@ def loop_title(loop: Loop) -> str:
     *others, last = [label(v) for v in loop.carried] or [""]
     handed = f"{', '.join(others)} and {last}" if others else last
     names = "their names" if others else "its name"
-    return f"{loop.length} operations × {loop.times}" + (
+    opened = f", opened from {loop.inside}, as which they ran" if loop.inside else ""
+    return f"{loop.length} operations × {loop.times}{opened}" + (
         f", each round handing on {handed} ({names} in round 0)" if handed else ""
     )
 

@@ -16,7 +16,7 @@ from .norms import Followed, Row, together
 NO_LOOP = "no loop over time was found (three rounds or more that are alike), so there is nothing to show by time step"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GradientFlow:
     """Norms of gradients; see `gradient_flow`."""
 
@@ -56,6 +56,8 @@ class GradientFlow:
         lines = [self._summary(), *(f"! {told}" for told in self.explosions), "", *self._by_layer()]
         lines += ["", *(self._by_step() if self.states else [NO_LOOP])]
         return "\n".join(lines)
+
+    __repr__ = __str__
 
     def _summary(self) -> str:
         wrong = [row.name for row in self.parameters if not math.isfinite(row.gradient)]

@@ -61,6 +61,7 @@ class Growth:
         self.crossings: list[Crossing] = []
         self.passes: list[Pass] = []
         self.survivors: list[dict[int, int]] = []  # at the end of each chunk: chunk → the newest node left of it
+        self.is_marked = False  # whether the program says where its steps end
         self.suspicious = MANY  # chunks of which something is left
         self.failed_chunk: int | None = None  # in which a pass ran into a graph that is no more
 
@@ -125,11 +126,15 @@ class Growth:
         if not create_graph and births:
             chunks = {self.chunk_of(birth) for birth in births}
             self.passes.append(Pass(len(births), len(chunks), max(chunks)))
-            self.end_chunk()
+            if not self.is_marked:
+                self.end_chunk()
         self.seen = tick()  # what a pass has recorded is nobody's carelessness
 
     def step(self) -> None:
-        """End the chunk, if something is left of it that no pass has ended it for."""
+        """End the chunk: where there are marks, they alone end it, whatever passes there were in it."""
+        if not self.is_marked:
+            self.is_marked = True
+            del self.starts[1:], self.survivors[:], self.passes[:], self.crossings[:]
         nodes = (reference() for reference in self.nodes)
         if any(node is not None and node.birth > self.starts[-1] for node in nodes):
             self.end_chunk()

@@ -7,8 +7,9 @@ nothing of this runs. The program itself runs as ever, its kernels too.
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from time import perf_counter as now
 from types import FrameType
 from typing import Any
@@ -215,22 +216,30 @@ class Recorder:
                 me.sweeps -= 1
                 me.events.append((SWEEP, start, now(), "backward", 0, 0, None))
                 births = [event[4] for event in me.events[first:] if event[0] is BACKWARD]
-                me.growth.gone_back(births, create_graph, failed)
-                self.look()
+                with self._own():
+                    me.growth.gone_back(births, create_graph, failed)
+                    me.growth.look(now())
             return found
 
         return swept
 
     def end_step(self) -> None:
         """A mark of the user's: a chunk ends, if one has begun."""
-        self.look()
-        self.here.me.growth.step()
+        with self._own():
+            self.here.me.growth.look(now())
+            self.here.me.growth.step()
 
     def look(self) -> None:
         """See which nodes of this thread are alive, and what they keep."""
-        me, start = self.here.me, now()
-        me.growth.look(start)
-        me.events.append((OWN, start, now(), "profile itself, counting nodes", 0, 0, None))
+        with self._own():
+            self.here.me.growth.look(now())
+
+    @contextlib.contextmanager
+    def _own(self) -> Iterator[None]:
+        """What is done here is the profiler's own, and no part of the program."""
+        start = now()
+        yield
+        self.here.me.events.append((OWN, start, now(), "profile itself, counting nodes", 0, 0, None))
 
     def _summed(self, original: Callable[..., Any], parts: tuple[str, str]) -> Callable[..., Any]:
         here, (one, other) = self.here, parts

@@ -89,6 +89,8 @@ class Table:
         below = [rule, *(line(cells) for cells in lines[len(lines) - sums :])] if sums else []
         return "\n".join([line(heads), rule, *above, *below])
 
+    __repr__ = __str__
+
     def _repr_html_(self) -> str:
         if not self.rows:
             return f"<p>{self}</p>"
