@@ -692,3 +692,13 @@ def test_reading_leaves_the_graph_as_it_was() -> None:
 def test_a_loop_that_ran_as_a_kernel_says_so() -> None:
     lstm = nn.LSTM(2, 3)
     assert "14 operations × 4, opened from scan, as which they ran" in str(explain(lstm(mg.ones((4, 1, 2)))[0].sum()))
+
+
+def test_names_that_only_minigrad_has_are_told_at_the_end() -> None:
+    logits = mg.tensor([[0.5, -1.0], [2.0, 0.0]], requires_grad=True)
+    story = explain(F.cross_entropy(logits, mg.tensor([1, 0])))
+    assert list(story.glossary) == ["surprisal_gradient"]
+    for shown in (str(story), story.markdown(), story.html()):
+        assert "g (softmax x - [1 at the class, else 0]) of each row x" in shown.replace("\\", "")
+    assert explain((logits * logits).sum()).glossary == {}
+    assert "Names in the formulas" not in str(explain((logits * logits).sum()))

@@ -45,6 +45,7 @@ def as_html(story: Telling) -> str:
         backward=backward,
         seed=story.seed,
         result=_drawn(latex.name(label(story.computation.result))),
+        glossary=story.glossary,
         leaves=[(_drawn(latex.name(label(leaf.value))), leaf.text, leaf.sum) for leaf in story.leaves],
     )
     return page

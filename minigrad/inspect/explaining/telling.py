@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+from ...backend import cpu
+from ...ops.primitive import registry
 from ..computation import Computation, Operation, Value
 from ..folding import Repeat, folded
 from ..slow import slow_backward
-from .lines import Backward, Forward, contributors, described, label, leaves, told_sum
+from .formulas import stated
+from .lines import Backward, Forward, all_sent, contributors, described, label, leaves, told_sum
+from .notation import text
 
 ROLES = {"parameter": "parameters", "input": "inputs with a gradient", "data": "arrays of data"}
 Open = bool | Sequence[int]
@@ -121,6 +126,17 @@ class Telling:
         found.open = rounds or True
         found._check_open()
         return found
+
+    @property
+    def glossary(self) -> dict[str, str]:
+        """The functions that formulas name and NumPy has not, each with what its docstring says it computes."""
+        said = {operation.primitive: Forward(operation).said(text) for operation in self.computation.operations}
+        shown = list(said.values())
+        for passage in {passage.operation.primitive: passage for passage in self.sweep.passages}.values():
+            shown += [sent.said(text) for sent in all_sent(passage)]
+        names = dict.fromkeys(name for line in shown for name in re.findall(r"(\w+)\(", line))
+        known = [name for name in names if name in registry and not hasattr(cpu.module, name)]
+        return {name: stated(registry[name]).partition("    ")[0].strip() for name in sorted(known)}
 
     # What is told, in order -----------------------------------------------------------------------------
 

@@ -29,6 +29,9 @@ def as_text(story: Telling) -> str:
     lines += ["", "Backward: g is the gradient that an operation receives for what it gave, → what it passes on"]
     lines += [f"      it begins with the gradient {story.seed} of {label(story.computation.result)}"]
     lines += _text_of(story.backward())
+    if story.glossary:
+        lines += ["", "Names in the formulas"]
+        lines += [f"      {name}: {stated}" for name, stated in story.glossary.items()]
     lines += ["", "Gradients of the leaves, in the end"]
     width = max((len(label(leaf.value)) for leaf in story.leaves), default=0)
     for leaf in story.leaves:
@@ -131,6 +134,10 @@ def as_markdown(story: Telling) -> str:
     result = latex.name(label(story.computation.result))
     lines += [f"It begins with the gradient {markdown_words(story.seed)} of ${result}$.", ""]
     lines += _markdown_of(story.backward())
+    if story.glossary:
+        lines += ["### Names in the formulas", ""]
+        lines += [f"- {markdown_words(name)}: {markdown_words(stated)}" for name, stated in story.glossary.items()]
+        lines.append("")
     lines += ["### Gradients of the leaves, in the end", "", "| leaf | gradient | |", "|---|---|---|"]
     lines += [f"| ${latex.name(label(e.value))}$ | {markdown_words(e.text)} | {e.sum} |" for e in story.leaves]
     return "\n".join(lines)
