@@ -157,6 +157,7 @@ class GradientFlow:
         axes.invert_yaxis()
         if not all(map(math.isnan, shown)):
             axes.set_xscale("log")
+            _tell_few_decades(axes)
         axes.set_xlabel("‖gradient‖ / ‖value‖")
         axes.set_title("by parameter", fontsize=10)
         axes.grid(alpha=0.3, axis="x")
@@ -189,3 +190,13 @@ class GradientFlow:
 
 
 NOTHING = "no gradient reaches it"
+
+
+def _tell_few_decades(axes: Any) -> None:
+    """Label 1, 2, 5, 10, ... where there are too few powers of ten: matplotlib's own labels would touch."""
+    low, high = axes.get_xlim()
+    if high < 100 * low:
+        ticker = extra("matplotlib.ticker", "a picture of the gradient flow")
+        axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f"{x:g}"))
+        axes.xaxis.set_minor_formatter(ticker.NullFormatter())
