@@ -1,4 +1,4 @@
-"""Pages about texts: self-contained HTML, from the templates in pages/."""
+"""Pages: self-contained HTML, from the templates in pages/; and the colours of those about texts."""
 
 from __future__ import annotations
 
@@ -60,19 +60,24 @@ def in_a_line(symbol: str) -> str:
     return visible(symbol).replace("\n", "↵").replace("\t", "⇥") if symbol != " " else "␣"
 
 
-def _environment() -> Any:
-    jinja2 = extra("jinja2", "a page")
+def template(name: str, purpose: str = "a page") -> Any:
+    """A template in pages/; what is put into it is escaped.
+
+    Raises:
+        ImportError: Jinja2 is not installed, which the purpose needs.
+    """
+    jinja2 = extra("jinja2", purpose)
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FOLDER), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=jinja2.StrictUndefined, keep_trailing_newline=True,
     )  # fmt: skip
     made.globals |= {"in_a_line": in_a_line, "visible": visible}
-    return made
+    return made.get_template(name)
 
 
-def filled(template: str, **values: Any) -> str:
+def filled(name: str, **values: Any) -> str:
     """A template in pages/ with its values: a piece of HTML."""
-    made: str = _environment().get_template(template).render(**values)
+    made: str = template(name).render(**values)
     return made
 
 

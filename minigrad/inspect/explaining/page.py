@@ -5,17 +5,17 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 from ..extras import extra
+from ..page import template
 from .latex import latex
 from .lines import Backward, Forward, Omitted, described, label
 from .notation import text
 from .telling import Event, Heading, Hidden, Loop, Round, Telling
 from .told import hidden_title, loop_title
 
-PAGES: Final = Path(__file__).parents[1] / "pages"
+PURPOSE: Final = "explain(...).html()"
 LETTER: Final = re.compile(r"<m[ino][^>]*>([^<]*)</m[ino]>")
 UPRIGHT: Final = re.compile(
     r'<mi mathvariant="normal">[^<]*</mi>(?:<mo>&#x0002E;</mo>|<mn>[^<]*</mn>|<mi mathvariant="normal">[^<]*</mi>)+'
@@ -27,11 +27,11 @@ MATHML: Final = 3  # rounds of a loop whose formulas are drawn; those of the oth
 
 def as_html(story: Telling) -> str:
     """A story as a page; of its loops every round, folded, up to a hundred."""
-    template = _template("story.html", "explain(...).html()")
+    found = template("story.html", PURPOSE)
     longest = max((part.times for part in story.parts if hasattr(part, "times")), default=0)
     every_round = longest <= IN_FULL
     forward, backward = list(_blocks(story.forward(every_round))), list(_blocks(story.backward(every_round)))
-    page: str = template.render(
+    page: str = found.render(
         title=story.title,
         numbers={
             way: {block["number"] for block in blocks if block["kind"] in ("forward", "backward")}
@@ -53,9 +53,9 @@ def as_html(story: Telling) -> str:
 
 def sheet_as_html(sheet: Any) -> str:
     """A sheet as a page."""
-    template = _template("sheet.html", "explain(...).html()")
+    found = template("sheet.html", PURPOSE)
     parts = [(part.heading, [_row(row) for row in part.rows]) for part in sheet.parts]
-    page: str = template.render(title=sheet.title, parts=parts)
+    page: str = found.render(title=sheet.title, parts=parts)
     return page
 
 
@@ -66,23 +66,11 @@ def _row(row: Any) -> dict[str, Any]:
     return {"label": name, "is_name": row.is_name, "said": said, "is_formula": is_formula, "remark": row.remark}
 
 
-def _template(file: str, purpose: str) -> Any:
-    jinja2 = extra("jinja2", purpose)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(PAGES),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    return environment.get_template(file)
-
-
 @functools.lru_cache(maxsize=4096)
 def _drawn(formula: str) -> Any:
     """A formula in LaTeX as MathML, which a template takes as it is; what its parts stand for is on a second line."""
-    converter = extra("latex2mathml.converter", "explain(...).html()")
-    markupsafe = extra("jinja2", "explain(...).html()").utils.markupsafe
+    converter = extra("latex2mathml.converter", PURPOSE)
+    markupsafe = extra("jinja2", PURPOSE).utils.markupsafe
     first, where, rest = formula.partition(WHERE)
     drawn = [UPRIGHT.sub(_one_word, converter.convert(part)) for part in ([first, rest] if where else [first])]
     return markupsafe.Markup('<br><span class="remark">where</span> '.join(drawn))

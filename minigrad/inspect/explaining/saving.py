@@ -1,16 +1,39 @@
-"""Writing what shows itself to a file."""
+"""What shows itself as text, as Markdown and as a page."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Final
+
+FORMS: Final = {".html": "html", ".md": "markdown", ".txt": "__str__"}
 
 
-def save(shown: Any, path: str | Path) -> None:
-    """Write what shows itself to a file, in the form that its name's end asks for."""
-    forms = {".html": "html", ".md": "markdown", ".txt": "__str__"}
-    form = forms.get(Path(path).suffix)
-    if form is None:
-        known = ", ".join(forms)
-        raise ValueError(f"save: expected a file name that ends in one of {known}, got {str(path)!r}")
-    Path(path).write_text(getattr(shown, form)() + "\n" * (form != "html"), encoding="utf-8")
+class Shown:
+    """The same in three forms, which can be written to a file; a notebook shows the Markdown."""
+
+    def markdown(self) -> str:
+        """In Markdown, formulas in LaTeX between dollars."""
+        raise NotImplementedError
+
+    def html(self) -> str:
+        """As a page of its own, formulas in MathML.
+
+        Raises:
+            ImportError: Jinja2 or latex2mathml is not installed.
+        """
+        raise NotImplementedError
+
+    def save(self, path: str | Path) -> None:
+        """Write it to a file: a page if its name ends in .html, Markdown for .md, text for .txt.
+
+        Raises:
+            ValueError: the name ends otherwise.
+        """
+        form = FORMS.get(Path(path).suffix.lower())
+        if form is None:
+            known = ", ".join(FORMS)
+            raise ValueError(f"save: expected a file name that ends in one of {known}, got {str(path)!r}")
+        Path(path).write_text(getattr(self, form)() + "\n" * (form != "html"), encoding="utf-8")
+
+    def _repr_markdown_(self) -> str:
+        return self.markdown()

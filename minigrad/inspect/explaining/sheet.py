@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from .latex import latex
 from .marks import markdown_words
 from .notation import Text, text
 from .page import sheet_as_html
-from .saving import save
+from .saving import Shown
 
 Said = str | Callable[[Text], str]  # words, or a formula in a notation
 
@@ -32,7 +31,7 @@ class Part:
     rows: tuple[Row, ...]
 
 
-class Sheet:
+class Sheet(Shown):
     """What `explain` says of a primitive or of a module. Printed it is text; in Jupyter it shows itself."""
 
     def __init__(self, title: str, parts: list[Part]) -> None:
@@ -66,8 +65,6 @@ class Sheet:
                 lines.append(f"- {label}{said}" + (f" ({markdown_words(row.remark)})" if row.remark else ""))
         return "\n".join(lines)
 
-    _repr_markdown_ = markdown
-
     def html(self) -> str:
         """The same as a page of its own, formulas in MathML.
 
@@ -75,11 +72,3 @@ class Sheet:
             ImportError: Jinja2 or latex2mathml is not installed.
         """
         return sheet_as_html(self)
-
-    def save(self, path: str | Path) -> None:
-        """Write it to a file: a page if its name ends in .html, Markdown for .md, text for .txt.
-
-        Raises:
-            ValueError: the name ends otherwise.
-        """
-        save(self, path)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from ..computation import read
 from .page import as_html
-from .saving import save
+from .saving import Shown
 from .telling import Open, Telling
 from .told import as_markdown, as_text
 
 
-class Story(Telling):
+class Story(Telling, Shown):
     """What `explain` tells of a computed tensor. Printed it is text; in Jupyter it shows itself.
 
     `story.opened(0, -1)` tells other rounds of its loops; `story.computation` and `story.sweep` are what it tells of.
@@ -28,8 +27,6 @@ class Story(Telling):
         """The story in Markdown, formulas in LaTeX between dollars."""
         return as_markdown(self)
 
-    _repr_markdown_ = markdown
-
     def html(self) -> str:
         """The story as a page of its own: every round of its loops, folded; formulas in MathML.
 
@@ -37,14 +34,6 @@ class Story(Telling):
             ImportError: Jinja2 or latex2mathml is not installed.
         """
         return as_html(self)
-
-    def save(self, path: str | Path) -> None:
-        """Write it to a file: a page if its name ends in .html, Markdown for .md, text for .txt.
-
-        Raises:
-            ValueError: the name ends otherwise.
-        """
-        save(self, path)
 
 
 def tell(result: Any, names: Any = None, gradient: Any = None, open: Open = False) -> Story:

@@ -13,6 +13,7 @@ from ..drawing.layout import MOST
 from ..drawing.look import BOXES
 from ..explaining.telling import counted
 from ..extras import extra
+from ..page import template
 from ..slow import slow_backward
 from .page_data import as_json, page_data
 
@@ -97,10 +98,9 @@ def explorer(loss: Any, path: str | os.PathLike[str], names: Any = None) -> Expl
 
 def _page(jinja2: Any, computation: Computation) -> str:
     data = as_json(page_data(computation, slow_backward(computation, caller="explorer")))
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(PAGES), autoescape=True)
     trusted = jinja2.utils.markupsafe.Markup
     parts = [(PAGES / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS]
-    page: str = environment.get_template("page.html").render(
+    page: str = template("explorer/page.html").render(
         title=f"How {computation.result.name or 'the result'} was computed",
         about=counted(len(computation.operations), "operations"),
         colours=trusted(_colours()),
