@@ -364,3 +364,13 @@ def test_grad_hooks_and_graph_are_left_alone() -> None:
     assert first == second and not seen and all(p.grad is None for p in model.parameters())
     loss.backward()
     assert len(seen) == len(list(model.parameters()))
+
+
+def test_a_loop_over_numbers() -> None:
+    """States without axes: h' = 2 h, whose gradient doubles at each step on its way back."""
+    h, w = (mg.tensor(x, dtype=mg.float64, requires_grad=True) for x in (0.5, 2.0))
+    for _ in range(10):
+        h = h * w + h * 0.0
+    (state,) = gradient_flow(h, names={"w": w}).states
+    assert state.factor == pytest.approx(2.0)
+    assert state.norms == pytest.approx([2.0**k for k in range(9, -1, -1)])

@@ -70,7 +70,8 @@ def _operator(name: str, swapped: bool = False) -> Callable[..., Any]:
     return operator
 
 
-for _symbol, _name in {
+# Python's operators by their special names, and what registry and array library call them.
+COMBINING: Final = {
     "add": "add",
     "sub": "subtract",
     "mul": "multiply",
@@ -78,19 +79,21 @@ for _symbol, _name in {
     "pow": "power",
     "mod": "remainder",
     "floordiv": "floor_divide",
-}.items():
-    setattr(Expr, f"__{_symbol}__", _operator(_name))
-    setattr(Expr, f"__r{_symbol}__", _operator(_name, swapped=True))
-for _symbol, _name in {
-    "neg": "negative",
-    "abs": "absolute",
+}
+COMPARING: Final = {
     "lt": "less",
     "le": "less_equal",
     "gt": "greater",
     "ge": "greater_equal",
     "eq": "equal",
     "ne": "not_equal",
-}.items():
+}
+CHANGING: Final = {"neg": "negative", "abs": "absolute"}
+
+for _symbol, _name in COMBINING.items():
+    setattr(Expr, f"__{_symbol}__", _operator(_name))
+    setattr(Expr, f"__r{_symbol}__", _operator(_name, swapped=True))
+for _symbol, _name in {**CHANGING, **COMPARING}.items():
     setattr(Expr, f"__{_symbol}__", _operator(_name))
 Expr.__hash__ = object.__hash__  # type: ignore[method-assign]
 

@@ -8,7 +8,7 @@ stand there instead.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ..backend import Array, DType, namespace_of
@@ -197,11 +197,6 @@ def _nodes_behind(outputs: Sequence[Edge], since: int) -> list[Node]:
     return [found[birth] for birth in sorted(found)]
 
 
-def all_nodes(result: Tensor) -> Iterator[Node]:
-    """The nodes on the tape that lead to a tensor, oldest first."""
-    yield from _nodes_behind([result._source], 0)
-
-
 def read(result: Any, names: Any = None, caller: str = "read") -> Computation:
     """What led to a tensor: see `Computation`.
 
@@ -234,7 +229,7 @@ def read(result: Any, names: Any = None, caller: str = "read") -> Computation:
             f"{describe(result)}, is {what}, so nothing led to it. Give the result (the loss), computed from a "
             "tensor with requires_grad=True, outside of no_grad, and not detached"
         )
-    nodes = list(all_nodes(result))
+    nodes = _nodes_behind([result._source], 0)
     for node in nodes:
         if not node.edges:
             raise RuntimeError(

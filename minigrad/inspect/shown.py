@@ -1,10 +1,12 @@
-"""Values shown short: what an array holds, in a few words."""
+"""Values shown short: what an array holds, in a few words; and what a primitive says of itself."""
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from ..backend import Array, cpu, is_array, namespace_of
+from ..ops.primitive import Primitive
 
 ALL = 4  # so many entries are shown whole
 SOME = 12  # of so many by its first two and its last; of a longer one, range and mean
@@ -77,3 +79,8 @@ def _of_floats(array: Array) -> str:
 
 
 _STATISTICS = (cpu.min, cpu.max, cpu.mean)
+
+
+def stated(primitive: Primitive[Any]) -> str:
+    """The formulas in its docstring: the lines before the first empty one."""
+    return inspect.cleandoc(primitive.__doc__ or "").split("\n\n")[0].strip()

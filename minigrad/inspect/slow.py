@@ -69,10 +69,14 @@ def slow_backward(
         passages.append(Passage(operation, received, sent))
         for value, g in zip(operation.inputs, sent, strict=True):
             if g is not None:
-                before = gradients.get(value)
-                total = g if before is None else as_array(operation.node.xp, before + g, operation.primitive.name)
-                gradients[value] = total
+                add_to(gradients, value, g)
     return SlowSweep(passages, gradients)
+
+
+def add_to(gradients: dict[Value, Array], value: Value, g: Array) -> None:
+    """Add a contribution to what a value has received. The sum is an array, also where it has no axes."""
+    before = gradients.get(value)
+    gradients[value] = g if before is None else as_array(namespace_of(g), before + g, "a sum of gradients")
 
 
 def sent_back(operation: Operation, received: list[Array | None]) -> list[Array | None]:

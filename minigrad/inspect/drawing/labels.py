@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from ...backend import is_array
 from ..computation import Operation, Value
+from ..shown import stated
 
 LONGEST: Final = 30  # letters of a line
 UNTOLD: Final = ("shape", "dtype")  # parameters that the shapes show already
@@ -76,7 +77,7 @@ def outputs_text(values: Sequence[Value]) -> str:
 
 def formula_of(operation: Operation) -> str:
     """The first line of what the registry says of a primitive."""
-    return (operation.primitive.__doc__ or "").strip().partition("\n")[0].strip()
+    return stated(operation.primitive).partition("\n")[0]
 
 
 def _number(value: Value) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ...backend import Array, cpu, is_array, namespace_of
-from ...ops.primitive import Absent, Domain, Primitive
+from ...ops.primitive import Domain, Primitive
+from ...tape import absent_like
+from ..shown import stated
 from .marks import LOWERED
 from .notation import Text
 from .reading import Reader
@@ -52,11 +53,6 @@ class Formula:
         shown = notation(renamed(result, names))
         where = [f"{notation.name(text)} = {notation(renamed(e, names))}" for text, e in definitions]
         return shown + (f",{notation.infix('where')}{', '.join(where)}" if where else "")
-
-
-def stated(primitive: Primitive[Any]) -> str:
-    """The formulas in its docstring: the lines before the first empty one."""
-    return inspect.cleandoc(primitive.__doc__ or "").split("\n\n")[0].strip()
 
 
 def _apart(e: Expression, names: Mapping[Expression, str], taken: set[str]) -> list[tuple[str, Expression]]:
@@ -134,15 +130,15 @@ def derivative_formulas(
         y: Any = primitive.value(cpu, *operands, **host)
         y = y if primitive.multiple else cpu.asarray(y)
         saved = [primitive.saves_all if primitive.variadic else kept for kept in _saved(primitive, len(arrays))]
-        given = [x if kept or type(x) in NUMBERS else absent(x) for x, kept in zip(arrays, saved, strict=True)]
+        given = [x if kept or type(x) in NUMBERS else absent_like(x) for x, kept in zip(arrays, saved, strict=True)]
         symbols = _operands(primitive, reader, given)
         output, g = output_name(primitive), gradient_name(primitive)
         received: Any
         if primitive.multiple:
-            outputs: Any = [reader.symbol(numbered(output, k), absent(part)) for k, part in enumerate(y)]
+            outputs: Any = [reader.symbol(numbered(output, k), absent_like(part)) for k, part in enumerate(y)]
             received = [reader.symbol(numbered(g, k), _filled(part.shape, part.dtype)) for k, part in enumerate(y)]
         else:
-            outputs = reader.symbol(output, y if primitive.saves_output else absent(y))
+            outputs = reader.symbol(output, y if primitive.saves_output else absent_like(y))
             received = reader.symbol(g, _filled(y.shape, y.dtype))
         vjp = primitive.vjps[place]
         assert vjp is not None
@@ -180,13 +176,6 @@ def input_names(primitive: Primitive[Any], count: int) -> list[str]:
 
 def numbered(letter: str, k: int) -> str:
     return letter + str(k).translate(LOWERED)
-
-
-def absent(array: Any) -> Absent:
-    """What stands in for an array that was not saved."""
-    found = Absent()
-    found.shape, found.dtype = array.shape, array.dtype
-    return found
 
 
 def _read(primitive: Primitive[Any], reader: Reader, run: Callable[[], Any]) -> Formula:

@@ -19,7 +19,6 @@ from .formulas import (
     numbered,
     output_name,
     parameter_on_host,
-    stated,
     value_formula,
 )
 from .notation import Text
@@ -242,5 +241,4 @@ __all__ = [
     "contributors",
     "label",
     "leaves",
-    "stated",
 ]

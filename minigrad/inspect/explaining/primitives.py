@@ -10,6 +10,7 @@ from ...graph import Tensor
 from ...mode import no_grad
 from ...ops.primitive import Domain, Primitive, registry
 from ...tape import apply
+from ..shown import stated
 from .formulas import (
     Formula,
     derivative_formulas,
@@ -18,7 +19,6 @@ from .formulas import (
     numbered,
     output_name,
     parameter_on_host,
-    stated,
     value_formula,
 )
 from .notation import Text, text

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from ...backend import cpu
+from ...fusion.expression import CHANGING, COMPARING
+from ...fusion.expression import COMBINING as OF_KERNELS
 from .tree import Expression, constant
 
 FACTS: Final = {"shape", "dtype", "ndim", "size", "itemsize", "nbytes"}  # what an array says of itself
@@ -19,27 +21,8 @@ METHODS: Final = {
     *("all", "any", "argmax", "argmin", "argsort", "astype", "copy", "cumsum", "max", "mean", "min", "ravel"),
     *("repeat", "reshape", "squeeze", "std", "sum", "swapaxes", "take", "transpose", "var"),
 }
-NEGATING: Final = {"neg": "negative", "abs": "absolute", "invert": "logical_not"}
-COMPARING: Final = {
-    "lt": "less",
-    "le": "less_equal",
-    "gt": "greater",
-    "ge": "greater_equal",
-    "eq": "equal",
-    "ne": "not_equal",
-}
-COMBINING: Final = {
-    "add": "add",
-    "sub": "subtract",
-    "mul": "multiply",
-    "truediv": "divide",
-    "pow": "power",
-    "mod": "remainder",
-    "floordiv": "floor_divide",
-    "matmul": "matmul",
-    "and_": "logical_and",
-    "or_": "logical_or",
-}
+ALONE: Final = {**CHANGING, "invert": "logical_not"}
+COMBINING: Final = {**OF_KERNELS, "matmul": "matmul", "and_": "logical_and", "or_": "logical_or"}
 
 
 class Unreadable(TypeError):  # noqa: N818 - it names the formula, not an accident
@@ -136,7 +119,7 @@ def _operators() -> None:
         function = getattr(operator, symbol)
         return lambda self, other: self.become(self.reader.note(op, function, (self, other), {}))
 
-    for symbol, op in {**NEGATING, **COMPARING, **COMBINING}.items():
+    for symbol, op in {**ALONE, **COMPARING, **COMBINING}.items():
         setattr(Symbol, f"__{symbol.rstrip('_')}__", plain_operator(symbol, op))
     for symbol, op in COMBINING.items():
         setattr(Symbol, f"__r{symbol.rstrip('_')}__", swapped(symbol, op))

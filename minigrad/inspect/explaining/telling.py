@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 import re
 from collections.abc import Iterator, Sequence
@@ -12,8 +13,8 @@ from ...backend import cpu
 from ...ops.primitive import registry
 from ..computation import Computation, Operation, Value
 from ..folding import Repeat, folded
+from ..shown import stated
 from ..slow import slow_backward
-from .formulas import stated
 from .lines import Backward, Forward, all_sent, contributors, described, label, leaves, told_sum
 from .notation import text
 
@@ -127,11 +128,11 @@ class Telling:
         found._check_open()
         return found
 
-    @property
+    @functools.cached_property
     def glossary(self) -> dict[str, str]:
         """The functions that formulas name and NumPy has not, each with what its docstring says it computes."""
-        said = {operation.primitive: Forward(operation).said(text) for operation in self.computation.operations}
-        shown = list(said.values())
+        of_each = {operation.primitive: operation for operation in self.computation.operations}
+        shown = [Forward(operation).said(text) for operation in of_each.values()]
         for passage in {passage.operation.primitive: passage for passage in self.sweep.passages}.values():
             shown += [sent.said(text) for sent in all_sent(passage)]
         names = dict.fromkeys(name for line in shown for name in re.findall(r"(\w+)\(", line))

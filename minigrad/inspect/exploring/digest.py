@@ -9,6 +9,7 @@ import math
 from typing import Any, Final
 
 from ...backend import Array, cpu
+from ..flowing import norms
 
 DIGITS: Final = 5
 BINS: Final = 20  # of a histogram
@@ -31,8 +32,8 @@ def rounded(x: float) -> float | str:
 
 
 def norm(array: Array) -> float | str:
-    """√Σ x² of an array on the host, whose squares may be too large or too small for its dtype."""
-    return rounded(float(cpu.sqrt(cpu.sum(cpu.square(array.astype(cpu.float64))))))
+    """√Σ x², rounded."""
+    return rounded(norms.norm(array))
 
 
 def histogram(array: Array) -> list[Any] | None:

@@ -13,8 +13,8 @@ from ..explaining.lines import Forward, all_sent
 from ..explaining.notation import text
 from ..folding import Repeat, folded
 from ..shown import number as written
-from ..shown import short
-from ..slow import SlowSweep
+from ..shown import short, stated
+from ..slow import SlowSweep, add_to
 from .digest import histogram, norm, picture
 from .placing import Placing
 
@@ -147,11 +147,9 @@ class _Exhibit:
                     continue
                 g = on_host(contribution)
                 row: list[Any] = [self.index[x], place, next(formulas).said(text), short(g), norm(g)]
-                if x in totals:
-                    totals[x] = totals[x] + g
-                    row += [short(totals[x]), norm(totals[x])]
-                else:
-                    totals[x] = g
+                is_first = x not in totals
+                add_to(totals, x, g)
+                row += [] if is_first else [short(totals[x]), norm(totals[x])]
                 sent.append(row)
             steps.append([self.operation_box[passage.operation.number], sent])
         return steps
@@ -190,5 +188,4 @@ def _formula(primitive: Any) -> str:
     >>> _formula(mg.tanh)
     'y = tanh x\\ndy/dx = 1 - y²'
     """
-    first = (primitive.__doc__ or "").strip().partition("\n\n")[0]
-    return "\n".join(part.strip() for part in re.split(r"\n|\s{4,}", first) if part.strip())
+    return "\n".join(part.strip() for part in re.split(r"\n|\s{4,}", stated(primitive)) if part.strip())

@@ -11,13 +11,14 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any
 
-from ...backend import Array, cpu
+from ...backend import cpu, namespace_of
 from ...graph import Tensor
 from ...nn.module import Module
+from ...tape import as_array
 from ..computation import Computation, Value, on_host, read
 from ..folding import Repeat, folded
-from ..slow import SlowSweep, sent_back, slow_backward
-from .norms import Followed, Row, logarithm
+from ..slow import SlowSweep, add_to, sent_back, slow_backward
+from .norms import Followed, Row, logarithm, norm
 from .shown import GradientFlow
 from .states import states_of
 
@@ -72,17 +73,6 @@ def gradient_flow(loss: Tensor, names: Any = None) -> GradientFlow:
     return GradientFlow(value, rows, _numbered(states), _unreached(names, computation))
 
 
-def norm(array: Array | None) -> float:
-    """The square root of the sum of squares, in float64; 0 for None."""
-    if array is None:
-        return 0.0
-    found = on_host(array).astype(float)
-    largest = float(cpu.abs(found).max()) if found.size else 0.0
-    if not math.isfinite(largest) or not largest:
-        return largest
-    return float(largest * cpu.sqrt(((found / largest) ** 2).sum()))
-
-
 def _row(value: Value, sweep: SlowSweep) -> Row:
     name = value.name or f"unnamed {value.role} {value.number}"
     reached = value in sweep.gradients
@@ -130,7 +120,7 @@ def _way_back(loop: Repeat, states: Sequence[list[Value]], sweep: SlowSweep, res
         if id(passage.operation) not in own:
             for value, g in zip(passage.operation.inputs, passage.sent, strict=True):
                 if g is not None and value.maker is not None and id(value.maker) in last:
-                    gradients[value] = g if value not in gradients else gradients[value] + g
+                    add_to(gradients, value, g)
     scale, found = 0.0, [[-math.inf] * loop.times for _ in states]
     for number in reversed(range(loop.times)):
         for operation in reversed(loop.rounds[number]):
@@ -139,14 +129,14 @@ def _way_back(loop: Repeat, states: Sequence[list[Value]], sweep: SlowSweep, res
                 continue
             for value, g in zip(operation.inputs, sent_back(operation, received), strict=True):
                 if g is not None and value.maker is not None and id(value.maker) in own:
-                    gradients[value] = g if value not in gradients else gradients[value] + g
+                    add_to(gradients, value, g)
         for row, values in zip(found, states, strict=True):
             row[number] = scale + logarithm(norm(gradients.get(values[number])))
         handed = [values[number - 1] for values in states]  # and no running totals, which all steps have added to
         gradients = {value: gradients[value] for value in handed if value in gradients}
         size = math.hypot(*map(norm, gradients.values()))
         if 0 < size < math.inf:
-            gradients = {value: g / size for value, g in gradients.items()}
+            gradients = {value: as_array(namespace_of(g), g / size, "a gradient") for value, g in gradients.items()}
             scale += math.log(size)
     return found
 

@@ -6,6 +6,9 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ...backend import Array, cpu
+from ..computation import on_host
+
 VANISHES, EXPLODES = 0.95, 1.05  # by a step
 
 
@@ -103,3 +106,14 @@ def power_of_ten(exponent: float) -> str:
     whole = math.floor(exponent)
     digit = round(10 ** (exponent - whole))
     return f"{digit}e{whole:+03d}" if digit < 10 else f"1e{whole + 1:+03d}"
+
+
+def norm(array: Array | None) -> float:
+    """The square root of the sum of squares, in float64; 0 for None."""
+    if array is None:
+        return 0.0
+    found = on_host(array).astype(float)
+    largest = float(cpu.abs(found).max()) if found.size else 0.0
+    if not math.isfinite(largest) or not largest:
+        return largest
+    return float(largest * cpu.sqrt(((found / largest) ** 2).sum()))
