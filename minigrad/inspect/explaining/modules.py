@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -115,10 +116,7 @@ def _without_leaves(results: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _leaf(like: Tensor, shape: tuple[int, ...], start: float) -> Tensor:
     """A tensor of example values, of the device and dtype of another."""
-    size = 1
-    for n in shape:
-        size *= n
-    values = cpu.sin(start + cpu.arange(size)).reshape(shape).astype(like.dtype)
+    values = cpu.sin(start + cpu.arange(math.prod(shape))).reshape(shape).astype(like.dtype)
     return Tensor(namespace(like.device).from_host(values), True)
 
 
